@@ -1,0 +1,408 @@
+"""The assembled generator: mapping, tri-grid backbone, renderer, background, super-resolution (panohead.md §1, §7)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..camera import Camera
+from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
+from ..rendering.output import Rendering
+from ..rendering.rays import camera_rays
+from ..rendering.renderer import Draws, RayOutput, RenderOptions, render_rays
+from ..rendering.trigrid import lookup
+from ..triplane import Triplane
+from .config import GeneratorConfig
+from .decoder import OSGDecoder
+from .layers import ToRGBLayer
+from .mapping import MappingNetwork, truncate
+from .superresolution import SuperResolution, resize
+from .synthesis import SynthesisNetwork
+
+Background = str | Sequence[float]
+
+
+class Backbone(nn.Module):
+    """Mapping and tri-grid synthesis, named as in official files."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.synthesis = SynthesisNetwork(
+            config.w_dim,
+            config.plane_size,
+            3 * config.plane_channels,
+            config.channel_base,
+            config.channel_max,
+            config.conv_clamp,
+            config.half_blocks,
+        )
+        self.mapping = MappingNetwork(
+            config.z_dim, config.c_dim, config.w_dim, config.num_ws, config.mapping_layers, lr_multiplier=0.01
+        )
+
+
+class PanoHead(nn.Module):
+    """z or W+ → tri-grid → pictures from any camera.
+
+    State-dict keys are those of official files. Use `from_config` to build one from a file's arguments, or
+    ``dualenc_core.load_generator`` to read a file.
+    """
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        config = config or GeneratorConfig()
+        self.config = config
+        self._fingerprint: str | None = None
+        self.backbone = Backbone(config)
+        if config.background:
+            self.bcg_synthesis = SynthesisNetwork(
+                config.w_dim,
+                config.sr.input_resolution,
+                config.features,
+                config.channel_base // 2,
+                config.channel_max,
+                config.conv_clamp,
+                config.half_blocks,
+            )
+        self.superresolution = SuperResolution(config.features, config.sr)
+        if config.torgb_raw:
+            self.torgb = ToRGBLayer(config.features, 3, config.w_dim)
+        self.decoder = OSGDecoder(
+            config.features, config.decoder_width, config.decoder_lr_mul, config.decoder_activation
+        )
+        self.t_mapping = MappingNetwork(
+            config.z_dim, config.c_dim, 3, 1, config.mapping_layers, lr_multiplier=1.0, last_activation="linear"
+        )
+        # Official snapshots carry it; nothing reads it.
+        self.register_buffer("dataset_label_std", torch.zeros(config.c_dim))
+
+    # ------------------------------------------------------------------------------------------------------ build
+
+    @classmethod
+    def from_config(
+        cls,
+        init_kwargs: Mapping[str, Any],
+        rendering_kwargs: Mapping[str, Any],
+        state_dict: Mapping[str, Tensor] | None = None,
+        neural_resolution: int | None = None,
+    ) -> PanoHead:
+        """A generator in eval mode from the arguments and weights of an official file (panohead.md §1.2-1.3, §9).
+
+        Raises CheckpointError when the weights do not fit the arguments, naming the tensors.
+        """
+        # Random initial values would be overwritten at once, and cost more than a second at full size.
+        with torch.device("meta") if state_dict is not None else contextlib.nullcontext():
+            generator = cls(GeneratorConfig.from_official(init_kwargs, rendering_kwargs, neural_resolution))
+        if state_dict is not None:
+            generator.load_weights(state_dict)
+        return generator.eval().requires_grad_(False)
+
+    def load_weights(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Strictly load weights of any float type as float32; raises CheckpointError naming what does not fit."""
+        expected = self.state_dict()
+        given = {k: v.float() for k, v in state_dict.items()}
+        given.setdefault("dataset_label_std", torch.zeros(self.config.c_dim))
+        missing = sorted(expected.keys() - given.keys())
+        unexpected = sorted(given.keys() - expected.keys())
+        shapes = [
+            f"{k} {tuple(given[k].shape)} instead of {tuple(expected[k].shape)}"
+            for k in sorted(expected.keys() & given.keys())
+            if given[k].shape != expected[k].shape
+        ]
+        if missing or unexpected or shapes:
+            raise CheckpointError(
+                "the weights do not fit the generator's configuration: "
+                + "; ".join(
+                    f"{len(names)} {label} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+                    for label, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+                    if names
+                )
+                + ". Check that weights and configuration come from the same file."
+            )
+        self.load_state_dict(given, strict=True, assign=True)
+        self._fingerprint = None
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that tell apart generators whose triplanes must not be mixed.
+
+        A hash of the configuration and of the weights that read a triplane (decoder, to-RGB, super-resolution).
+        """
+        if self._fingerprint is None:
+            digest = hashlib.sha256(repr(self.config).encode())
+            for name, tensor in self.state_dict().items():
+                if name.startswith(("decoder.", "torgb.", "superresolution.", "backbone.mapping.w_avg")):
+                    digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
+
+    @property
+    def w_avg(self) -> Tensor:
+        """[w_dim] running mean of w."""
+        return self.backbone.mapping.w_avg
+
+    # --------------------------------------------------------------------------------------------------- latents
+
+    def mapping(
+        self,
+        z: Tensor,
+        camera: Camera | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        update_average: bool = False,
+    ) -> Tensor:
+        """Latents to style vectors (§2.3).
+
+        Args:
+            z: [N,z_dim], standard normal.
+            camera: conditioning view, 1 or N; None = the canonical front.
+            truncation_psi: 1 = none, 0 = the average head.
+            truncation_cutoff: truncate only this many rows.
+
+        Returns ws [N,num_ws,w_dim].
+        """
+        label = self._conditioning_label(camera, len(z), z.device) * self.config.c_scale
+        return self.backbone.mapping(z, label, truncation_psi, truncation_cutoff, update_average)
+
+    def camera_offset(self, z: Tensor, camera: Camera, truncation_psi: float = 1.0) -> Tensor:
+        """Translation [N,3] that the camera self-adaptation adds to the render camera (§2.4)."""
+        label = self._conditioning_label(camera, len(z), z.device) * self.config.c_scale
+        return self.t_mapping(z, label, truncation_psi)[:, 0]
+
+    def truncate(self, ws: Tensor, psi: float) -> Tensor:
+        """Move ws [N,num_ws,w_dim] towards the average head."""
+        return truncate(ws, self.w_avg, psi)
+
+    def _conditioning_label(self, camera: Camera | None, count: int, device: torch.device) -> Tensor:
+        camera = Camera.look_at() if camera is None else camera
+        label = camera.to(device).expand(count).label
+        return label if self.config.pose_conditioning else torch.zeros_like(label)
+
+    # ------------------------------------------------------------------------------------------------- triplanes
+
+    def synthesize(self, ws: Tensor, noise: str = "const") -> Triplane:
+        """ws [N,num_ws,w_dim] → Triplane; ``noise`` is "const", "none" or "random" (§2.7)."""
+        if ws.ndim != 3 or ws.shape[1:] != (self.config.num_ws, self.config.w_dim):
+            raise DualEncError(f"ws has shape {tuple(ws.shape)}, expected [N,{self.config.num_ws},{self.config.w_dim}]")
+        planes = self.backbone.synthesis(ws, noise)
+        planes = planes.reshape(len(ws), 3, self.config.plane_channels, *planes.shape[2:])
+        return Triplane(planes, ws, self.config.plane_depth, "" if self.training else self.fingerprint)
+
+    def query(self, triplane: Triplane, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw density [N,M,1] (before softplus, not cropped) and colour features [N,M,C] at world points [N,M,3].
+
+        Overlays are blended here, so that everything that reads a triplane sees them.
+        """
+        sigma, features = self._decode(triplane.planes, points)
+        for overlay in triplane.overlays:
+            weight = overlay.weight(points)
+            other_sigma, other_features = self._decode(overlay.planes, points)
+            sigma = torch.lerp(sigma, other_sigma, weight)
+            features = torch.lerp(features, other_features, weight)
+        return sigma, features
+
+    def _decode(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        return self.decoder(lookup(planes, points, self.config.plane_depth, self.config.render.box_warp))
+
+    # ------------------------------------------------------------------------------------------------- rendering
+
+    def render(
+        self,
+        triplane: Triplane,
+        camera: Camera,
+        resolution: int | None = None,
+        super_resolve: bool = True,
+        background: Background = "generator",
+        samples: int | tuple[int, int] | None = None,
+        draws: Draws | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        chunk: int = 4096,
+        ws_background: Tensor | None = None,
+    ) -> Rendering:
+        """Pictures of heads (§7).
+
+        Args:
+            triplane, camera: batches of equal length, or one of them of length 1.
+            resolution: rays along each side; None = the generator's.
+            super_resolve: False returns the raw image as ``image``.
+            background: "generator"; "none" (black where the head is not; straight colours, for use with alpha); or a
+                colour of three numbers in 0..1.
+            samples: coarse and importance samples a ray, one number for both; None = the generator's.
+            draws: the reference's random numbers (`Draws`); None = deterministic.
+            progress: called as progress(done, total) after every frame.
+            chunk: rays in memory at once.
+            ws_background: other style vectors for the background network.
+
+        Raises GeneratorMismatchError for a triplane of another generator, DualEncError for other wrong input.
+        """
+        self._check(triplane)
+        colour = _parse_background(background)
+        resolution = resolution or self.config.neural_resolution
+        options = self.render_options(samples)
+        frames = max(len(triplane), len(camera))
+        camera = camera.to(triplane.planes.device).expand(frames)
+        ws_background = triplane.ws if ws_background is None else ws_background
+        # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway.
+        if draws is not None or torch.is_grad_enabled() or frames == 1:
+            triplane = _expand(triplane, frames)
+            ws_background = ws_background.expand(frames, -1, -1)
+            scene = self._background(ws_background, resolution)
+            rendering = self._render(triplane, camera, resolution, super_resolve, colour, options, draws, chunk, scene)
+            if progress is not None:
+                progress(frames, frames)
+            return rendering
+        renderings, scene = [], None
+        for i in range(frames):
+            one = triplane[i] if len(triplane) > 1 else triplane
+            if scene is None or len(triplane) > 1:
+                scene = self._background(
+                    ws_background[i : i + 1] if len(ws_background) > 1 else ws_background, resolution
+                )
+            renderings.append(
+                self._render(one, camera[i], resolution, super_resolve, colour, options, None, chunk, scene)
+            )
+            if progress is not None:
+                progress(i + 1, frames)
+        return Rendering.cat(renderings)
+
+    def render_options(self, samples: int | tuple[int, int] | None = None) -> RenderOptions:
+        """The generator's ray sampling, with other sample counts."""
+        if samples is None:
+            return self.config.render
+        coarse, fine = (samples, samples) if isinstance(samples, int) else samples
+        return dataclasses.replace(self.config.render, samples=coarse, importance=fine)
+
+    def render_rays(
+        self,
+        triplane: Triplane,
+        origins: Tensor,
+        directions: Tensor,
+        options: RenderOptions | None = None,
+        draws: Draws | None = None,
+        chunk: int = 4096,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> RayOutput:
+        """Features [N,R,C], depth [N,R] and alpha [N,R] of rays [N,R,3], without background."""
+        options = options or self.config.render
+        output = render_rays(
+            lambda points: self.query(triplane, points), origins, directions, options, draws, chunk, progress
+        )
+        if self.config.decoder_activation == "sigmoid":
+            output = output._replace(features=output.features * 2 - 1)
+        return output
+
+    def background_features(self, ws: Tensor) -> Tensor | None:
+        """[N,C,s,s] at the super-resolution's input size; None when there is no background network (§2.10)."""
+        if not self.config.background:
+            return None
+        rows = ws[:, : self.config.background_num_ws]
+        if rows.shape[1] < self.config.background_num_ws:
+            last = rows[:, -1:].expand(-1, self.config.background_num_ws - rows.shape[1], -1)
+            rows = torch.cat([rows, last], dim=1)
+        return self.bcg_synthesis(rows)
+
+    def to_rgb(self, features: Tensor, ws: Tensor) -> Tensor:
+        """Feature image [N,C,h,w] → raw image [N,3,h,w] (§2.12)."""
+        return self.torgb(features, ws[:, -1], fused=False) if self.config.torgb_raw else features[:, :3]
+
+    def forward(
+        self, z: Tensor, camera: Camera, truncation_psi: float = 1.0, truncation_cutoff: int | None = None, **render
+    ) -> Rendering:
+        """Mapping, camera self-adaptation, synthesis and rendering with one camera for all (§1.1).
+
+        Scripts of the reference call `mapping` and `render` instead, without the camera offset.
+        """
+        ws = self.mapping(z, camera, truncation_psi, truncation_cutoff)
+        camera = camera.translated(self.camera_offset(z, camera, truncation_psi))
+        return self.render(self.synthesize(ws), camera, **render)
+
+    def _background(self, ws: Tensor, resolution: int) -> Tensor | None:
+        features = self.background_features(ws)
+        return None if features is None else resize(features, resolution, self.config.sr.antialias)
+
+    def _render(
+        self,
+        triplane: Triplane,
+        camera: Camera,
+        resolution: int,
+        super_resolve: bool,
+        colour: Sequence[float] | None,
+        options: RenderOptions,
+        draws: Draws | None,
+        chunk: int,
+        scene: Tensor | None,
+    ) -> Rendering:
+        origins, directions = camera_rays(camera, resolution)
+        rays = self.render_rays(triplane, origins, directions, options, draws, chunk)
+        shape = (len(triplane), -1, resolution, resolution)
+        features = rays.features.transpose(1, 2).reshape(shape)
+        depth, alpha = rays.depth.reshape(shape), rays.alpha.reshape(shape)
+        if scene is not None:
+            features = features + (1 - alpha) * scene
+        raw, image = self._shade(features, triplane.ws, super_resolve)
+        if colour is not None:
+            empty = torch.zeros_like(features) if scene is None else scene.expand_as(features)
+            behind = self._shade(empty, triplane.ws, super_resolve)
+            raw, image = (
+                _replace_background(front, back, alpha, colour)
+                for front, back in zip((raw, image), behind, strict=True)
+            )
+        return Rendering(image, raw, depth, alpha)
+
+    def _shade(self, features: Tensor, ws: Tensor, super_resolve: bool) -> tuple[Tensor, Tensor]:
+        raw = self.to_rgb(features, ws)
+        return raw, self.superresolution(raw, features, ws) if super_resolve else raw
+
+    def _check(self, triplane: Triplane) -> None:
+        if triplane.generator and triplane.generator != self.fingerprint:
+            raise GeneratorMismatchError(
+                f"this triplane was made by generator {triplane.generator}, but it is used with {self.fingerprint}; "
+                "load the generator that made it"
+            )
+        channels, size = triplane.planes.shape[2:4]
+        if (channels, size, triplane.depth) != (
+            self.config.plane_channels,
+            self.config.plane_size,
+            self.config.plane_depth,
+        ):
+            raise GeneratorMismatchError(
+                f"triplane has {channels} channels, size {size} and depth {triplane.depth}; this generator needs "
+                f"{self.config.plane_channels}, {self.config.plane_size} and {self.config.plane_depth}"
+            )
+
+
+def _replace_background(front: Tensor, back: Tensor, alpha: Tensor, colour: Sequence[float]) -> Tensor:
+    # What super-resolution made of the background alone is taken out where the head lets it through, so that no
+    # fringe of the old background stays around the hair.
+    alpha = torch.nn.functional.interpolate(alpha.clamp(0, 1), front.shape[-2:], mode="bilinear", align_corners=False)
+    head = front - (1 - alpha) * back
+    if not colour:
+        straight = head / alpha.clamp(min=0.05)
+        return torch.where(alpha > 0.05, straight.clamp(-1, 1), torch.full_like(straight, -1.0))
+    target = torch.tensor(colour, device=front.device, dtype=front.dtype).view(1, 3, 1, 1) * 2 - 1
+    return head + (1 - alpha) * target
+
+
+def _parse_background(background: Background) -> Sequence[float] | None:
+    """None = the generator's own, () = none, three numbers = a colour."""
+    if background == "generator":
+        return None
+    if background == "none":
+        return ()
+    if not isinstance(background, str) and len(background) == 3 and all(0 <= float(v) <= 1 for v in background):
+        return [float(v) for v in background]
+    raise DualEncError(f"background is {background!r}, expected 'generator', 'none' or three numbers in 0..1")
+
+
+def _expand(triplane: Triplane, frames: int) -> Triplane:
+    if len(triplane) == frames:
+        return triplane
+    if len(triplane) != 1:
+        raise DualEncError(f"triplane batch is {len(triplane)} and there are {frames} cameras; expected equal or 1")
+    return triplane._map(lambda tensor: tensor.expand(frames, *tensor.shape[1:]))

@@ -1,0 +1,138 @@
+"""Weights in 3D space, by which a triplane's overlays are blended (beyond the paper; see `Triplane.overlays`)."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .camera import Camera
+from .errors import DualEncError
+
+
+class PointWeight(abc.ABC):
+    """A function from world points to 0..1, one for each batch entry."""
+
+    @abc.abstractmethod
+    def __call__(self, points: Tensor) -> Tensor:
+        """World points [N,M,3] → weights [N,M,1] in 0..1."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that define it, by field name, cameras as labels; for storage."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {name: v.label if isinstance(v, Camera) else v for name, v in values.items()}
+        return {name: v for name, v in values.items() if isinstance(v, Tensor)}
+
+    def numbers(self) -> dict[str, Any]:
+        """The plain fields that define it; for storage."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), (bool, int, float, str))
+        }
+
+    def map(self, function) -> PointWeight:
+        """The same with ``function`` applied to every tensor (to index the batch or change device)."""
+        changes = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Camera):
+                changes[f.name] = Camera(function(value.cam2world), function(value.intrinsics))
+            elif isinstance(value, Tensor):
+                changes[f.name] = function(value)
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Visibility(PointWeight):
+    """How well a point is seen from an input view: sigmoid((d + tolerance - t) / softness) (design.md §2).
+
+    t is the point's distance from the camera, d the depth of the surface at its pixel. A pixel whose alpha is below
+    ¼ is seen to be empty: every point on its ray is visible. Outside the picture nothing is. The four pixels around
+    a point are compared one by one and the results are interpolated, so that a silhouette does not smear depths.
+
+    Attributes:
+        camera: N input views.
+        depth: [N,1,h,w], distance along the unit ray.
+        alpha: [N,1,h,w].
+        tolerance: world units behind the surface that still count as seen.
+        softness: width of the transition in world units.
+        inverted: 1 - visibility, the weight of what the view does not show.
+    """
+
+    camera: Camera
+    depth: Tensor
+    alpha: Tensor
+    tolerance: float = 0.04
+    softness: float = 0.015
+    inverted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.depth.ndim != 4 or self.depth.shape != self.alpha.shape or len(self.depth) != len(self.camera):
+            raise DualEncError(
+                f"visibility has depth {tuple(self.depth.shape)}, alpha {tuple(self.alpha.shape)} and "
+                f"{len(self.camera)} cameras; expected [N,1,h,w] twice and N cameras"
+            )
+
+    def __call__(self, points: Tensor) -> Tensor:
+        n, m, _ = points.shape
+        height, width = self.depth.shape[-2:]
+        uv, z = self.camera.project(points)
+        distance = (points - self.camera.position[:, None]).norm(dim=-1)
+        seen_depth = torch.where(self.alpha < 0.25, torch.full_like(self.depth, 1e4), self.depth).reshape(n, -1)
+        x, y = uv[..., 0] * width - 0.5, uv[..., 1] * height - 0.5
+        x0, y0 = x.floor(), y.floor()
+        total = torch.zeros_like(distance)
+        for dy in (0, 1):
+            for dx in (0, 1):
+                column, row = (x0 + dx).clamp(0, width - 1), (y0 + dy).clamp(0, height - 1)
+                surface = seen_depth.gather(1, (row * width + column).long())
+                share = (1 - (x - x0 - dx).abs()) * (1 - (y - y0 - dy).abs())
+                total = total + share * torch.sigmoid((surface + self.tolerance - distance) / self.softness)
+        inside = ((uv >= 0) & (uv <= 1)).all(-1) & (z > 0)
+        total = torch.where(inside, total, torch.zeros_like(total))[..., None]
+        return 1 - total if self.inverted else total
+
+    @property
+    def complement(self) -> Visibility:
+        """1 - this."""
+        return replace(self, inverted=not self.inverted)
+
+
+@dataclass(frozen=True)
+class LabelVolume(PointWeight):
+    """A weight given on a regular grid over the box, interpolated trilinearly; 0 outside.
+
+    Attributes:
+        volume: [N,1,Z,Y,X] in 0..1, cell centres evenly spread over the cube of side ``box``.
+        box: side of the cube in world units.
+    """
+
+    volume: Tensor
+    box: float = 1.0
+
+    def __call__(self, points: Tensor) -> Tensor:
+        grid = (points * (2 / self.box))[:, None, None]
+        return F.grid_sample(self.volume, grid, padding_mode="zeros", align_corners=False)[:, 0, 0, 0, :, None]
+
+
+KINDS: dict[str, type[PointWeight]] = {"visibility": Visibility, "label_volume": LabelVolume}
+
+
+def kind_of(weight: PointWeight) -> str:
+    """Name under which a weight is stored."""
+    return next(name for name, cls in KINDS.items() if type(weight) is cls)
+
+
+def from_parts(kind: str, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> PointWeight:
+    """Inverse of `PointWeight.tensors` and `PointWeight.numbers`."""
+    if kind not in KINDS:
+        raise DualEncError(f"point weight kind is {kind!r}, expected one of {', '.join(KINDS)}")
+    tensors = dict(tensors)
+    if "camera" in tensors:
+        tensors["camera"] = Camera.from_label(tensors["camera"])
+    return KINDS[kind](**tensors, **numbers)

@@ -1,0 +1,1 @@
+"""Volume rendering of tri-grids: rays, depth sampling, lookup, marching, and the plain renderer that joins them."""

@@ -1,0 +1,75 @@
+"""Tri-grid lookup and its adjoint (panohead.md §4).
+
+A tri-grid is three volumes, each fine in two world axes and ``D`` slices deep along the third. Stored as
+[N,3,C·D,H,W] with channel = feature·D + slice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# World axes (x=0, y=1, z=2) that run along W, H and D of each plane.
+PLANE_AXES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
+
+
+def plane_coordinates(points: Tensor, box_warp: float) -> Tensor:
+    """World points [N,M,3] → [N,3,M,3]: (W, H, D) coordinates of every plane in -1..1 inside the box."""
+    scaled = points * (2.0 / box_warp)
+    return torch.stack([scaled[..., axes] for axes in PLANE_AXES], dim=1)
+
+
+def lookup(planes: Tensor, points: Tensor, depth: int, box_warp: float) -> Tensor:
+    """Trilinear features [N,3,M,C] of every plane at world points [N,M,3]; zero outside the box.
+
+    Equals 5-D ``grid_sample`` with zero padding and ``align_corners=False``, which is used where the device has it.
+    """
+    n, _, channels, height, width = planes.shape
+    volume = planes.reshape(n * 3, channels // depth, depth, height, width)
+    coordinates = plane_coordinates(points, box_warp).reshape(n * 3, 1, 1, -1, 3)
+    if planes.device.type == "mps":
+        return _gather_lookup(volume, coordinates[:, 0, 0]).reshape(n, 3, -1, channels // depth)
+    sampled = torch.nn.functional.grid_sample(volume, coordinates, padding_mode="zeros", align_corners=False)
+    return sampled.reshape(n, 3, channels // depth, -1).transpose(2, 3)
+
+
+def splat(points: Tensor, values: Tensor, size: int, depth: int, box_warp: float) -> Tensor:
+    """Adjoint of `lookup`: add values [N,M,K] to the cells that world points [N,M,3] read → [N,3,K,D,size,size].
+
+    Each point adds its value to the eight cells around it in every plane, times the trilinear weights. Splatting ones
+    gives the hits to divide by.
+    """
+    n, m, k = values.shape
+    index, weight = _corners(plane_coordinates(points, box_warp).reshape(n * 3, m, 3), (depth, size, size))
+    cells = depth * size * size
+    batch = torch.arange(n * 3, device=points.device)[:, None, None] * cells
+    flat = torch.zeros(n * 3 * cells, k, device=values.device, dtype=values.dtype)
+    values = values[:, None].expand(n, 3, m, k).reshape(n * 3, m, 1, k)
+    flat.index_add_(0, (index + batch).reshape(-1), (values * weight[..., None]).reshape(-1, k))
+    return flat.reshape(n, 3, depth, size, size, k).permute(0, 1, 5, 2, 3, 4)
+
+
+def _gather_lookup(volume: Tensor, coordinates: Tensor) -> Tensor:
+    # 5-D grid_sample has no MPS kernel; eight gathers from a channels-last table give the same sum.
+    b, channels, depth, height, width = volume.shape
+    index, weight = _corners(coordinates, (depth, height, width))
+    table = volume.permute(0, 2, 3, 4, 1).reshape(b, -1, channels)
+    texels = table.gather(1, index.reshape(b, -1, 1).expand(-1, -1, channels))
+    return (texels.reshape(b, -1, 8, channels) * weight[..., None]).sum(2)
+
+
+def _corners(coordinates: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """(W,H,D) coordinates [B,M,3] → flat cell index and trilinear weight [B,M,8]; weight 0 outside the volume."""
+    depth, height, width = shape
+    sizes = torch.tensor([width, height, depth], device=coordinates.device, dtype=coordinates.dtype)
+    position = ((coordinates + 1) * sizes - 1) / 2
+    base = position.floor()
+    fraction = position - base
+    offsets = torch.tensor(
+        [[i, j, k] for k in (0, 1) for j in (0, 1) for i in (0, 1)], device=base.device, dtype=base.dtype
+    )
+    corner = base[:, :, None] + offsets
+    weight = torch.where(offsets > 0, fraction[:, :, None], 1 - fraction[:, :, None]).prod(-1)
+    weight = weight * ((corner >= 0) & (corner < sizes)).all(-1)
+    corner = torch.minimum(corner.clamp(min=0), sizes - 1).long()
+    return (corner[..., 2] * height + corner[..., 1]) * width + corner[..., 0], weight

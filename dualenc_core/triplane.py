@@ -1,0 +1,211 @@
+"""The values that flow between stages: a head as a tri-grid, and masks over its cells. Saved as safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import point_weight
+from .errors import CheckpointError, DualEncError
+from .files import atomic_path
+from .point_weight import PointWeight
+
+_FORMAT = "dualenc-triplane/1"
+_MASK_FORMAT = "dualenc-mask/1"
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A further tri-grid of the same generator and its weight at every point."""
+
+    planes: Tensor
+    weight: PointWeight
+
+
+@dataclass(frozen=True)
+class Triplane:
+    """A batch of heads in the tri-grid representation. Never mutated; use `replace`.
+
+    Attributes:
+        planes: [N,3,C·D,H,W]; planes xy, xz, yz; channel = feature·D + slice (panohead.md §4).
+        ws: [N,num_ws,w_dim]; the last row drives to-RGB and super-resolution, the first rows the background.
+        depth: D.
+        generator: fingerprint of the weights that made it; empty = not checked.
+        meta: provenance, JSON-compatible.
+        overlays: further tri-grids. A query blends decoded density and features towards each overlay in turn by
+            its weight in 3D.
+    """
+
+    planes: Tensor
+    ws: Tensor
+    depth: int = 3
+    generator: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    overlays: tuple[Overlay, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.planes.shape)
+        if len(shape) != 5 or shape[1] != 3 or shape[3] != shape[4]:
+            raise DualEncError(f"triplane planes have shape {shape}, expected [N,3,C·D,H,H]")
+        if shape[2] % self.depth:
+            raise DualEncError(f"triplane has {shape[2]} channels, expected a multiple of its depth {self.depth}")
+        if self.ws.ndim != 3 or len(self.ws) != shape[0]:
+            raise DualEncError(f"triplane ws has shape {tuple(self.ws.shape)}, expected [{shape[0]},num_ws,w_dim]")
+        for overlay in self.overlays:
+            if overlay.planes.shape != self.planes.shape:
+                raise DualEncError(f"overlay planes have shape {tuple(overlay.planes.shape)}, expected {shape}")
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def __getitem__(self, index: int | slice) -> Triplane:
+        """A sub-batch; an integer keeps the batch dimension (N = 1)."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"triplane {index} of {len(self)}")
+            index = slice(index, index + 1 or None)
+        return self._map(lambda tensor: tensor[index])
+
+    @property
+    def size(self) -> int:
+        """Cells along each side of a plane."""
+        return self.planes.shape[-1]
+
+    @property
+    def features(self) -> int:
+        """Channels of one cell, C."""
+        return self.planes.shape[2] // self.depth
+
+    def replace(self, **changes: Any) -> Triplane:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to(self, *args, **kwargs) -> Triplane:
+        """Move or cast all tensors, as ``Tensor.to``."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def detach(self) -> Triplane:
+        """Cut from the autograd graph."""
+        return self._map(lambda tensor: tensor.detach())
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Triplane:
+        overlays = tuple(Overlay(function(o.planes), o.weight.map(function)) for o in self.overlays)
+        return replace(self, planes=function(self.planes), ws=function(self.ws), overlays=overlays)
+
+    def save(self, path: str | Path, half: bool = False) -> Path:
+        """Write a safetensors file, atomically.
+
+        Args:
+            half: planes in float16 (half the size); float32 round-trips bit-exactly.
+
+        Raises DualEncError for NaN or infinite values: nothing is written.
+        """
+        tensors = {"planes": self.planes, "ws": self.ws}
+        overlays = []
+        for i, overlay in enumerate(self.overlays):
+            tensors[f"overlay{i}.planes"] = overlay.planes
+            tensors.update({f"overlay{i}.weight.{k}": v for k, v in overlay.weight.tensors().items()})
+            overlays.append({"kind": point_weight.kind_of(overlay.weight), "numbers": overlay.weight.numbers()})
+        if half:
+            tensors = {k: v.half() if k.endswith("planes") else v for k, v in tensors.items()}
+        header = {"depth": self.depth, "generator": self.generator, "meta": dict(self.meta), "overlays": overlays}
+        return _save(path, tensors, {"format": _FORMAT, "triplane": json.dumps(header, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Triplane:
+        """Read a file of `save`, as float32 on the CPU.
+
+        Raises CheckpointError for a missing, truncated or foreign file and for NaN.
+        """
+        tensors, metadata = _load(path, _FORMAT, "triplane")
+        try:
+            header = json.loads(metadata["triplane"])
+            overlays = []
+            for i, entry in enumerate(header["overlays"]):
+                prefix = f"overlay{i}.weight."
+                parts = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                weight = point_weight.from_parts(entry["kind"], parts, entry["numbers"])
+                overlays.append(Overlay(tensors[f"overlay{i}.planes"], weight))
+            return cls(
+                tensors["planes"], tensors["ws"], header["depth"], header["generator"], header["meta"], tuple(overlays)
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is not a usable triplane file: {error}; save it again") from error
+
+
+@dataclass(frozen=True)
+class TriplaneMask:
+    """A weight for every cell of a tri-grid.
+
+    Attributes:
+        mask: [N,3,D,H,W] in 0..1; for an occlusion mask 1 = occluded.
+        meta: provenance.
+    """
+
+    mask: Tensor
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.mask.ndim != 5 or self.mask.shape[1] != 3:
+            raise DualEncError(f"triplane mask has shape {tuple(self.mask.shape)}, expected [N,3,D,H,W]")
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def channels(self, features: int) -> Tensor:
+        """[N,3,features·D,H,W]: the weight of every channel of planes (channel = feature·D + slice)."""
+        n, p, d, h, w = self.mask.shape
+        return self.mask[:, :, None].expand(n, p, features, d, h, w).reshape(n, p, features * d, h, w)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a safetensors file, atomically."""
+        header = {"format": _MASK_FORMAT, "mask": json.dumps(dict(self.meta), sort_keys=True)}
+        return _save(path, {"mask": self.mask}, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TriplaneMask:
+        """Read a file of `save`; raises CheckpointError for anything else."""
+        tensors, metadata = _load(path, _MASK_FORMAT, "triplane mask")
+        try:
+            return cls(tensors["mask"], json.loads(metadata["mask"]))
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"{path} is not a usable triplane mask file: {error}; save it again") from error
+
+
+def _save(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+    from safetensors.torch import save_file
+
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise DualEncError(f"{name} has NaN or infinite values; nothing was written to {path}")
+    with atomic_path(path) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+    return Path(path)
+
+
+def _load(path: str | Path, expected: str, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise CheckpointError(f"{what} file {path} does not exist; check the name")
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != expected:
+                raise CheckpointError(
+                    f"{path} has format {metadata.get('format')!r}, expected {expected!r}: it is not a {what} file"
+                )
+            tensors = {k: file.get_tensor(k) for k in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as a {what}: {error}; it may be truncated") from error
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} has NaN or infinite values; the file is damaged, save it again")
+    return tensors, metadata
