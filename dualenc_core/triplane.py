@@ -18,6 +18,7 @@ from .point_weight import PointWeight
 
 _FORMAT = "dualenc-triplane/1"
 _MASK_FORMAT = "dualenc-mask/1"
+_METADATA = "dualenc"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Triplane:
         if half:
             tensors = {k: v.half() if k.endswith("planes") else v for k, v in tensors.items()}
         header = {"depth": self.depth, "generator": self.generator, "meta": dict(self.meta), "overlays": overlays}
-        return _save(path, tensors, {"format": _FORMAT, "triplane": json.dumps(header, sort_keys=True)})
+        return _save(path, tensors, _FORMAT, header)
 
     @classmethod
     def load(cls, path: str | Path) -> Triplane:
@@ -123,9 +124,8 @@ class Triplane:
 
         Raises CheckpointError for a missing, truncated or foreign file and for NaN.
         """
-        tensors, metadata = _load(path, _FORMAT, "triplane")
+        tensors, header = _load(path, _FORMAT, "triplane")
         try:
-            header = json.loads(metadata["triplane"])
             overlays = []
             for i, entry in enumerate(header["overlays"]):
                 prefix = f"overlay{i}.weight."
@@ -165,22 +165,23 @@ class TriplaneMask:
 
     def save(self, path: str | Path) -> Path:
         """Write a safetensors file, atomically."""
-        header = {"format": _MASK_FORMAT, "mask": json.dumps(dict(self.meta), sort_keys=True)}
-        return _save(path, {"mask": self.mask}, header)
+        return _save(path, {"mask": self.mask}, _MASK_FORMAT, {"meta": dict(self.meta)})
 
     @classmethod
     def load(cls, path: str | Path) -> TriplaneMask:
         """Read a file of `save`; raises CheckpointError for anything else."""
-        tensors, metadata = _load(path, _MASK_FORMAT, "triplane mask")
+        tensors, header = _load(path, _MASK_FORMAT, "triplane mask")
         try:
-            return cls(tensors["mask"], json.loads(metadata["mask"]))
+            return cls(tensors["mask"], header["meta"])
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"{path} is not a usable triplane mask file: {error}; save it again") from error
 
 
-def _save(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+def _save(path: str | Path, tensors: dict[str, Tensor], kind: str, header: dict[str, Any]) -> Path:
     from safetensors.torch import save_file
 
+    # One entry only: safetensors writes several in an order that changes from process to process.
+    metadata = {_METADATA: json.dumps({"format": kind, **header}, sort_keys=True)}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise DualEncError(f"{name} has NaN or infinite values; nothing was written to {path}")
@@ -189,23 +190,25 @@ def _save(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]
     return Path(path)
 
 
-def _load(path: str | Path, expected: str, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _load(path: str | Path, expected: str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         raise CheckpointError(f"{what} file {path} does not exist; check the name")
     try:
         with safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != expected:
+            header = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+            if header.get("format") != expected:
                 raise CheckpointError(
-                    f"{path} has format {metadata.get('format')!r}, expected {expected!r}: it is not a {what} file"
+                    f"{path} has format {header.get('format')!r}, expected {expected!r}: it is not a {what} file"
                 )
             tensors = {k: file.get_tensor(k) for k in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except CheckpointError:
+        raise
+    except (SafetensorError, OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} cannot be read as a {what}: {error}; it may be truncated") from error
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name} has NaN or infinite values; the file is damaged, save it again")
-    return tensors, metadata
+    return tensors, header
