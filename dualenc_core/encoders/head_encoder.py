@@ -1,0 +1,285 @@
+"""The two-stage encoder: photo → W+ → planes → refined planes (paper Eq. 1; encoders.md §2.1)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..camera import Camera
+from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
+from ..generator import PanoHead
+from ..rendering.output import Rendering
+from ..triplane import Triplane
+from .config import HeadEncoderConfig
+from .lifted_refiner import LiftedRefiner
+from .lifting import Observation, resize_area
+from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
+from .triplane_encoder import TriPlaneEncoder
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    """Both stages, for losses.
+
+    Attributes:
+        ws: [N,num_ws,w_dim], with gradient to stage one.
+        coarse: stage one's triplane, with gradient to stage one.
+        refined: stage two's triplane, with gradient to stage two only; ``coarse`` itself without a refiner.
+    """
+
+    ws: Tensor
+    coarse: Triplane
+    refined: Triplane
+
+
+class HeadEncoder(nn.Module):
+    """Photo and camera → Triplane of a frozen generator.
+
+    State-dict keys: ``stage_one.*`` and ``stage_two.*`` with the official names inside, and ``latent_avg`` [w_dim], the
+    latent that stage one's output is relative to. Where a file has none (converted ones), and in a new encoder, it is
+    taken from the first generator used.
+    """
+
+    def __init__(self, config: HeadEncoderConfig | None = None, name: str = ""):
+        super().__init__()
+        config = config or HeadEncoderConfig()
+        self.config = config
+        self.name = name
+        single = config.style.projection == "w"
+        self.stage_one = SingleStyleEncoder(config.style) if single else GradualStyleEncoder(config.style)
+        self.stage_two: TriPlaneEncoder | LiftedRefiner | None = None
+        if config.refiner == "triplanenet":
+            self.stage_two = TriPlaneEncoder(config.triplane)
+        elif config.refiner == "lifted":
+            self.stage_two = LiftedRefiner(config.lifted)
+        self.register_buffer("latent_avg", torch.zeros(config.style.w_dim))
+        self._has_average = False
+
+    # -------------------------------------------------------------------------------------------------------- build
+
+    @classmethod
+    def from_config(
+        cls,
+        config: HeadEncoderConfig | Mapping[str, Any],
+        state_dict: Mapping[str, Tensor] | None = None,
+        name: str = "",
+    ) -> HeadEncoder:
+        """An encoder in eval mode; weights of any float type are used as float32.
+
+        Raises CheckpointError when the weights do not fit the configuration, naming tensors.
+        """
+        config = config if isinstance(config, HeadEncoderConfig) else HeadEncoderConfig.from_dict(config)
+        # Random initial values would be overwritten at once, and 250 million of them take seconds.
+        with torch.device("meta") if state_dict is not None else contextlib.nullcontext():
+            encoder = cls(config, name)
+        if state_dict is not None:
+            encoder.load_weights(state_dict)
+        return encoder.eval()
+
+    def load_weights(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Strictly load weights (``latent_avg`` may be absent); raises CheckpointError naming what does not fit."""
+        expected = self.state_dict()
+        given = {k: v.float() if v.is_floating_point() else v for k, v in state_dict.items()}
+        has_average = "latent_avg" in given
+        given.setdefault("latent_avg", torch.zeros(self.config.style.w_dim))
+        problems = {
+            "missing": [k for k in expected if k not in given],
+            "unexpected": [k for k in given if k not in expected],
+            "of another shape": [k for k in expected if k in given and given[k].shape != expected[k].shape],
+        }
+        if any(problems.values()):
+            text = "; ".join(f"{len(v)} {label} (first {v[0]})" for label, v in problems.items() if v)
+            raise CheckpointError(
+                f"the weights do not fit the encoder's configuration: {text}. "
+                "Check that weights and configuration come from the same file."
+            )
+        self.load_state_dict(given, strict=True, assign=True)
+        self._has_average = has_average
+
+    def start_from(self, state_dict: Mapping[str, Tensor]) -> list[str]:
+        """Copy whatever fits, to begin a training; returns the names that keep their initial values."""
+        own = self.state_dict()
+        given = {k: v for k, v in state_dict.items() if k in own and v.shape == own[k].shape}
+        self.load_state_dict(given, strict=False)
+        return [k for k in own if k not in given]
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._has_average = self._has_average or f"{prefix}latent_avg" in state_dict
+
+    def use_average(self, generator: PanoHead) -> None:
+        """Take the generator's average latent as the origin of stage one's output (§1.4)."""
+        self.latent_avg.copy_(generator.w_avg)
+        self._has_average = True
+
+    # -------------------------------------------------------------------------------------------------------- encode
+
+    @torch.no_grad()
+    def encode(self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None = None) -> Triplane:
+        """Invert aligned portraits.
+
+        Args:
+            generator: the generator that the encoder was trained for.
+            image: [N,3,S,S] in [-1,1], S at least the encoder's input size (256 at full size, 512 is usual).
+            camera: N cameras of the portraits, or one for all.
+            matte: [N,1,S',S'] in 0..1, coverage of the head; only the lifted refiner uses it.
+
+        Returns N heads, with the generator's fingerprint and the encoder in ``meta``.
+
+        Raises DualEncError for a wrong shape, range, NaN, or batch; GeneratorMismatchError for a generator that does
+        not fit.
+        """
+        device = self.latent_avg.device
+        image, camera = image.to(device), camera.to(device)
+        matte = None if matte is None else matte.to(device)
+        check_values("image", image, -1.0, 1.0)
+        if matte is not None:
+            check_values("matte", matte, 0.0, 1.0)
+        with _evaluating(self):
+            triplane = self(generator, image, camera, matte).refined
+        meta = {
+            **triplane.meta,
+            "encoder": self.name,
+            "projection": self.config.style.projection,
+            "refiner": self.config.refiner,
+            "passes": self.config.passes,
+        }
+        return triplane.replace(meta=meta)
+
+    def forward(
+        self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None = None, refine: bool = True
+    ) -> EncoderOutput:
+        """Both stages with gradients; arguments as in `encode`, values unchecked.
+
+        Args:
+            refine: False leaves stage two out (its training starts later).
+
+        Each stage gets gradients from its own output only: whatever enters stage two is detached.
+        """
+        camera = self._check(generator, image, camera, matte)
+        ws = self.styles(image)
+        coarse = generator.synthesize(ws, noise="const")
+        refined = coarse
+        if refine and self.stage_two is not None:
+            refined = coarse.detach()
+            for _ in range(self.config.passes):
+                refined = self.refine(generator, refined, image, camera, matte)
+        return EncoderOutput(ws, coarse, refined)
+
+    def styles(self, image: Tensor) -> Tensor:
+        """Stage one: image [N,3,S,S] → ws [N,num_ws,w_dim], the average included."""
+        offset = self.stage_one(resize_area(image, self.config.style.trunk.input_size))
+        ws = offset + self.latent_avg
+        return ws if ws.ndim == 3 else ws[:, None].expand(-1, self.config.style.n_styles, -1)
+
+    def refine(
+        self, generator: PanoHead, triplane: Triplane, image: Tensor, camera: Camera, matte: Tensor | None = None
+    ) -> Triplane:
+        """One pass of stage two: compare the photo with a render of the triplane and correct its planes."""
+        planes = triplane.planes
+        if isinstance(self.stage_two, TriPlaneEncoder):
+            residuals = self._residuals(generator, triplane, image, camera)
+            delta = self.stage_two.delta(residuals, planes.detach().flatten(1, 2)).reshape(planes.shape)
+        elif isinstance(self.stage_two, LiftedRefiner):
+            views = self._observations(generator, triplane, image, camera, matte)
+            delta = self.stage_two.delta(views, planes.detach(), generator.config.render.box_warp)
+        else:
+            raise DualEncError("this encoder has no second stage (refiner is None); use a file that has one")
+        return triplane.replace(planes=planes + delta)
+
+    # ------------------------------------------------------------------------------------------------------ internal
+
+    @torch.no_grad()
+    def _render(self, generator: PanoHead, triplane: Triplane, camera: Camera) -> Rendering:
+        config = self.config
+        return generator.render(
+            triplane,
+            camera,
+            resolution=config.render_resolution,
+            super_resolve=config.super_resolve,
+            background=config.background,
+        )
+
+    @torch.no_grad()
+    def _residuals(self, generator: PanoHead, triplane: Triplane, image: Tensor, camera: Camera) -> Tensor:
+        """[render, image - render, mirrored image - mirrored render] at the input size."""
+        config = self.config.triplane
+        image = resize_area(image, config.trunk.input_size)
+        render = resize_area(self._render(generator, triplane, camera).image, config.trunk.input_size)
+        channels = [render, image - render]
+        if config.version == 2:
+            mirrored = torch.zeros_like(image)
+            if config.mirrored:
+                other = self._render(generator, triplane, camera.mirrored).image
+                mirrored = image.flip(-1) - resize_area(other, config.trunk.input_size)
+            channels.append(mirrored)
+        return torch.cat(channels, dim=1)
+
+    @torch.no_grad()
+    def _observations(
+        self, generator: PanoHead, triplane: Triplane, image: Tensor, camera: Camera, matte: Tensor | None
+    ) -> list[Observation]:
+        views = [(camera, image, matte)]
+        if self.config.lifted.mirrored:
+            views.append((camera.mirrored, image.flip(-1), None if matte is None else matte.flip(-1)))
+        return [Observation.compare(c, i, m, self._render(generator, triplane, c)) for c, i, m in views]
+
+    def _check(self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None) -> Camera:
+        style = self.config.style
+        size = style.trunk.input_size
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] != image.shape[3]:
+            raise DualEncError(f"image has shape {tuple(image.shape)}, expected [N,3,S,S]; align the portrait first")
+        if image.shape[-1] < size:
+            raise DualEncError(
+                f"image is {image.shape[-1]} pixels wide, expected at least {size}, the encoder's input size; "
+                "align the portrait at a larger size"
+            )
+        if matte is not None and (matte.ndim != 4 or matte.shape[:2] != (len(image), 1)):
+            raise DualEncError(f"matte has shape {tuple(matte.shape)}, expected [{len(image)},1,S,S]")
+        if len(camera) not in (1, len(image)):
+            raise DualEncError(f"there are {len(camera)} cameras for {len(image)} images; expected as many, or one")
+        if (style.n_styles, style.w_dim) != (generator.config.num_ws, generator.config.w_dim):
+            raise GeneratorMismatchError(
+                f"the encoder {self.name!r} makes {style.n_styles} styles of width {style.w_dim}, the generator reads "
+                f"{generator.config.num_ws} of width {generator.config.w_dim}; load the generator it was trained for"
+            )
+        wanted = self.config.generator
+        if wanted is not None and not generator.training and wanted != generator.fingerprint:
+            raise GeneratorMismatchError(
+                f"the encoder {self.name!r} was trained for the generator {wanted}, this one is "
+                f"{generator.fingerprint}; load the matching pair"
+            )
+        if not self._has_average:
+            self.use_average(generator)
+        return camera.expand(len(image))
+
+
+def check_values(name: str, image: Tensor, low: float, high: float, tolerance: float = 0.05) -> None:
+    """Raise DualEncError for NaN, infinity, or values outside low..high (resampling may overshoot a little)."""
+    if not image.is_floating_point():
+        raise DualEncError(f"{name} has type {image.dtype}, expected floating point in {low:g}..{high:g}")
+    if image.numel() == 0:
+        raise DualEncError(f"{name} is empty: shape {tuple(image.shape)}")
+    least, most = (float(v) for v in image.aminmax())
+    if not (low - tolerance <= least and most <= high + tolerance):
+        raise DualEncError(
+            f"{name} has values from {least:g} to {most:g}, expected {low:g}..{high:g} without NaN; "
+            "divide 8-bit values by 127.5 and subtract 1 for images, or by 255 for mattes"
+        )
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    # Encoding while training must neither use nor move batch statistics.
+    states = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in states:
+            m.training = training

@@ -1,0 +1,1 @@
+"""Training: losses, discriminator, optimiser, data, trainer."""
