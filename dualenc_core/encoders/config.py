@@ -170,6 +170,7 @@ class HeadEncoderConfig:
         triplane, lifted: stage two; only the one that ``refiner`` names is built.
         passes: how often stage two runs, each time on a new render of its own result.
         render_resolution: neural resolution of the renders that stage two compares with the photo.
+        render_samples: coarse and importance samples a ray of those renders; None = the generator's.
         super_resolve: compare with the super-resolved image; False = with the raw one (cheaper).
         background: passed to ``generator.render``.
         generator: fingerprint of the generator that the encoder was trained for; None = any of fitting shape.
@@ -181,6 +182,7 @@ class HeadEncoderConfig:
     lifted: LiftedConfig = field(default_factory=LiftedConfig)
     passes: int = 1
     render_resolution: int = 128
+    render_samples: tuple[int, int] | None = None
     super_resolve: bool = True
     background: str | float | tuple[float, ...] = "generator"
     generator: str | None = None

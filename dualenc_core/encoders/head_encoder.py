@@ -203,6 +203,7 @@ class HeadEncoder(nn.Module):
             resolution=config.render_resolution,
             super_resolve=config.super_resolve,
             background=config.background,
+            samples=config.render_samples,
         )
 
     @torch.no_grad()

@@ -1,0 +1,263 @@
+"""The procedural protocol: heads that no training saw, one input view, the truth for every other view."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import procedural
+from ..camera import Camera
+from ..errors import DualEncError
+from ..generator import PanoHead
+from ..inversion import occlusion_mask, stitch, visibility
+from ..inversion.dual_encoder import Encoder
+from ..rendering.output import Rendering
+from ..triplane import Triplane
+from . import metrics
+from .agreement import Agreement, surface_points, visibility_agreement
+from .patches import PatchStatistics, patch_distance
+from .report import provenance, write_report
+from .results import Report, region_of
+
+# Training draws its heads from seeds below; nothing at or above may be trained or tuned on.
+FIRST_TEST_SEED = 1_000_000
+VARIANTS = ("e1", "e2", "cells", "points", "g_true_z", "g_unseen")
+
+
+@dataclass(frozen=True)
+class ProceduralSettings:
+    """How to evaluate.
+
+    Attributes:
+        heads: how many.
+        seed: of the heads and the input pitches, at least 1 000 000.
+        input_yaw: limits of the input views in degrees, evenly spread over the heads.
+        input_pitch: largest input elevation in degrees, up and down.
+        yaws: views around each head, evenly spread over 360° from the input view on.
+        variants: what to render: e1, e2 (each encoder alone), cells, points (stitched), g_true_z (the generator with
+            the latent that the head was made from; the head's details are outside its range), g_unseen (the same
+            pictures against the head without details: the generator on z that it was not trained on).
+        input_resolution: side of the input pictures; None = what the encoders need, at least the generator's images.
+        samples: samples a ray; None = the generator's.
+    """
+
+    heads: int = 48
+    seed: int = FIRST_TEST_SEED
+    input_yaw: tuple[float, float] = (-60.0, 60.0)
+    input_pitch: float = 8.0
+    yaws: int = 8
+    variants: tuple[str, ...] = VARIANTS
+    input_resolution: int | None = None
+    samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.yaws < 1:
+            raise DualEncError(f"heads is {self.heads} and yaws {self.yaws}, expected at least 1")
+        if self.seed < FIRST_TEST_SEED:
+            raise DualEncError(
+                f"seed is {self.seed}, expected at least {FIRST_TEST_SEED}: smaller ones belong to training"
+            )
+        unknown = set(self.variants) - set(VARIANTS)
+        if unknown or not self.variants:
+            raise DualEncError(f"variants are {self.variants}, expected some of {', '.join(VARIANTS)}")
+
+    def input_views(self) -> tuple[Tensor, Tensor]:
+        """Yaw and pitch [heads] of the input views in degrees."""
+        low, high = self.input_yaw
+        yaw = low + (high - low) * (torch.arange(self.heads) + 0.5) / self.heads
+        rng = torch.Generator().manual_seed(self.seed)
+        return yaw, self.input_pitch * (2 * torch.rand(self.heads, generator=rng) - 1)
+
+
+@torch.no_grad()
+def evaluate_procedural(
+    generator: PanoHead,
+    encoder1: Encoder,
+    encoder2: Encoder,
+    control: Encoder | None = None,
+    settings: ProceduralSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    command: str = "",
+) -> Report:
+    """Invert one view of each head and compare renders with the truth all around.
+
+    One head is in memory at a time, and the truth is rendered once for all variants. Encoders get the true alpha as
+    the matte. Both sides have `procedural.BACKDROP` as background. Views are compared at the generator's image size;
+    depth and mask at its neural resolution.
+
+    Args:
+        control: Encoder 2 trained without its discriminator, shown as "control".
+        progress: called as progress(heads done, heads).
+        command: how to repeat it, for the report.
+
+    Raises DualEncError when g_true_z or g_unseen is asked of a generator whose z is not the procedural latent.
+    """
+    settings = settings or ProceduralSettings()
+    if {"g_true_z", "g_unseen"} & set(settings.variants) and generator.config.z_dim != procedural.LATENT_DIM:
+        raise DualEncError(
+            f"the generator's z_dim is {generator.config.z_dim}, and variants g_true_z and g_unseen need the "
+            f"procedural latent of {procedural.LATENT_DIM}; leave them out of variants"
+        )
+    run = _Run(generator, {"e1": encoder1, "e2": encoder2, "control": control}, settings)
+    start = time.perf_counter()
+    for i in range(settings.heads):
+        run.measure(i)
+        if progress is not None:
+            progress(i + 1, settings.heads)
+    modules = {"generator": generator, "encoder 1": encoder1, "encoder 2": encoder2, "control": control}
+    return Report(
+        settings={**asdict(settings), "input_resolution": run.input_size, "image_resolution": run.size},
+        provenance=provenance(modules, command),
+        rows=run.rows,
+        patches=run.patch_distances(),
+        agreement={mode: _mean_agreement(found) for mode, found in run.agreement.items()},
+        timings={**run.seconds, "total": time.perf_counter() - start},
+    )
+
+
+def run_procedural(
+    out_dir: str | Path,
+    generator: PanoHead,
+    encoder1: Encoder,
+    encoder2: Encoder,
+    control: Encoder | None = None,
+    heads: int = 48,
+    seed: int = FIRST_TEST_SEED,
+    yaws: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+    command: str = "",
+) -> Report:
+    """`evaluate_procedural`, written to ``out_dir`` as report.md, report.json and report.png."""
+    settings = ProceduralSettings(heads=heads, seed=seed, yaws=yaws)
+    report = evaluate_procedural(generator, encoder1, encoder2, control, settings, progress, command)
+    write_report(report, out_dir)
+    return report
+
+
+class _Run:
+    """The state of one evaluation: what stays the same, and what piles up head by head."""
+
+    def __init__(self, generator: PanoHead, encoders: Mapping[str, Encoder | None], settings: ProceduralSettings):
+        self.generator, self.settings = generator, settings
+        self.encoders = {name: encoder for name, encoder in encoders.items() if encoder is not None}
+        self.device = generator.w_avg.device
+        self.size = generator.config.image_resolution
+        self.input_size = settings.input_resolution or max(self.size, *map(_input_size, self.encoders.values()))
+        self.heads = procedural.sample_heads(settings.heads, settings.seed)
+        self.plain = procedural.sample_heads(settings.heads, settings.seed, details=False)
+        self.yaw, self.pitch = settings.input_views()
+        self.turns = [360 * k / settings.yaws for k in range(settings.yaws)]
+        self.rows: list[dict] = []
+        self.patches: dict[tuple[str, str], PatchStatistics] = {}
+        self.agreement: dict[str, list[Agreement]] = {}
+        self.seconds = dict.fromkeys(("truth", "encode", "mask", "render", "metrics"), 0.0)
+
+    def measure(self, i: int) -> None:
+        """All variants of head i."""
+        head = self.heads[i].to(self.device)
+        ring = Camera.look_at([float(self.yaw[i]) + turn for turn in self.turns], float(self.pitch[i])).to(self.device)
+        truth = self._timed("truth", lambda: procedural.render(head, ring, self.size))
+        renderings = self._renderings(head, ring, truth)
+        for name, rendering in renderings.items():
+            self._timed("metrics", lambda name=name, out=rendering: self._record(i, name, out, truth))
+        for turn, region in enumerate(map(region_of, self.turns)):
+            self._statistics("truth", region).add(truth.image[turn : turn + 1], truth.alpha[turn : turn + 1])
+        if "g_unseen" in self.settings.variants:
+            plain = self.plain[i].to(self.device)
+            truth = self._timed("truth", lambda: procedural.render(plain, ring, self.size))
+            rendering = renderings.get("g_true_z") or self._render(self._from_latent(plain), ring)
+            self._record(i, "g_unseen", rendering, truth, patches=False)
+
+    def _renderings(self, head: procedural.Heads, ring: Camera, truth: Rendering) -> dict[str, Rendering]:
+        camera, wanted = ring[0], self.settings.variants
+        view = _view(truth, 0)
+        if self.input_size != self.size:
+            view = self._timed("truth", lambda: procedural.render(head, camera, self.input_size))
+        heads: dict[str, Triplane] = {}
+        for name, encoder in self.encoders.items():
+            heads[name] = self._timed(
+                "encode", lambda e=encoder: e.encode(self.generator, view.image, camera, view.alpha)
+            )
+        points = surface_points(head)
+        for mode, find in (("cells", occlusion_mask), ("points", visibility)):
+            if mode in wanted:
+                mask = self._timed("mask", lambda find=find: find(self.generator, heads["e1"], camera))
+                heads[mode] = stitch(heads["e1"], heads["e2"], mask)
+                box = self.generator.config.render.box_warp
+                self.agreement.setdefault(mode, []).append(visibility_agreement(head, camera, mask, box, points))
+        if "g_true_z" in wanted:
+            heads["g_true_z"] = self._from_latent(head)
+        return {name: self._render(heads[name], ring) for name in heads if name in (*wanted, "control")}
+
+    def _from_latent(self, head: procedural.Heads) -> Triplane:
+        return self.generator.synthesize(self.generator.mapping(head.latent))
+
+    def _render(self, triplane: Triplane, ring: Camera) -> Rendering:
+        render = self.generator.render
+        background, samples = procedural.BACKDROP, self.settings.samples
+        return self._timed("render", lambda: render(triplane, ring, background=background, samples=samples))
+
+    def _record(self, i: int, variant: str, out: Rendering, truth: Rendering, patches: bool = True) -> None:
+        values = _compare(out, truth)
+        for k, turn in enumerate(self.turns):
+            row = {"head": i, "input_yaw": float(self.yaw[i]), "yaw": turn, "variant": variant}
+            self.rows.append(row | {name: column[k] for name, column in values.items()})
+            if patches:
+                self._statistics(variant, region_of(turn)).add(out.image[k : k + 1], out.alpha[k : k + 1])
+
+    def _statistics(self, name: str, region: str) -> PatchStatistics:
+        return self.patches.setdefault((name, region), PatchStatistics(scales=2))
+
+    def patch_distances(self) -> dict[str, dict[str, float]]:
+        """By variant and region, for regions with enough patches."""
+        found: dict[str, dict[str, float]] = {}
+        for (variant, region), statistics in self.patches.items():
+            reference = self.patches[("truth", region)]
+            if variant != "truth" and statistics.sufficient and reference.sufficient:
+                found.setdefault(variant, {})[region] = patch_distance(statistics, reference)
+        return found
+
+    def _timed(self, stage: str, run: Callable):
+        start = time.perf_counter()
+        result = run()
+        self.seconds[stage] += time.perf_counter() - start
+        return result
+
+
+def _compare(out: Rendering, truth: Rendering) -> dict[str, list[float]]:
+    alpha = F.adaptive_avg_pool2d(truth.alpha, out.alpha.shape[-2:])
+    # The mean of the covered part of each larger pixel; the far depth of empty pixels must not leak in.
+    depth = F.adaptive_avg_pool2d(truth.depth * truth.alpha, out.depth.shape[-2:]) / alpha.clamp_min(1e-6)
+    image, true_image = out.image, truth.image
+    values = {
+        "psnr": metrics.psnr(image, true_image),
+        "psnr_head": metrics.psnr(image, true_image, truth.alpha),
+        "ssim": metrics.ssim(image, true_image),
+        "gradient": metrics.gradient_distance(image, true_image),
+        "sharpness": metrics.sharpness(image, true_image),
+        "depth": metrics.depth_error(out.depth, out.alpha, depth, alpha),
+        "iou": metrics.mask_iou(out.alpha, alpha),
+        "mse": metrics.mse(image, true_image),
+    }
+    return {name: value.tolist() for name, value in values.items()}
+
+
+def _mean_agreement(found: Sequence[Agreement]) -> dict[str, float]:
+    rows = [one.to_dict() for one in found]
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def _view(rendering: Rendering, k: int) -> Rendering:
+    part = slice(k, k + 1)
+    return Rendering(rendering.image[part], rendering.raw[part], rendering.depth[part], rendering.alpha[part])
+
+
+def _input_size(encoder: Encoder) -> int:
+    config = getattr(encoder, "config", None)
+    return config.style.trunk.input_size if hasattr(config, "style") else 1

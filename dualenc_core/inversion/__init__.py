@@ -1,0 +1,16 @@
+"""Photo → head: what the input view shows, two encoders, one stitched head (paper Eq. 1-3, Fig. 4)."""
+
+from .dual_encoder import DualEncoder, Inversion
+from .occlusion import Surface, occlusion_mask, surface_resolution, visibility, visible_surface
+from .stitching import stitch
+
+__all__ = [
+    "DualEncoder",
+    "Inversion",
+    "Surface",
+    "occlusion_mask",
+    "stitch",
+    "surface_resolution",
+    "visibility",
+    "visible_surface",
+]

@@ -1,0 +1,100 @@
+"""The whole inversion: two encoders, what the photo shows, one stitched head (paper Fig. 4)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..camera import Camera
+from ..errors import DualEncError
+from ..generator import PanoHead
+from ..point_weight import Visibility
+from ..triplane import Triplane, TriplaneMask
+from .occlusion import occlusion_mask, visibility
+from .stitching import stitch
+
+MODES = ("points", "cells")
+STAGES = ("encoder 1", "encoder 2", "mask", "stitch")
+
+
+class Encoder(Protocol):
+    """Anything that turns aligned portraits into heads, such as ``dualenc_core.encoders.HeadEncoder``."""
+
+    def encode(self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None = None) -> Triplane: ...
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Everything that an inversion made.
+
+    Attributes:
+        triplane: N stitched heads, the result.
+        visible: N heads of Encoder 1, true to the photo.
+        occluded: N heads of Encoder 2, plausible where the photo shows nothing.
+        mask: TriplaneMask (cells; 1 = occluded) or Visibility (points; 1 = visible).
+        timings: seconds of each stage.
+    """
+
+    triplane: Triplane
+    visible: Triplane
+    occluded: Triplane
+    mask: TriplaneMask | Visibility
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+class DualEncoder:
+    """Encoder 1 for what the photo shows, Encoder 2 for the rest.
+
+    Args:
+        generator: the frozen generator of both encoders.
+        encoder1: trained for fidelity (Eq. 5).
+        encoder2: trained for realism of occluded cells (Eq. 6).
+        mode: "points" blends decoded points by visibility; "cells" is the paper's mask over tri-grid cells.
+    """
+
+    def __init__(self, generator: PanoHead, encoder1: Encoder, encoder2: Encoder, mode: str = "points") -> None:
+        if mode not in MODES:
+            raise DualEncError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
+        self.generator, self.encoder1, self.encoder2, self.mode = generator, encoder1, encoder2, mode
+
+    @torch.no_grad()
+    def invert(
+        self,
+        image: Tensor,
+        camera: Camera,
+        matte: Tensor | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Inversion:
+        """Invert aligned portraits.
+
+        Args:
+            image: [N,3,S,S] in [-1,1].
+            camera: N views, or one for all.
+            matte: [N,1,S',S'] in 0..1, coverage of the head, for encoders that use it.
+            progress: called as progress(stages done, 4).
+
+        Errors of the encoders, `occlusion_mask` and `stitch` pass through.
+        """
+        timings: dict[str, float] = {}
+
+        def stage(run: Callable):
+            start = time.perf_counter()
+            result = run()
+            if image.is_cuda:
+                torch.cuda.synchronize(image.device)
+            timings[STAGES[len(timings)]] = time.perf_counter() - start
+            if progress is not None:
+                progress(len(timings), len(STAGES))
+            return result
+
+        visible = stage(lambda: self.encoder1.encode(self.generator, image, camera, matte))
+        occluded = stage(lambda: self.encoder2.encode(self.generator, image, camera, matte))
+        find = visibility if self.mode == "points" else occlusion_mask
+        mask = stage(lambda: find(self.generator, visible, camera))
+        triplane = stage(lambda: stitch(visible, occluded, mask))
+        return Inversion(triplane, visible, occluded, mask, timings)

@@ -1,0 +1,67 @@
+"""``python -m dualenc_core train``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..errors import DualEncError
+from . import presets
+from .run import RunOptions
+from .run import run as run_training
+
+PRESETS = ("demo-generator", "demo-encoder1", "demo-encoder2", "demo-control")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--preset", required=True, choices=PRESETS, help="what to train")
+    parser.add_argument("--out", type=Path, default=None, help="folder of the run (default runs/PRESET)")
+    parser.add_argument("--generator", default="demo", help="generator of the encoders: demo, or a file")
+    parser.add_argument(
+        "--encoder1", default="demo-e1", help="where demo-encoder2 and demo-control start: demo-e1, or a file"
+    )
+    parser.add_argument(
+        "--stage-one", help="where their stage one starts (default latent.safetensors beside a file --encoder1)"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="portraits file, made if missing (default runs/portraits.safetensors)"
+    )
+    parser.add_argument("--minutes", type=float, help="stop after this time; the same command goes on")
+    parser.add_argument("--steps", type=int, help="stop after this many steps; the same command goes on")
+    parser.add_argument("--fresh", action="store_true", help="start again instead of resuming")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Train; 0 when complete or stopped by a limit that was asked for."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    # Densities far outside the head underflow to denormal numbers, on which a CPU is ten times slower.
+    torch.set_flush_denormal(True)
+    torch.manual_seed(args.seed)
+    options = RunOptions(args.out or Path("runs") / args.preset, args.minutes, args.steps, resume=not args.fresh)
+    run_training(_trainer(args), options)
+    return 0
+
+
+def _trainer(args: argparse.Namespace):
+    rng = torch.Generator().manual_seed(args.seed)
+    if args.preset == "demo-generator":
+        from .generator import GeneratorTrainer
+
+        return GeneratorTrainer.create(presets.GeneratorTraining(seed=args.seed), rng)
+    from .encoder import EncoderTrainer
+
+    names = {"demo-encoder1": "fidelity", "demo-encoder2": "realism", "demo-control": "control"}
+    if args.preset not in names:
+        raise DualEncError(f"preset is {args.preset!r}, expected one of {', '.join(PRESETS)}")
+    stage_one = args.stage_one
+    beside = Path(args.encoder1).with_name("latent.safetensors")
+    if stage_one is None and beside.is_file():
+        stage_one = beside
+    options = presets.encoder_training(names[args.preset], args.seed)
+    return EncoderTrainer.create(options, args.generator, args.encoder1, rng, args.data, stage_one)

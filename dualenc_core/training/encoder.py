@@ -1,0 +1,273 @@
+"""Training of the demo encoders on single views (paper §3; encoders.md §5, §9), with losses that need no weights.
+
+The paper's reconstruction loss is L2 + LPIPS + identity; the demo has L1 + L2 + coverage on random rays, because the
+weights of LPIPS and ArcFace cannot be bundled. The adversarial part is the paper's: a discriminator on O·T, lazy R1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import procedural
+from ..camera import Camera
+from ..checkpoints.catalog import resolve
+from ..checkpoints.store import load_encoder_file, load_generator_file, save_encoder
+from ..encoders import HeadEncoder
+from ..errors import DualEncError
+from ..generator import PanoHead
+from ..inversion.occlusion import occlusion_mask
+from ..rendering.rays import pixel_rays
+from ..rendering.renderer import Draws
+from ..triplane import Triplane
+from .discriminator import TriplaneDiscriminator, masked_planes, r1_penalty
+from .losses import discriminator_loss, generator_loss
+from .portraits import Portraits, load_portraits
+from .presets import EncoderTraining
+
+
+@dataclass
+class EncoderTrainer:
+    """One step at a time; `step` returns the losses."""
+
+    options: EncoderTraining
+    generator: PanoHead
+    encoder: HeadEncoder
+    portraits: Portraits
+    rng: torch.Generator
+
+    @classmethod
+    def create(
+        cls,
+        options: EncoderTraining,
+        generator: str,
+        encoder1: str,
+        rng: torch.Generator,
+        data: Path | None = None,
+        stage_one: str | Path | None = None,
+    ) -> EncoderTrainer:
+        """Load the frozen generator, render the portraits, and build the encoder.
+
+        Encoder 2 and the control start from the file ``encoder1``, their stage one from the file ``stage_one`` if given
+        (Encoder 1 before it was trained for fidelity alone).
+        """
+        state, config, _ = load_generator_file(resolve("generator", generator))
+        network = PanoHead.from_config(
+            config["init_kwargs"], config["rendering_kwargs"], state, config.get("neural_rendering_resolution")
+        )
+        scale = plane_scale(network)
+        encoder_config = options.config.replace(
+            lifted=dataclasses.replace(options.config.lifted, plane_scale=scale), generator=network.fingerprint
+        )
+        encoder = HeadEncoder(encoder_config)
+        encoder.use_average(network)
+        if options.variant != "fidelity":
+            state, config, _ = load_encoder_file(resolve("encoder", encoder1))
+            if stage_one is not None:
+                earlier, _, _ = load_encoder_file(resolve("encoder", stage_one))
+                state.update({k: v for k, v in earlier.items() if k.startswith("stage_one.")})
+            encoder = HeadEncoder.from_config(config, state)
+        size = encoder_config.style.trunk.input_size
+        data = data or Path("runs") / "portraits.safetensors"
+        return cls(options, network, encoder, load_portraits(data, options.portraits, size), rng)
+
+    def __post_init__(self) -> None:
+        o = self.options
+        if o.variant not in ("fidelity", "realism", "control"):
+            raise DualEncError(f"encoder variant is {o.variant!r}, expected fidelity, realism or control")
+        self.encoder.requires_grad_(True)
+        self.discriminator = TriplaneDiscriminator(
+            3 * self.generator.config.plane_channels, o.discriminator_widths, stride=2
+        )
+        one = list(self.encoder.stage_one.parameters())
+        two = list(self.encoder.stage_two.parameters())
+        self.optimizers = {
+            "one": torch.optim.Adam(one, lr=o.learning_rate, betas=(0.9, 0.99)),
+            "two": torch.optim.Adam(two, lr=o.learning_rate, betas=(0.9, 0.99)),
+            "discriminator": torch.optim.Adam(self.discriminator.parameters(), lr=1e-3, betas=(0.5, 0.99)),
+        }
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds."""
+        return {"encoder": self.encoder, "discriminator": self.discriminator}
+
+    @property
+    def milestones(self) -> dict[int, str]:
+        """Steps after which the model is also exported, and under what name."""
+        return {self.options.latent_steps: "latent"} if self.options.latent_steps else {}
+
+    @property
+    def total_steps(self) -> int:
+        """All phases together."""
+        return self.options.latent_steps + self.options.style_steps + self.options.refine_steps
+
+    def phase(self, step: int) -> tuple[str, int, int]:
+        """Name, step within the phase, and the phase's length."""
+        o = self.options
+        phases = (("latent", o.latent_steps), ("style", o.style_steps), ("refine", o.refine_steps))
+        for name, count in phases:
+            if step < count:
+                return name, step, count
+            step -= count
+        raise ValueError(f"training is over after {self.total_steps} steps")
+
+    def step(self, step: int) -> dict[str, float]:
+        """Run optimisation step number ``step``."""
+        o = self.options
+        name, step, count = self.phase(step)
+        rate = o.learning_rate * (0.5 + 0.5 * math.cos(math.pi * step / count)) * min(1.0, (step + 1) / 50)
+        for key in ("one", "two"):
+            for group in self.optimizers[key].param_groups:
+                group["lr"] = rate
+        self.encoder.train()
+        if name == "latent":
+            return self._latent_step()
+        return self._image_step(step, refine=name == "refine")
+
+    # --------------------------------------------------------------------------------------------------------- steps
+
+    def _latent_step(self) -> dict[str, float]:
+        """Stage one against the style vectors of the known latents: minutes instead of hours to a sensible start."""
+        # Mirrored portraits have no known latent: a parting or a mole changes sides.
+        images, _, _, latents = self._batch(self.options.latent_batch, mirror=False)
+        with torch.no_grad():
+            target = self.generator.mapping(latents)
+        loss = F.smooth_l1_loss(self.encoder.styles(images), target, beta=0.1)
+        self._update(["one"], loss)
+        return {"latent": float(loss.detach())}
+
+    def _image_step(self, step: int, refine: bool) -> dict[str, float]:
+        o = self.options
+        images, mattes, camera, _ = self._batch(o.batch)
+        losses: dict[str, Tensor] = {}
+        rays = self._rays(images, mattes, camera)
+        joint = o.variant != "fidelity"
+        if joint or refine:
+            # A batch this small would only disturb the statistics that the latent phase settled.
+            self.encoder.stage_one.eval()
+        with torch.set_grad_enabled(joint or not refine):
+            coarse = self.generator.synthesize(self.encoder.styles(images))
+        if joint or not refine:
+            losses["coarse"] = self._reconstruction(coarse, rays)
+        if refine:
+            refined = self.encoder.refine(self.generator, coarse.detach(), images, camera, mattes)
+            losses["refined"] = self._reconstruction(refined, rays)
+        values = {k: float(v.detach()) for k, v in losses.items()}
+        if refine and o.adversarial:
+            adversarial, more = self._adversarial(step, refined, coarse, camera)
+            losses["adversarial"] = o.adversarial * adversarial
+            values.update(more)
+        names = (["one"] if "coarse" in losses else []) + (["two"] if refine else [])
+        self._update(names, sum(losses.values()))
+        return values
+
+    def _adversarial(
+        self, step: int, refined: Triplane, coarse: Triplane, camera: Camera
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The encoder's adversarial loss, after one discriminator step on the same cells (paper Eq. 8, 9)."""
+        o, scale = self.options, self.encoder.config.lifted.plane_scale
+        with torch.no_grad():
+            mask = occlusion_mask(self.generator, refined.detach(), camera, resolution=40, closing=2).mask
+            z = torch.randn(len(refined), self.generator.config.z_dim, generator=self.rng)
+            real = self.generator.synthesize(self.generator.mapping(z)).planes
+            real = masked_planes(real / scale, mask)
+        fakes = [masked_planes(t.planes / scale, mask) for t in (refined, coarse)]
+        self.discriminator.requires_grad_(True)
+        fake_logits = self.discriminator(torch.cat(fakes).detach())
+        loss = discriminator_loss(self.discriminator(real), fake_logits)
+        values = {"discriminator": float(loss.detach())}
+        if step % o.r1_interval == 0:
+            penalty = r1_penalty(self.discriminator, real)
+            values["r1"] = float(penalty.detach())
+            loss = loss + 0.5 * o.r1 * o.r1_interval * penalty / real[0].numel()
+        self._update(["discriminator"], loss)
+        self.discriminator.requires_grad_(False)
+        adversarial = generator_loss(self.discriminator(torch.cat(fakes)))
+        values["adversarial"] = float(adversarial.detach())
+        return adversarial, values
+
+    def _update(self, names: list[str], loss: Tensor) -> None:
+        for name in names:
+            self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()
+        for name in names:
+            self.optimizers[name].step()
+
+    # -------------------------------------------------------------------------------------------------------- pieces
+
+    def _batch(self, count: int, mirror: bool = True) -> tuple[Tensor, Tensor, Camera, Tensor]:
+        indices = torch.randint(len(self.portraits), (count,), generator=self.rng)
+        mirror = bool(torch.rand((), generator=self.rng) < 0.5) and mirror
+        return self.portraits.batch(indices, mirror)
+
+    def _rays(self, images: Tensor, mattes: Tensor, camera: Camera) -> tuple[Tensor, ...]:
+        """Random rays and the photo's colour and coverage there: most of them on the head."""
+        n, count = len(images), self.options.rays
+        uv = torch.rand(n, 4 * count, 2, generator=self.rng)
+        coverage = F.grid_sample(mattes, (2 * uv - 1)[:, None], align_corners=False)[:, 0, 0]
+        order = (coverage + torch.rand(n, 4 * count, generator=self.rng)).argsort(dim=1, descending=True)
+        # A quarter everywhere, the rest where coverage plus noise is largest: on the head and along its border.
+        chosen = torch.cat([order[:, : 2 * count : 3][:, : 3 * count // 4], order[:, -(count - 3 * count // 4) :]], 1)
+        uv = uv.gather(1, chosen[..., None].expand(-1, -1, 2))
+        grid = (2 * uv - 1)[:, None]
+        colour = F.grid_sample(images, grid, align_corners=False, padding_mode="border")[:, :, 0].transpose(1, 2)
+        alpha = F.grid_sample(mattes, grid, align_corners=False, padding_mode="border")[:, 0, 0]
+        return (*pixel_rays(camera, uv), colour, alpha)
+
+    def _reconstruction(self, triplane: Triplane, rays: tuple[Tensor, ...]) -> Tensor:
+        origins, directions, colour, alpha = rays
+        options = self.generator.config.render
+        n, r = origins.shape[:2]
+        draws = Draws(
+            torch.rand(n, r, options.samples, generator=self.rng),
+            torch.rand(n * r, options.importance, generator=self.rng),
+        )
+        out = self.generator.render_rays(triplane, origins, directions, draws=draws, chunk=n * r)
+        bias = self.generator.torgb.bias
+        rgb = self.generator.to_rgb(out.features.transpose(1, 2)[..., None], triplane.ws)[..., 0].transpose(1, 2)
+        backdrop = torch.tensor(procedural.BACKDROP) * 2 - 1
+        error = rgb - bias + out.alpha[..., None] * (bias - backdrop) + backdrop - colour
+        return error.abs().mean() + 2 * error.square().mean() + 0.3 * (out.alpha - alpha).abs().mean()
+
+    # -------------------------------------------------------------------------------------------------------- output
+
+    def preview(self, path: Path) -> None:
+        """Photo, stage one, stage two, and the refined head from the side and from behind, for four portraits."""
+        from ..export.images import save_png
+
+        images, mattes, camera, _ = self.portraits.batch(torch.arange(4))
+        size = self.generator.config.neural_resolution
+        with torch.no_grad():
+            refined = self.encoder.encode(self.generator, images, camera, mattes)
+            coarse = self.generator.synthesize(refined.ws)
+            columns = [F.adaptive_avg_pool2d(images, size)]
+            for triplane, view in (
+                (coarse, camera),
+                (refined, camera),
+                (refined, Camera.look_at(yaw=[100.0] * 4)),
+                (refined, Camera.look_at(yaw=[180.0] * 4)),
+            ):
+                columns.append(self.generator.render(triplane, view, super_resolve=False).raw)
+        save_png(torch.cat([torch.cat(list(c), dim=1) for c in columns], dim=2), path)
+
+    def export(self, path: Path, provenance: Mapping[str, Any]) -> None:
+        """The encoder in float16."""
+        options = self.options
+        provenance = {"variant": options.variant, "seed": options.seed, **provenance}
+        save_encoder(path, self.encoder.state_dict(), self.encoder.config.to_dict(), provenance, half=True)
+
+
+@torch.no_grad()
+def plane_scale(generator: PanoHead, count: int = 8) -> float:
+    """Standard deviation of the generator's planes: the unit in which stage two and the discriminator work."""
+    z = torch.randn(count, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    return float(generator.synthesize(generator.mapping(z)).planes.std())

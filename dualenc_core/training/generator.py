@@ -1,0 +1,280 @@
+"""Training of the demo generator on procedural heads, by regression: the latent *is* the head's description.
+
+A GAN would need days; here every z has a known head, so field and pixels can be compared directly (demo.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import procedural
+from ..camera import Camera
+from ..checkpoints.store import save_generator
+from ..generator import PanoHead
+from ..generator.superresolution import resize
+from ..rendering.rays import pixel_rays
+from ..rendering.renderer import Draws
+from ..triplane import Triplane
+from .ema import ExponentialMovingAverage
+from .presets import GeneratorTraining
+
+# Raw density for one unit of occupancy logit: ±10 logits become ±100, opaque within one sample.
+SIGMA_PER_LOGIT = 10.0
+# Distance over which occupancy goes from .27 to .73.
+EDGE = 0.004
+
+
+class Batch(NamedTuple):
+    """Latents [N,16], their heads and style vectors."""
+
+    heads: procedural.Heads
+    ws: Tensor
+
+
+@dataclass
+class GeneratorTrainer:
+    """One step at a time; `step` returns the losses."""
+
+    options: GeneratorTraining
+    generator: PanoHead
+    rng: torch.Generator
+
+    @classmethod
+    def create(cls, options: GeneratorTraining, rng: torch.Generator) -> GeneratorTrainer:
+        """A fresh generator in training mode."""
+        return cls(options, PanoHead(options.config).train(), rng)
+
+    def __post_init__(self) -> None:
+        # Raw density starts at the scale of its targets instead of growing there.
+        with torch.no_grad():
+            self.generator.decoder.net[2].weight[0] *= SIGMA_PER_LOGIT
+        self.average = ExponentialMovingAverage(self.generator, self.options.ema)
+        mapping = list(self.generator.backbone.mapping.parameters())
+        tail = list(self.generator.bcg_synthesis.parameters()) + list(self.generator.superresolution.parameters())
+        apart = {id(p) for p in mapping + tail}
+        frozen = ("t_mapping", "noise_strength")
+        main = [
+            p
+            for name, p in self.generator.named_parameters()
+            if id(p) not in apart and not any(part in name for part in frozen)
+        ]
+        groups = [
+            {"params": main, "lr": self.options.learning_rate},
+            {"params": mapping, "lr": self.options.mapping_rate},
+        ]
+        tail = [p for name, p in self.generator.named_parameters() if id(p) in {id(t) for t in tail}]
+        self.optimizers = {
+            "main": torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-8),
+            "tail": torch.optim.Adam(tail, lr=self.options.learning_rate, betas=(0.9, 0.99), eps=1e-8),
+        }
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["base"] = group["lr"]
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds."""
+        return {"generator": self.generator, "average": self.average.module}
+
+    @property
+    def milestones(self) -> dict[int, str]:
+        """Nothing is exported on the way."""
+        return {}
+
+    @property
+    def total_steps(self) -> int:
+        """All phases together."""
+        return self.options.total_steps
+
+    # ------------------------------------------------------------------------------------------------------ schedule
+
+    def phase(self, step: int) -> tuple[str, int, int, int]:
+        """Name, plane resolution, step within the phase, and the phase's length."""
+        o = self.options
+        sizes = [max(8, o.config.plane_size >> shift) for shift in (2, 1, 0)]
+        phases = [("field", size, count) for size, count in zip(sizes, o.field_steps, strict=True)]
+        phases += [("rays", o.config.plane_size, o.ray_steps), ("background", 0, o.background_steps)]
+        phases += [("super-resolution", 0, o.super_resolution_steps)]
+        for name, size, count in phases:
+            if step < count:
+                return name, size, step, count
+            step -= count
+        raise ValueError("training is over")
+
+    def step(self, step: int) -> dict[str, float]:
+        """Run optimisation step number ``step``."""
+        name, size, inner, count = self.phase(step)
+        progress = inner / count
+        decay = {"field": 1.0}.get(name, self.options.final_rate ** (0.5 - 0.5 * math.cos(math.pi * progress)))
+        optimizer = self.optimizers["main" if name in ("field", "rays") else "tail"]
+        for group in optimizer.param_groups:
+            group["lr"] = group["base"] * decay * min(1.0, (inner + 1) / 50)
+        if name == "field":
+            losses = self._field(size)
+        elif name == "rays":
+            losses = self._rays()
+        elif name == "background":
+            losses = self._background()
+        else:
+            losses = self._super_resolution()
+        optimizer.zero_grad(set_to_none=True)
+        total = sum(losses.values())
+        total.backward()
+        optimizer.step()
+        self.average.update(self.generator, step)
+        return {f"{name}.{key}": float(value.detach()) for key, value in losses.items()}
+
+    @torch.no_grad()
+    def preview(self, path: Path) -> None:
+        """Truth above, generator below, four unseen heads from four sides."""
+        from ..export.images import save_png
+
+        rows = [torch.cat(list(picture), dim=2) for picture in preview_pictures(self.average.module)]
+        save_png(torch.cat(rows, dim=1), path)
+
+    def export(self, path: Path, provenance: Mapping[str, Any]) -> None:
+        """The averaged generator in float16."""
+        init, rendering = self.options.config.to_official()
+        config = {
+            "init_kwargs": init,
+            "rendering_kwargs": rendering,
+            "neural_rendering_resolution": self.options.config.neural_resolution,
+        }
+        provenance = {"preset": "demo-generator", "seed": self.options.seed, **provenance}
+        save_generator(path, self.average.module.state_dict(), config, provenance, half=True)
+
+    # -------------------------------------------------------------------------------------------------------- phases
+
+    def _batch(self, count: int, update_average: bool = True) -> Batch:
+        z = torch.randn(count, self.options.config.z_dim, generator=self.rng)
+        ws = self.generator.mapping(z, update_average=update_average)
+        return Batch(procedural.heads_from_latent(z), ws)
+
+    def _triplane(self, ws: Tensor, size: int | None = None) -> Triplane:
+        config = self.options.config
+        planes = self.generator.backbone.synthesis(ws, noise="none", resolution=size)
+        planes = planes.reshape(len(ws), 3, config.plane_channels, *planes.shape[2:])
+        return Triplane(planes, ws, config.plane_depth)
+
+    def _field(self, size: int) -> dict[str, Tensor]:
+        """Occupancy and colour at points: near the surface, where it matters, and anywhere in the box."""
+        o = self.options
+        batch = self._batch(o.heads)
+        with torch.no_grad():
+            camera = _random_cameras(o.heads, self.rng)
+            origins, directions = pixel_rays(camera, torch.rand(o.heads, o.points // 2, 2, generator=self.rng))
+            hits = procedural.trace(batch.heads, origins, directions, steps=32)
+            depth = hits.depth + 0.02 * torch.randn(hits.depth.shape, generator=self.rng)
+            near = origins + depth[..., None] * directions
+            spread = o.config.render.box_warp * (torch.rand(o.heads, o.points // 2, 3, generator=self.rng) - 0.5)
+            points = torch.cat([near, spread], dim=1)
+            distance, colour = procedural.field(batch.heads, points)
+        sigma, features = self.generator.query(self._triplane(batch.ws, size), points)
+        target = torch.sigmoid(-distance / EDGE)
+        occupancy = F.binary_cross_entropy_with_logits(sigma[..., 0] / SIGMA_PER_LOGIT, target)
+        rgb = self._rgb(features, batch.ws)
+        at_surface = torch.exp(-(distance / 0.03).square())[..., None]
+        return {"occupancy": occupancy, "colour": 2 * (at_surface * (rgb - colour).abs()).mean()}
+
+    def _rays(self) -> dict[str, Tensor]:
+        """Random rays of random cameras, composited on the backdrop."""
+        o = self.options
+        batch = self._batch(o.heads)
+        with torch.no_grad():
+            camera = _random_cameras(o.heads, self.rng)
+            origins, directions = pixel_rays(camera, torch.rand(o.heads, o.rays, 2, generator=self.rng))
+            hits = procedural.trace(batch.heads, origins, directions)
+            target = hits.rgb * hits.alpha[..., None] + _backdrop() * (1 - hits.alpha[..., None])
+            render = o.config.render
+            draws = Draws(
+                torch.rand(o.heads, o.rays, render.samples, generator=self.rng),
+                torch.rand(o.heads * o.rays, render.importance, generator=self.rng),
+            )
+        rays = self.generator.render_rays(
+            self._triplane(batch.ws), origins, directions, draws=draws, chunk=o.heads * o.rays
+        )
+        alpha = rays.alpha[..., None]
+        # The background network will be trained to give the backdrop's colour exactly; until then it is put in here.
+        bias = self.generator.torgb.bias
+        error = self._rgb(rays.features, batch.ws) - bias + alpha * bias + (1 - alpha) * _backdrop() - target
+        return {
+            "l1": error.abs().mean(),
+            "l2": 4 * error.square().mean(),
+            "alpha": 0.3 * (rays.alpha - hits.alpha).abs().mean(),
+        }
+
+    def _background(self) -> dict[str, Tensor]:
+        with torch.no_grad():
+            ws = self._batch(4, update_average=False).ws
+        rgb = self.generator.to_rgb(self.generator.background_features(ws), ws)
+        return {"l2": (rgb - _backdrop().view(1, 3, 1, 1)).square().mean()}
+
+    def _super_resolution(self, count: int = 3, patch: int = 28, margin: int = 4) -> dict[str, Tensor]:
+        """Patches of rendered features → patches four times as fine; the margin sees the patch's zero padding."""
+        config = self.options.config
+        grid = config.neural_resolution
+        with torch.no_grad():
+            batch = self._batch(count, update_average=False)
+            camera = _random_cameras(count, self.rng)
+            corner = torch.randint(0, grid - patch + 1, (count, 1, 2), generator=self.rng)
+            cells = _grid(patch) + corner
+            origins, directions = pixel_rays(camera, (cells + 0.5) / grid)
+            rays = self.generator.render_rays(self._triplane(batch.ws), origins, directions, chunk=1 << 20)
+            shape = (count, -1, patch, patch)
+            alpha = rays.alpha.reshape(shape)
+            scene = resize(self.generator.background_features(batch.ws), grid)
+            scene = torch.stack(
+                [s[:, y : y + patch, x : x + patch] for s, (x, y) in zip(scene, corner[:, 0].tolist(), strict=True)]
+            )
+            features = rays.features.transpose(1, 2).reshape(shape) + (1 - alpha) * scene
+            raw = self.generator.to_rgb(features, batch.ws)
+            inner = 4 * (patch - 2 * margin)
+            fine = _grid(inner) + 4 * (corner + margin)
+            # Anywhere inside the fine pixel: the mean over many steps is the anti-aliased picture.
+            fine = (fine + torch.rand(count, inner * inner, 2, generator=self.rng)) / (4 * grid)
+            hits = procedural.trace(batch.heads, *pixel_rays(camera, fine))
+            target = hits.rgb * hits.alpha[..., None] + _backdrop() * (1 - hits.alpha[..., None])
+            target = target.transpose(1, 2).reshape(count, 3, inner, inner)
+        image = self.generator.superresolution.upscale(raw, features, batch.ws)
+        error = image[..., 4 * margin : -4 * margin, 4 * margin : -4 * margin] - target
+        return {"l1": error.abs().mean(), "l2": 4 * error.square().mean()}
+
+    def _rgb(self, features: Tensor, ws: Tensor) -> Tensor:
+        """Features [N,M,C] of single points or rays → raw colours [N,M,3]."""
+        return self.generator.to_rgb(features.transpose(1, 2)[..., None], ws)[..., 0].transpose(1, 2)
+
+
+def preview_pictures(generator: PanoHead, seed: int = 900_000) -> list[Tensor]:
+    """Pairs of rows [4,3,64,64]: procedural truth and raw render of unseen latents, yaw 0, 60, 120 and 180."""
+    z = torch.randn(4, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+    heads, triplane = procedural.heads_from_latent(z), generator.synthesize(generator.mapping(z))
+    rows = []
+    for yaw in (0, 60, 120, 180):
+        camera = Camera.look_at(yaw=[float(yaw)] * 4)
+        size = generator.config.neural_resolution
+        rows.append(procedural.render(heads, camera, size).image)
+        rows.append(generator.render(triplane, camera, super_resolve=False, background=procedural.BACKDROP).raw)
+    return rows
+
+
+def _random_cameras(count: int, rng: torch.Generator) -> Camera:
+    yaw, pitch = torch.rand(2, count, generator=rng)
+    return Camera.look_at(yaw=360 * yaw, pitch=50 * pitch - 25)
+
+
+def _grid(size: int) -> Tensor:
+    """Column and row numbers [1,size²,2] of a square, row-major."""
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    return torch.stack([columns, rows], dim=-1).reshape(1, -1, 2)
+
+
+def _backdrop() -> Tensor:
+    return torch.tensor(procedural.BACKDROP) * 2 - 1

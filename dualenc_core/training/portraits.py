@@ -1,0 +1,107 @@
+"""Procedural portraits for the demo encoders: single views with details that the generator does not know."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import procedural
+from ..camera import Camera
+from ..errors import CheckpointError
+from ..files import atomic_path
+
+# Training takes head seeds from here up, evaluation from 1_000_000 up: they never meet.
+SEED = 100_000
+
+
+@dataclass(frozen=True)
+class Portraits:
+    """M single views, in memory as bytes.
+
+    Attributes:
+        images: [M,3,S,S] uint8 on the backdrop.
+        mattes: [M,1,S,S] uint8.
+        labels: [M,25] cameras.
+        latents: [M,16] of the heads, before their details were added.
+    """
+
+    images: Tensor
+    mattes: Tensor
+    labels: Tensor
+    latents: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor, mirror: bool = False) -> tuple[Tensor, Tensor, Camera, Tensor]:
+        """Images [-1,1], mattes [0,1], cameras and latents of some portraits; ``mirror`` flips images and cameras."""
+        images = self.images[indices].float() / 127.5 - 1
+        mattes = self.mattes[indices].float() / 255
+        camera = Camera.from_label(self.labels[indices])
+        if mirror:
+            images, mattes, camera = images.flip(-1), mattes.flip(-1), camera.mirrored
+        return images, mattes, camera, self.latents[indices]
+
+
+def load_portraits(path: str | Path, count: int, size: int) -> Portraits:
+    """Read the portraits of ``path``, rendering those that are missing (about 5 a second and core at 128²).
+
+    Interrupting loses at most one block: the file grows, and a shorter one is continued.
+    """
+    path = Path(path)
+    have = _read(path) if path.is_file() else None
+    block = 64
+    while have is None or len(have) < count:
+        start = 0 if have is None else len(have)
+        fresh = _render(start, min(block, count - start), size)
+        have = (
+            fresh
+            if have is None
+            else Portraits(*(torch.cat(pair) for pair in zip(_all(have), _all(fresh), strict=True)))
+        )
+        if len(have) % (4 * block) == 0 or len(have) == count:
+            _write(path, have)
+            print(f"rendered {len(have)} of {count} portraits", file=sys.stderr, flush=True)
+    return Portraits(*(tensor[:count] for tensor in _all(have)))
+
+
+def _render(start: int, count: int, size: int) -> Portraits:
+    heads = procedural.sample_heads(count, seed=SEED + start)
+    rng = torch.Generator().manual_seed(SEED + start)
+    yaw, pitch = torch.rand(2, count, generator=rng)
+    camera = Camera.look_at(yaw=120 * yaw - 60, pitch=30 * pitch - 15)
+    images, mattes = [], []
+    for i in range(count):
+        out = procedural.render(heads[i], camera[i], size, antialias=1)
+        images.append(((out.image + 1) * 127.5).round().clamp(0, 255).byte())
+        mattes.append((out.alpha * 255).round().byte())
+    return Portraits(torch.cat(images), torch.cat(mattes), camera.label, heads.latent)
+
+
+def _all(p: Portraits) -> tuple[Tensor, ...]:
+    return p.images, p.mattes, p.labels, p.latents
+
+
+def _read(path: Path) -> Portraits:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+        return Portraits(tensors["images"], tensors["mattes"], tensors["labels"], tensors["latents"])
+    except (SafetensorError, OSError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is not a usable portraits file ({error}); delete it, it is made again"
+        ) from error
+
+
+def _write(path: Path, portraits: Portraits) -> None:
+    from safetensors.torch import save_file
+
+    names = ("images", "mattes", "labels", "latents")
+    with atomic_path(path) as temporary:
+        save_file({k: v.contiguous() for k, v in zip(names, _all(portraits), strict=True)}, temporary)

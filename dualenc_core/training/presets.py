@@ -1,0 +1,143 @@
+"""Named training configurations. The demo ones fit two CPU cores; their models are the same classes, smaller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..encoders.config import HeadEncoderConfig, LiftedConfig, StyleConfig, TrunkConfig
+from ..errors import DualEncError
+from ..generator.config import GeneratorConfig, SuperResolutionConfig
+from ..rendering.renderer import RenderOptions
+
+
+def demo_generator_config() -> GeneratorConfig:
+    """A PanoHead of 1.4 M parameters: planes 64², 16 features, output 256².
+
+    The box is smaller than the official one, so that 64 cells resolve the head as finely as 64 rays do. The 16
+    numbers of z are the latent of the procedural heads; there is no pose conditioning to learn (c_scale 0).
+    """
+    return GeneratorConfig(
+        z_dim=16,
+        w_dim=128,
+        plane_size=64,
+        features=16,
+        channel_base=4096,
+        channel_max=128,
+        c_scale=0.0,
+        neural_resolution=64,
+        render=RenderOptions(samples=24, importance=24, near=2.28, far=3.12, box_warp=0.8),
+        sr=SuperResolutionConfig(input_resolution=64, hidden_widths=(32, 16), w_dim=128),
+    )
+
+
+@dataclass(frozen=True)
+class GeneratorTraining:
+    """Schedule of the demo generator: field, then rays, then background, then super-resolution.
+
+    Attributes:
+        field_steps: steps at each of the plane resolutions 16, 32 and 64.
+        ray_steps: steps on rendered rays.
+        background_steps, super_resolution_steps: steps of the last two phases; each trains only its network.
+        heads, points, rays: batch sizes of the first two phases.
+        learning_rate: Adam, for weights of unit variance; the mapping network's is ``mapping_rate``.
+        final_rate: factor of the learning rate at the end of the ray phase (cosine).
+        ema: decay of the averaged copy, which is what is saved.
+    """
+
+    config: GeneratorConfig = field(default_factory=demo_generator_config)
+    field_steps: tuple[int, int, int] = (300, 400, 500)
+    ray_steps: int = 4500
+    background_steps: int = 300
+    super_resolution_steps: int = 700
+    heads: int = 8
+    points: int = 1536
+    rays: int = 384
+    learning_rate: float = 1e-2
+    mapping_rate: float = 0.3
+    final_rate: float = 0.03
+    ema: float = 0.998
+    seed: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        """All phases together."""
+        return sum(self.field_steps) + self.ray_steps + self.background_steps + self.super_resolution_steps
+
+
+def demo_encoder_config(plane_scale: float = 1.0) -> HeadEncoderConfig:
+    """A HeadEncoder of about 3 M parameters for `demo_generator_config`, with the lifted refiner (demo.md)."""
+    generator = demo_generator_config()
+    trunk = TrunkConfig(widths=(32, 48, 64, 96), blocks=(2, 2, 3, 2), input_size=128)
+    return HeadEncoderConfig(
+        style=StyleConfig(
+            trunk=trunk, n_styles=generator.num_ws, coarse=3, middle=6, w_dim=generator.w_dim, head_width=64
+        ),
+        refiner="lifted",
+        lifted=LiftedConfig(
+            features=generator.features,
+            depth=generator.plane_depth,
+            plane_size=generator.plane_size,
+            widths=(64, 80, 96),
+            light=48,
+            volume_extent=0.4,
+            plane_scale=plane_scale,
+        ),
+        # One ray a cell, and enough samples to find the surface: this render only feeds stage two.
+        render_resolution=48,
+        render_samples=(16, 12),
+        super_resolve=False,
+    )
+
+
+@dataclass(frozen=True)
+class EncoderTraining:
+    """Schedule of a demo encoder.
+
+    Attributes:
+        variant: "fidelity" (Encoder 1), "realism" (Encoder 2: Encoder 1's losses plus the discriminator on occluded
+            cells), or "control" (Encoder 2 without the discriminator, for the same steps).
+        latent_steps: steps of stage one on the known latents of the heads. Its result is also where stage one of
+            Encoder 2 and of the control starts.
+        style_steps: steps of stage one on image losses.
+        refine_steps: steps of stage two on image losses (Encoder 1: with stage one frozen; the others: both stages).
+        latent_batch, batch: heads a step.
+        rays: rays a head in the image losses.
+        learning_rate: Adam; halved as a cosine to zero within each phase.
+        adversarial: weight of the adversarial loss (paper: 0.001 at full size).
+        r1, r1_interval: R1 penalty and how often it runs.
+        discriminator_widths: of the light (stride 2) discriminator.
+        portraits: size of the training set; each is also used mirrored.
+    """
+
+    variant: str = "fidelity"
+    config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
+    latent_steps: int = 900
+    style_steps: int = 700
+    refine_steps: int = 1800
+    latent_batch: int = 12
+    batch: int = 4
+    rays: int = 384
+    learning_rate: float = 1e-3
+    adversarial: float = 0.0
+    r1: float = 10.0
+    r1_interval: int = 16
+    discriminator_widths: tuple[int, int, int, int] = (48, 64, 96, 128)
+    portraits: int = 2048
+    seed: int = 0
+
+
+def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
+    """The demo schedule of an `EncoderTraining.variant`."""
+    if variant == "fidelity":
+        return EncoderTraining(seed=seed)
+    if variant not in ("realism", "control"):
+        raise DualEncError(f"encoder variant is {variant!r}, expected fidelity, realism or control")
+    return EncoderTraining(
+        variant=variant,
+        latent_steps=0,
+        style_steps=0,
+        refine_steps=600,
+        learning_rate=5e-4,
+        adversarial=0.03 if variant == "realism" else 0.0,
+        seed=seed,
+    )
