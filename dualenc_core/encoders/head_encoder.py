@@ -74,8 +74,8 @@ class HeadEncoder(nn.Module):
         Raises CheckpointError when the weights do not fit the configuration, naming tensors.
         """
         config = config if isinstance(config, HeadEncoderConfig) else HeadEncoderConfig.from_dict(config)
-        # Random initial values would be overwritten at once, and 250 million of them take seconds.
-        with torch.device("meta") if state_dict is not None else contextlib.nullcontext():
+        # Initial values are drawn and overwritten; the caller's random numbers must not notice.
+        with torch.random.fork_rng(devices=[]):
             encoder = cls(config, name)
         if state_dict is not None:
             encoder.load_weights(state_dict)

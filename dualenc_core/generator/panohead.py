@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -96,8 +95,8 @@ class PanoHead(nn.Module):
 
         Raises CheckpointError when the weights do not fit the arguments, naming the tensors.
         """
-        # Random initial values would be overwritten at once, and cost more than a second at full size.
-        with torch.device("meta") if state_dict is not None else contextlib.nullcontext():
+        # Initial values are drawn and overwritten; the caller's random numbers must not notice.
+        with torch.random.fork_rng(devices=[]):
             generator = cls(GeneratorConfig.from_official(init_kwargs, rendering_kwargs, neural_resolution))
         if state_dict is not None:
             generator.load_weights(state_dict)

@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import procedural
 from ..camera import Camera
 from ..checkpoints.catalog import resolve
 from ..checkpoints.store import load_encoder_file, load_generator_file, save_encoder
@@ -232,10 +231,9 @@ class EncoderTrainer:
             torch.rand(n * r, options.importance, generator=self.rng),
         )
         out = self.generator.render_rays(triplane, origins, directions, draws=draws, chunk=n * r)
-        bias = self.generator.torgb.bias
-        rgb = self.generator.to_rgb(out.features.transpose(1, 2)[..., None], triplane.ws)[..., 0].transpose(1, 2)
-        backdrop = torch.tensor(procedural.BACKDROP) * 2 - 1
-        error = rgb - bias + out.alpha[..., None] * (bias - backdrop) + backdrop - colour
+        features = out.features.transpose(1, 2)[..., None]
+        # The demo generator's background features are zero, so what is behind the head is to-RGB's bias.
+        error = self.generator.to_rgb(features, triplane.ws)[..., 0].transpose(1, 2) - colour
         return error.abs().mean() + 2 * error.square().mean() + 0.3 * (out.alpha - alpha).abs().mean()
 
     # -------------------------------------------------------------------------------------------------------- output

@@ -19,7 +19,6 @@ from .. import procedural
 from ..camera import Camera
 from ..checkpoints.store import save_generator
 from ..generator import PanoHead
-from ..generator.superresolution import resize
 from ..rendering.rays import pixel_rays
 from ..rendering.renderer import Draws
 from ..triplane import Triplane
@@ -56,21 +55,25 @@ class GeneratorTrainer:
         # Raw density starts at the scale of its targets instead of growing there.
         with torch.no_grad():
             self.generator.decoder.net[2].weight[0] *= SIGMA_PER_LOGIT
+            # Super-resolution starts as plain up-sampling of the raw image. The background network stays at zero
+            # features, which the fixed bias of to-RGB turns into exactly the backdrop.
+            for network in (self.generator.superresolution, self.generator.bcg_synthesis):
+                for block in network.children():
+                    block.torgb.weight.zero_()
+            self.generator.torgb.bias.copy_(_backdrop())
         self.average = ExponentialMovingAverage(self.generator, self.options.ema)
         mapping = list(self.generator.backbone.mapping.parameters())
-        tail = list(self.generator.bcg_synthesis.parameters()) + list(self.generator.superresolution.parameters())
-        apart = {id(p) for p in mapping + tail}
-        frozen = ("t_mapping", "noise_strength")
+        apart = ("backbone.mapping.", "superresolution.", "bcg_synthesis.", "t_mapping.", "torgb.bias")
         main = [
             p
             for name, p in self.generator.named_parameters()
-            if id(p) not in apart and not any(part in name for part in frozen)
+            if not name.startswith(apart) and not name.endswith("noise_strength")
         ]
         groups = [
             {"params": main, "lr": self.options.learning_rate},
             {"params": mapping, "lr": self.options.mapping_rate},
         ]
-        tail = [p for name, p in self.generator.named_parameters() if id(p) in {id(t) for t in tail}]
+        tail = [p for name, p in self.generator.superresolution.named_parameters() if "noise_strength" not in name]
         self.optimizers = {
             "main": torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-8),
             "tail": torch.optim.Adam(tail, lr=self.options.learning_rate, betas=(0.9, 0.99), eps=1e-8),
@@ -101,8 +104,7 @@ class GeneratorTrainer:
         o = self.options
         sizes = [max(8, o.config.plane_size >> shift) for shift in (2, 1, 0)]
         phases = [("field", size, count) for size, count in zip(sizes, o.field_steps, strict=True)]
-        phases += [("rays", o.config.plane_size, o.ray_steps), ("background", 0, o.background_steps)]
-        phases += [("super-resolution", 0, o.super_resolution_steps)]
+        phases += [("rays", o.config.plane_size, o.ray_steps), ("super-resolution", 0, o.super_resolution_steps)]
         for name, size, count in phases:
             if step < count:
                 return name, size, step, count
@@ -121,8 +123,6 @@ class GeneratorTrainer:
             losses = self._field(size)
         elif name == "rays":
             losses = self._rays()
-        elif name == "background":
-            losses = self._background()
         else:
             losses = self._super_resolution()
         optimizer.zero_grad(set_to_none=True)
@@ -201,21 +201,12 @@ class GeneratorTrainer:
         rays = self.generator.render_rays(
             self._triplane(batch.ws), origins, directions, draws=draws, chunk=o.heads * o.rays
         )
-        alpha = rays.alpha[..., None]
-        # The background network will be trained to give the backdrop's colour exactly; until then it is put in here.
-        bias = self.generator.torgb.bias
-        error = self._rgb(rays.features, batch.ws) - bias + alpha * bias + (1 - alpha) * _backdrop() - target
+        error = self._rgb(rays.features, batch.ws) - target
         return {
             "l1": error.abs().mean(),
             "l2": 4 * error.square().mean(),
             "alpha": 0.3 * (rays.alpha - hits.alpha).abs().mean(),
         }
-
-    def _background(self) -> dict[str, Tensor]:
-        with torch.no_grad():
-            ws = self._batch(4, update_average=False).ws
-        rgb = self.generator.to_rgb(self.generator.background_features(ws), ws)
-        return {"l2": (rgb - _backdrop().view(1, 3, 1, 1)).square().mean()}
 
     def _super_resolution(self, count: int = 3, patch: int = 28, margin: int = 4) -> dict[str, Tensor]:
         """Patches of rendered features → patches four times as fine; the margin sees the patch's zero padding."""
@@ -229,12 +220,7 @@ class GeneratorTrainer:
             origins, directions = pixel_rays(camera, (cells + 0.5) / grid)
             rays = self.generator.render_rays(self._triplane(batch.ws), origins, directions, chunk=1 << 20)
             shape = (count, -1, patch, patch)
-            alpha = rays.alpha.reshape(shape)
-            scene = resize(self.generator.background_features(batch.ws), grid)
-            scene = torch.stack(
-                [s[:, y : y + patch, x : x + patch] for s, (x, y) in zip(scene, corner[:, 0].tolist(), strict=True)]
-            )
-            features = rays.features.transpose(1, 2).reshape(shape) + (1 - alpha) * scene
+            features = rays.features.transpose(1, 2).reshape(shape)
             raw = self.generator.to_rgb(features, batch.ws)
             inner = 4 * (patch - 2 * margin)
             fine = _grid(inner) + 4 * (corner + margin)

@@ -32,12 +32,12 @@ def demo_generator_config() -> GeneratorConfig:
 
 @dataclass(frozen=True)
 class GeneratorTraining:
-    """Schedule of the demo generator: field, then rays, then background, then super-resolution.
+    """Schedule of the demo generator: field, then rays, then super-resolution.
 
     Attributes:
         field_steps: steps at each of the plane resolutions 16, 32 and 64.
         ray_steps: steps on rendered rays.
-        background_steps, super_resolution_steps: steps of the last two phases; each trains only its network.
+        super_resolution_steps: steps of the last phase, which trains only that network, on patches.
         heads, points, rays: batch sizes of the first two phases.
         learning_rate: Adam, for weights of unit variance; the mapping network's is ``mapping_rate``.
         final_rate: factor of the learning rate at the end of the ray phase (cosine).
@@ -47,7 +47,6 @@ class GeneratorTraining:
     config: GeneratorConfig = field(default_factory=demo_generator_config)
     field_steps: tuple[int, int, int] = (300, 400, 500)
     ray_steps: int = 4500
-    background_steps: int = 300
     super_resolution_steps: int = 700
     heads: int = 8
     points: int = 1536
@@ -61,7 +60,7 @@ class GeneratorTraining:
     @property
     def total_steps(self) -> int:
         """All phases together."""
-        return sum(self.field_steps) + self.ray_steps + self.background_steps + self.super_resolution_steps
+        return sum(self.field_steps) + self.ray_steps + self.super_resolution_steps
 
 
 def demo_encoder_config(plane_scale: float = 1.0) -> HeadEncoderConfig:
@@ -111,9 +110,9 @@ class EncoderTraining:
 
     variant: str = "fidelity"
     config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
-    latent_steps: int = 900
-    style_steps: int = 700
-    refine_steps: int = 1800
+    latent_steps: int = 800
+    style_steps: int = 500
+    refine_steps: int = 1300
     latent_batch: int = 12
     batch: int = 4
     rays: int = 384
@@ -136,7 +135,7 @@ def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
         variant=variant,
         latent_steps=0,
         style_steps=0,
-        refine_steps=600,
+        refine_steps=450,
         learning_rate=5e-4,
         adversarial=0.03 if variant == "realism" else 0.0,
         seed=seed,

@@ -38,7 +38,6 @@ def tiny_generator_training() -> GeneratorTraining:
         config=config,
         field_steps=(2, 2, 2),
         ray_steps=2,
-        background_steps=2,
         super_resolution_steps=2,
         heads=2,
         points=64,
@@ -107,7 +106,7 @@ def test_the_exported_generator_makes_pictures(trained):
     state, config, provenance = load_generator_file(trained / "g" / "model.safetensors")
     generator = PanoHead.from_config(config["init_kwargs"], config["rendering_kwargs"], state)
     assert generator.config.replace(neural_resolution=32) == tiny_generator_training().config
-    assert provenance["preset"] == "demo-generator" and provenance["steps"] == 12
+    assert provenance["preset"] == "demo-generator" and provenance["steps"] == 10
 
 
 def test_ray_training_learns():

@@ -1,0 +1,44 @@
+# make demo   reconstruct two portraits with the bundled weights into out/demo
+# make test   run the tests
+#
+# Both first build their own environment; all they need is Python 3.10 to 3.13 with pip.
+# Variables: PYTHON=python3.12, VENV=path, PIP_FLAGS="--index-url …" (for another build of PyTorch), ARGS="…".
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?=
+ARGS ?=
+
+TORCH := torch==2.13.0
+# The [test] extra of pyproject.toml.
+TOOLS := pytest ruff scikit-image matplotlib
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint venv clean
+
+demo: venv
+	$(BIN)/python -m dualenc_core demo --out out/demo $(ARGS)
+
+test: venv
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: venv
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+venv: $(STAMP)
+
+$(STAMP): constraints.txt requirements.txt Makefile
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else 'Python %d.%d is not supported; make PYTHON=… with 3.10 to 3.13' % v)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_FLAGS) -c constraints.txt $(TORCH) -r requirements.txt $(TOOLS)
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,94 @@
+"""The command line: ``python -m dualenc_core VERB …``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .errors import DualEncError
+
+VERBS = {
+    "reconstruct": "a photo to a head that can be seen from every side",
+    "demo": "reconstruct a bundled portrait and a public-domain photo with the bundled weights",
+    "sample": "invent heads",
+    "render": "pictures of a saved head from any camera",
+    "convert": "an official checkpoint to a safetensors file",
+    "weights": "list the known weights files: which are here, where to get the others",
+    "train": "train the demo models",
+    "evaluate": "measure a generator and its encoders on heads whose every view is known",
+}
+
+OK, USER_ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+EPILOG = """examples:
+  python -m dualenc_core demo
+  python -m dualenc_core reconstruct photo.jpg --out out/photo
+  python -m dualenc_core reconstruct --help
+
+exit codes: 0 done, 1 wrong input (one line says what), 2 wrong usage, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code. User errors are one line on stderr, never a traceback."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = build_parser(argv).parse_args(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else USAGE
+    try:
+        return args.run(args) or OK
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except DualEncError as error:
+        return _fail(f"error: {error}", USER_ERROR)
+    except OSError as error:
+        return _fail(f"error: {error}; check the path, the permissions and the free space", USER_ERROR)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _fail(
+            f"error: out of memory ({error}); use a smaller --resolution, close other programs, or --device cpu",
+            USER_ERROR,
+        )
+
+
+def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the verb that ``argv`` names gets its options, because the others' would load their modules."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dualenc_core",
+        description="One portrait photo to a head seen from every side.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dualenc {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    wanted = next((word for word in argv if not word.startswith("-")), None)
+    for verb, summary in VERBS.items():
+        if verb != wanted:
+            verbs.add_parser(verb, help=summary)
+            continue
+        module = importlib.import_module(f".commands.{verb}", __package__)
+        sub = verbs.add_parser(
+            verb,
+            help=summary,
+            description=module.__doc__,
+            epilog=f"examples:\n{module.EXAMPLES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def _fail(message: str, code: int) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return code

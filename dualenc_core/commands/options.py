@@ -1,0 +1,96 @@
+"""Options that several verbs share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import DualEncError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default: auto, the fastest there is")
+
+
+def add_out(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=default is None,
+        default=None if default is None else Path(default),
+        help="folder of the results" + (f" (default: {default})" if default else ""),
+    )
+
+
+def add_generator(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--generator", default="demo", help="demo, a name of the weights list, a .safetensors or an official .pkl file"
+    )
+
+
+def add_encoders(parser: argparse.ArgumentParser) -> None:
+    for number, role in ((1, "what the photo shows"), (2, "what it does not")):
+        parser.add_argument(
+            f"--encoder{number}", default=f"demo-e{number}", help=f"encoder for {role}: demo-e{number} or a file"
+        )
+
+
+def add_views(parser: argparse.ArgumentParser) -> None:
+    """Options of everything that ends in a sheet and a turntable."""
+    parser.add_argument(
+        "--stitch",
+        choices=("points", "cells"),
+        default="points",
+        help="join the two heads by points in space (default) or by tri-grid cells, as in the paper",
+    )
+    parser.add_argument("--frames", type=whole(0), default=60, help="frames of the turntable, 0 for none (default: 60)")
+    parser.add_argument("--fps", type=positive, default=24.0, help="frames a second of the turntable (default: 24)")
+    add_resolution(parser)
+
+
+def add_resolution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resolution", type=whole(8), help="rays along each side of a picture (default: the generator's)"
+    )
+
+
+def whole(least: int):
+    """An argparse type: a whole number of at least ``least``."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    return number
+
+
+def positive(text: str) -> float:
+    """An argparse type: a number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def pick_device(name: str):
+    """The torch device that ``--device`` means.
+
+    Raises DualEncError for one that this machine or this build of PyTorch does not have.
+    """
+    import torch
+
+    # Densities far outside the head underflow to denormal numbers, on which a CPU is several times slower.
+    torch.set_flush_denormal(True)
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if not available[name]:
+        usable = ", ".join(device for device, usable in available.items() if usable)
+        raise DualEncError(
+            f"the device {name} is not available to this PyTorch ({torch.__version__}); this machine has {usable}"
+        )
+    return torch.device(name)

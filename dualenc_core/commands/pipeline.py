@@ -1,0 +1,207 @@
+"""From an aligned portrait to every file that ``reconstruct`` and ``demo`` write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import __version__
+from ..camera import Camera
+from ..evaluation.metrics import psnr, ssim
+from ..export import contact_sheet, save_alpha, save_depth, save_png, save_video
+from ..files import atomic_path
+from ..generator import PanoHead
+from ..inversion import DualEncoder
+from ..rendering.output import Rendering
+from ..triplane import Triplane
+from .feedback import Stopwatch, progress_bar
+from .models import Models
+
+SHEET_YAWS = tuple(range(0, 360, 45))
+VIEW_LABELS = ("input view", *(f"{yaw}°" for yaw in SHEET_YAWS))
+_FRAMES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who is reconstructed.
+
+    Attributes:
+        image: [1,3,S,S] in [-1,1], aligned.
+        camera: one view.
+        matte: [1,1,S',S'] in 0..1, or None.
+        overlay: [1,3,h,w] in [-1,1], what the alignment saw, or None.
+        source: what the report says about the photo.
+        alignment: what the report says about the alignment.
+        truth: the true pictures [N,3,r,r] of N cameras, where they are known.
+    """
+
+    image: Tensor
+    camera: Camera
+    matte: Tensor | None = None
+    overlay: Tensor | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+    alignment: dict[str, Any] = field(default_factory=dict)
+    truth: Callable[[Camera, int], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """How the result is shown: stitching, turntable frames and speed, rays along each side (None = the generator's)."""
+
+    stitch: str = "points"
+    frames: int = 60
+    fps: float = 24.0
+    resolution: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What stays in memory: the views [9,3,h,w] of the dual head (input view, 8 yaws), the photo, the report."""
+
+    photo: Tensor
+    views: Tensor
+    report: dict[str, Any]
+
+
+@torch.no_grad()
+def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: Path, clock: Stopwatch) -> Outcome:
+    """Invert a portrait and write crop, overlay, comparison, sheet, turntable, depth, alpha, triplane and report.
+
+    Everything but ``report.json``, which has the timings, has the same bytes for the same inputs on a CPU.
+    """
+    generator, device = models.generator, models.device
+    image, camera = subject.image.to(device), subject.camera.to(device)
+    matte = None if subject.matte is None else subject.matte.to(device)
+    save_png(subject.image[0], folder / "crop.png")
+    if subject.overlay is not None:
+        save_png(subject.overlay[0], folder / "overlay.png")
+
+    dual = DualEncoder(generator, models.encoder1, models.encoder2, options.stitch)
+    with progress_bar("inverting") as progress:
+        inversion = dual.invert(image, camera, matte, progress=progress)
+    for stage, seconds in inversion.timings.items():
+        clock.add(stage, seconds)
+    heads = {"Encoder 1": inversion.visible, "Encoder 2": inversion.occluded, "Dual": inversion.triplane}
+    inversion.triplane.save(folder / "triplane.safetensors")
+
+    with clock("sheet"):
+        cameras = Camera.cat([subject.camera, Camera.look_at(yaw=SHEET_YAWS)])
+        views = _views(generator, heads, cameras, options.resolution)
+        size = views["Dual"].image.shape[-1]
+        truth = None if subject.truth is None else subject.truth(cameras, size).to(device)
+        rows = {name: view.image for name, view in views.items()}
+        if truth is not None:
+            rows["Truth"] = truth
+        sheet = contact_sheet(list(rows.values()), list(rows), VIEW_LABELS, cell=min(size, 224))
+        save_png(sheet, folder / "sheet.png")
+
+    result = views["Dual"]
+    photo = resize(image, size)
+    pair = contact_sheet([[photo[0], result.image[0]]], column_labels=("photo", "reconstruction"), cell=max(size, 256))
+    save_png(pair, folder / "comparison.png")
+    near, far = generator.config.render.near, generator.config.render.far
+    save_depth(result.depth[0], folder / "depth.png", near, far)
+    save_alpha(result.alpha[0], folder / "alpha.png")
+
+    if options.frames:
+        with clock("turntable"):
+            frames = turntable(generator, inversion.triplane, options.frames, options.resolution)
+            save_video(frames, folder / "turntable.mp4", options.fps)
+
+    pictures = {name: view.image for name, view in views.items()}
+    report = {
+        "dualenc": __version__,
+        "torch": torch.__version__,
+        "device": str(device),
+        "input": subject.source,
+        "camera": describe_camera(subject.camera),
+        "alignment": subject.alignment,
+        "stitch": options.stitch,
+        "weights": list(models.files),
+        "depth": {"file": "depth.png", "near": near, "far": far, "meaning": "value = (distance-near)/(far-near)*65535"},
+        "metrics": {"same_view": {name: _compare(view[:1], photo, matte) for name, view in pictures.items()}},
+        "timings": clock.rounded(),
+    }
+    if truth is not None:
+        report["metrics"]["by_yaw"] = {
+            name: {str(yaw): _compare(view[i : i + 1], truth[i : i + 1]) for i, yaw in enumerate(SHEET_YAWS, start=1)}
+            for name, view in pictures.items()
+        }
+    write_json(folder / "report.json", report)
+    return Outcome(photo, result.image, report)
+
+
+@torch.no_grad()
+def turntable(generator: PanoHead, triplane: Triplane, frames: int, resolution: int | None) -> Iterator[Tensor]:
+    """Pictures [3,h,w] of a full turn, with a progress bar; only a few are in memory at a time."""
+    cameras = Camera.orbit(frames)
+    with progress_bar("turntable") as progress:
+        for start in range(0, frames, _FRAMES_AT_ONCE):
+            view = generator.render(
+                triplane,
+                cameras[start : start + _FRAMES_AT_ONCE],
+                resolution,
+                progress=lambda done, _, start=start: progress(start + done, frames),
+            )
+            yield from view.image
+
+
+def resize(image: Tensor, size: int) -> Tensor:
+    """[N,C,S,S] → [N,C,size,size], smoothed when it gets smaller."""
+    if image.shape[-1] == size:
+        return image
+    return F.interpolate(image, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def describe_camera(camera: Camera) -> dict[str, Any]:
+    """Yaw and pitch in degrees, radius, and the 25 numbers."""
+    yaw, pitch = camera.angles
+    return {
+        "yaw": round(float(yaw[0]), 3),
+        "pitch": round(float(pitch[0]), 3),
+        "radius": round(float(camera.position[0].norm()), 4),
+        "label": camera.label[0].tolist(),
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Readable JSON, atomically; NaN becomes null because JSON has none."""
+    with atomic_path(path) as temporary:
+        text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _views(
+    generator: PanoHead, heads: dict[str, Triplane], cameras: Camera, resolution: int | None
+) -> dict[str, Rendering]:
+    total = len(heads) * len(cameras)
+    views: dict[str, Rendering] = {}
+    with progress_bar("views") as progress:
+        for i, (name, triplane) in enumerate(heads.items()):
+            views[name] = generator.render(
+                triplane, cameras, resolution, progress=lambda done, n, i=i: progress(i * n + done, total)
+            )
+    return views
+
+
+def _compare(image: Tensor, target: Tensor, matte: Tensor | None = None) -> dict[str, float]:
+    numbers = {"psnr": float(psnr(image, target)[0]), "ssim": float(ssim(image, target)[0])}
+    if matte is not None:
+        numbers["psnr_head"] = float(psnr(image, target, resize(matte, image.shape[-1]))[0])
+    return {name: round(value, 4) for name, value in numbers.items()}
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and content - content != 0 else content

@@ -1,0 +1,103 @@
+"""Pictures of a saved head from any camera, and optionally a video of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .options import add_device, add_generator, add_out, add_resolution, pick_device, positive, whole
+
+EXAMPLES = """  python -m dualenc_core render out/photo/triplane.safetensors --out out/views --yaw -30 0 30 180
+  python -m dualenc_core render out/photo/triplane.safetensors --out out/views --orbit 90 --pitch 15 --video
+  python -m dualenc_core render out/photo/triplane.safetensors --out out/views --camera out/photo/report.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("triplane", type=Path, help="a head: triplane.safetensors of reconstruct, or a file of sample")
+    add_out(parser)
+    add_generator(parser)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--yaw", type=float, nargs="+", metavar="DEGREES", help="0 = front, 90 = the viewer's right")
+    where.add_argument("--orbit", type=whole(1), metavar="FRAMES", help="a full turn")
+    where.add_argument("--camera", metavar="FILE", help="25 numbers, a file with them, or a report.json")
+    parser.add_argument("--pitch", type=float, default=0.0, help="degrees above the horizon")
+    parser.add_argument("--roll", type=float, default=0.0, help="degrees around the viewing direction")
+    parser.add_argument("--radius", type=positive, default=2.7, help="distance of the camera (default: 2.7)")
+    parser.add_argument("--fov", type=positive, help="field of view in degrees (default: 13.374, the generator's)")
+    parser.add_argument(
+        "--background",
+        default="generator",
+        metavar="WHAT",
+        help="generator (default), none (transparent PNGs), or R,G,B in 0..1",
+    )
+    parser.add_argument("--samples", type=whole(4), help="samples a ray in each of the two passes")
+    parser.add_argument("--depth", action="store_true", help="also write 16-bit depth and 8-bit alpha pictures")
+    parser.add_argument("--video", action="store_true", help="also write video.mp4")
+    parser.add_argument("--fps", type=positive, default=24.0, help="frames a second of the video (default: 24)")
+    add_resolution(parser)
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    import torch
+
+    from ..export import save_alpha, save_depth, save_png, save_video
+    from ..triplane import Triplane
+    from .feedback import progress_bar
+    from .folder import output_folder
+    from .models import load_one_generator
+
+    background = _background(args.background)
+    camera = _camera(args)
+    triplane = Triplane.load(args.triplane)
+    generator = load_one_generator(args.generator, pick_device(args.device))
+    triplane = triplane.to(generator.w_avg.device)
+    options = generator.config.render
+    count = len(camera) * len(triplane)
+    with output_folder(args.out) as folder, torch.no_grad():
+        frames, n = [], 0
+        with progress_bar("views") as progress:
+            for h in range(len(triplane)):
+                for i in range(len(camera)):
+                    view = generator.render(
+                        triplane[h], camera[i], args.resolution, background=background, samples=args.samples
+                    )
+                    save_png(
+                        view.image[0], folder / f"view-{n:04d}.png", view.alpha[0] if background == "none" else None
+                    )
+                    if args.depth:
+                        save_depth(view.depth[0], folder / f"depth-{n:04d}.png", options.near, options.far)
+                        save_alpha(view.alpha[0], folder / f"alpha-{n:04d}.png")
+                    if args.video:
+                        # As bytes, a minute of video stays within memory.
+                        frames.append((view.image[0].clamp(-1, 1) * 127.5 + 127.5).round().byte().cpu())
+                    n += 1
+                    progress(n, count)
+        if args.video:
+            save_video((frame / 127.5 - 1 for frame in frames), folder / "video.mp4", args.fps)
+    print(f"{count} pictures are in {args.out}")
+
+
+def _camera(args: argparse.Namespace):
+    from ..camera import Camera
+    from .photo import read_camera
+
+    if args.camera:
+        return read_camera(args.camera)
+    yaw = [360 * i / args.orbit for i in range(args.orbit)] if args.orbit else args.yaw or [0.0]
+    return Camera.look_at(yaw, args.pitch, args.roll, args.radius, args.fov)
+
+
+def _background(text: str):
+    from ..errors import DualEncError
+
+    if text in ("generator", "none"):
+        return text
+    try:
+        colour = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        colour = ()
+    if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
+        raise DualEncError(f"the background is {text!r}, expected generator, none, or three numbers 0..1 like 1,1,1")
+    return colour
