@@ -47,7 +47,7 @@ class GeneratorTraining:
     config: GeneratorConfig = field(default_factory=demo_generator_config)
     field_steps: tuple[int, int, int] = (300, 400, 500)
     ray_steps: int = 4500
-    super_resolution_steps: int = 700
+    super_resolution_steps: int = 1200
     heads: int = 8
     points: int = 1536
     rays: int = 384

@@ -1,0 +1,272 @@
+"""``align_portrait``: any photo → crop, camera, matte, overlay and report."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..camera import Camera
+from ..errors import DualEncError, NoFaceError
+from .alignment import HeadPose, camera_angles, crop_camera, crop_quad, head_pose
+from .detector import Detection, search
+from .face_mesh import FaceMesh, face_mesh
+from .geometry import Quad
+from .matting import person_matte
+from .overlay import draw_overlay
+from .photo import Photo, read_mask, read_photo
+from .report import Face, Report, Warning
+
+# A mesh that is not on a face does not fit a head; faces stay below 0.8 cm even with an open mouth.
+_MAX_RESIDUAL_CM = 1.5
+# Below this the "faces" of test pictures were ears and knots of hair.
+_MIN_CONFIDENCE = 0.25
+_SMALL_FACE, _PROFILE, _LOW_CONFIDENCE, _CERTAIN = 64, 60, 0.5, 0.6
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """An aligned portrait.
+
+    Attributes:
+        image: [1,3,size,size] in -1..1, the crop as PanoHead expects it.
+        camera: one camera in PanoHead's label convention (rotation only, 2.7 from the origin, focal length 4.2647).
+        matte: [1,1,size,size] in 0..1; 1 = person.
+        overlay: [1,3,H,W] in 0..1; the photo (longer side at most 1024) with box, mesh, axes and crop square.
+        report: what was found, and warnings.
+    """
+
+    image: Tensor
+    camera: Camera
+    matte: Tensor
+    overlay: Tensor
+    report: Report
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A detection, the mesh found there, and the head that fits the mesh."""
+
+    detection: Detection
+    mesh: FaceMesh
+    pose: HeadPose
+
+    @property
+    def confidence(self) -> float:
+        fit = float(np.clip(_MAX_RESIDUAL_CM - self.pose.residual, 0, 1))
+        return self.detection.score * self.mesh.presence * fit
+
+
+@torch.inference_mode()
+def align_portrait(
+    image: str | Path | Image.Image | np.ndarray | Tensor,
+    mask: Tensor | np.ndarray | Image.Image | str | Path | None = None,
+    *,
+    face: int | None = None,
+    size: int = 512,
+    yaw: float | None = None,
+    pitch: float | None = None,
+    roll: float | None = None,
+    scale: float = 1.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    device: str | torch.device = "cpu",
+) -> Portrait:
+    """Crop and pose a photo as PanoHead expects it.
+
+    Args:
+        image: path, PIL image, numpy [H,W] or [H,W,1|3|4] (uint8, uint16, or float in 0..1), tensor [3,H,W] or
+            [1,3,H,W] (uint8, or float in 0..1). EXIF orientation is obeyed; grey is repeated; alpha is composed over
+            white and, without ``mask``, is the matte.
+        mask: matte of the photo's size (1 = person); default: the photo's alpha, else selfie segmentation.
+        face: which face of ``report.faces``; default: the largest, most central one.
+        size: side of the crop, px.
+        yaw, pitch, roll: degrees; replace the estimated angles of the camera (``Camera.look_at``). Without a face in
+            the photo, giving yaw or pitch makes the photo's central square the crop.
+        scale: multiplies the crop's side: above 1 shows more surroundings (smaller head).
+        shift: moves the crop, in crop sides (right, down).
+        device: where the networks run; all results are on the CPU.
+
+    Raises:
+        NoFaceError: no face was found and no angles were given.
+        DualEncError: an input of the wrong kind, shape, range or size; ``face`` out of range.
+    """
+    _check_options(size, scale, shift, yaw=yaw, pitch=pitch, roll=roll)
+    device = str(device)
+    photo = read_photo(image)
+    matte_source = read_mask(mask, photo) if mask is not None else photo.alpha
+    candidates = find_faces(photo, device)
+    index = _choose(candidates, face, photo, by_hand=yaw is not None or pitch is not None)
+    chosen = None if index is None else candidates[index]
+    if chosen is None:
+        side = min(photo.width, photo.height) * scale / 2
+        centre = np.array([photo.width / 2, photo.height / 2]) + 2 * side * np.array(shift)
+        quad = Quad(centre, np.array([side, 0.0]), np.array([0.0, side]))
+        angles = (0.0, 0.0, 0.0)
+    else:
+        quad = crop_quad(chosen.pose, scale, shift)
+        angles = camera_angles(crop_camera(chosen.pose))
+    given = (yaw, pitch, roll)
+    if chosen is None or any(g is not None for g in given):
+        angles = tuple(float(a if g is None else g) for a, g in zip(angles, given, strict=True))
+        camera = Camera.look_at(*angles)
+    else:
+        camera = crop_camera(chosen.pose)
+    matrix = quad.matrix(size)
+    crop, covered = _crop(photo, matrix, size)
+    if matte_source is not None:
+        matte = matte_source.window(matrix, size)
+    else:
+        # Mirrored surroundings are no person, except below: there the neck and shoulders go on.
+        below = torch.cummax(covered, 2).values
+        matte = person_matte(crop, device) * below
+    faces = tuple(Face(c.mesh.box, c.confidence, camera_angles(crop_camera(c.pose))[0]) for c in candidates)
+    tilt = 0.0 if chosen is None else chosen.pose.tilt
+    report = Report(
+        confidence=0.0 if chosen is None else chosen.confidence,
+        yaw=angles[0],
+        pitch=angles[1],
+        roll=angles[2],
+        tilt=tilt,
+        scale=size / quad.side,
+        crop=(float(quad.centre[0]), float(quad.centre[1]), quad.side),
+        outside=1 - float(covered.mean()),
+        photo=(photo.width, photo.height),
+        faces=faces,
+        chosen=index,
+    )
+    report = Report(**{**report.__dict__, "warnings": tuple(_warnings(report, photo.notes, face))})
+    overlay = draw_overlay(
+        photo,
+        quad,
+        [f.box for f in faces],
+        index,
+        None if chosen is None else chosen.mesh.points,
+        None if chosen is None else chosen.pose,
+    )
+    return Portrait(crop * 2 - 1, camera, matte, overlay, report)
+
+
+def find_faces(photo: Photo, device: str = "cpu") -> list[Candidate]:
+    """Faces whose mesh confirms them, best first; the search gets harder until one of them is certain."""
+    found: list[Candidate] = []
+    for detections in search(photo, device):
+        for detection in detections:
+            mesh = face_mesh(photo, detection, device)
+            candidate = Candidate(detection, mesh, head_pose(mesh.points))
+            # Ears and knots of hair pass for doubtful faces that lie on their side.
+            doubtful_turn = candidate.confidence < _LOW_CONFIDENCE and abs(candidate.pose.tilt) > 45
+            if mesh.presence >= 0.5 and candidate.confidence >= _MIN_CONFIDENCE and not doubtful_turn:
+                found.append(candidate)
+        found = _distinct(found)
+        # An upside-down face can pass for a doubtful upright one; the turned copies then settle it.
+        if found and found[0].confidence >= _CERTAIN:
+            break
+    return sorted(found, key=lambda c: -_rank(c, photo))
+
+
+def _distinct(candidates: list[Candidate]) -> list[Candidate]:
+    """One candidate per face, the most confident, in falling order."""
+    kept: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: -c.confidence):
+        if not any(_overlap(candidate.mesh.box, other.mesh.box) > 0.3 for other in kept):
+            kept.append(candidate)
+    return kept
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Intersection over the smaller box."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    return max(width, 0) * max(height, 0) / max(smaller, 1e-9)
+
+
+def _rank(candidate: Candidate, photo: Photo) -> float:
+    half = np.array([photo.width, photo.height]) / 2
+    offset = np.linalg.norm((candidate.pose.origin - half) / half) / math.sqrt(2)
+    return candidate.confidence * candidate.pose.scale * (1 - 0.5 * min(offset, 1.0))
+
+
+def _choose(candidates: list[Candidate], face: int | None, photo: Photo, by_hand: bool) -> int | None:
+    if face is not None and candidates and not 0 <= face < len(candidates):
+        raise DualEncError(f"face is {face}, but {len(candidates)} face(s) were found: use 0..{len(candidates) - 1}")
+    if candidates:
+        return face or 0
+    if by_hand:
+        return None
+    raise NoFaceError(
+        f"no face was found in the {photo.width}×{photo.height} photo (also not in tiles, turned or mirrored copies); "
+        "use a photo where the face is visible, or crop the photo to a square around the head and give its angles by "
+        "hand, for example yaw=0, pitch=0 (scale= and shift= then place the crop)"
+    )
+
+
+def _crop(photo: Photo, matrix: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
+    """The window and where it lies on the photo; outside, mirrored and blurred surroundings (panohead.md §10.4)."""
+    crop = photo.window(matrix, size, border="reflection")
+    covered = photo.covered(matrix, size)
+    if bool((covered < 1).any()):
+        soft = _box_blur(covered, int(size * 0.02) * 2 + 1)
+        crop = crop * soft + _box_blur(crop, int(size * 0.03) * 2 + 1) * (1 - soft)
+    return crop, covered
+
+
+def _box_blur(image: Tensor, window: int) -> Tensor:
+    return F.avg_pool2d(F.pad(image, [window // 2] * 4, mode="reflect"), window, 1)
+
+
+def _warnings(report: Report, notes: tuple[str, ...], face: int | None) -> list[Warning]:
+    found = []
+    if report.chosen is None:
+        found.append(Warning("by-hand", "no face was found: the crop and the camera are as given by hand"))
+    else:
+        chosen = report.faces[report.chosen]
+        if report.confidence < _LOW_CONFIDENCE:
+            found.append(
+                Warning("low-confidence", f"confidence {report.confidence:.2f}: check the overlay; override the angles")
+            )
+        if abs(chosen.yaw) > _PROFILE:
+            found.append(
+                Warning("profile", f"yaw {chosen.yaw:+.0f}° is beyond ±{_PROFILE}°: the hidden half is a guess")
+            )
+        if chosen.size < _SMALL_FACE:
+            found.append(
+                Warning("small-face", f"the face is {chosen.size:.0f} px, below {_SMALL_FACE} px: use a larger photo")
+            )
+        if abs(report.tilt) > 45:
+            found.append(
+                Warning("turned", f"the photo lies on its side or head; the crop is turned by {report.tilt:+.0f}°")
+            )
+    if len(report.faces) > 1 and face is None:
+        boxes = "; ".join(
+            f"{i}: ({f.box[0]:.0f}, {f.box[1]:.0f})-({f.box[2]:.0f}, {f.box[3]:.0f})"
+            for i, f in enumerate(report.faces)
+        )
+        found.append(
+            Warning(
+                "several-faces",
+                f"{len(report.faces)} faces, the largest central one is used; face= picks another: {boxes}",
+            )
+        )
+    if report.outside > 0.02:
+        found.append(
+            Warning("outside", f"{report.outside:.0%} of the crop lies outside the photo and is filled by mirroring")
+        )
+    return found + [Warning("note", f"the photo was {note}" if "turned" in note else note) for note in notes]
+
+
+def _check_options(size: int, scale: float, shift: tuple[float, float], **angles: float | None) -> None:
+    if isinstance(size, bool) or not isinstance(size, int) or not 16 <= size <= 4096:
+        raise DualEncError(f"size is {size!r}, expected whole pixels in 16..4096 (512 is usual)")
+    if not (math.isfinite(scale) and 0.1 <= scale <= 10):
+        raise DualEncError(f"scale is {scale!r}, expected 0.1..10 (1 = as estimated)")
+    if len(shift) != 2 or not all(math.isfinite(s) and abs(s) <= 5 for s in shift):
+        raise DualEncError(f"shift is {shift!r}, expected (right, down) in crop sides, each within ±5")
+    for name, value in angles.items():
+        if value is not None and not (math.isfinite(value) and abs(value) <= 360):
+            raise DualEncError(f"{name} is {value!r}, expected degrees within ±360, or None for the estimate")
