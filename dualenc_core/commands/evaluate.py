@@ -11,7 +11,7 @@ import argparse
 from .options import add_device, add_encoders, add_generator, add_out, pick_device, whole
 
 EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
-  python -m dualenc_core evaluate --out out/quick --heads 4 --control runs/demo-control/encoder.safetensors
+  python -m dualenc_core evaluate --out out/quick --heads 4 --control runs/demo-control/model.safetensors
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 EXAMPLES = """  python -m dualenc_core train --preset demo-generator --minutes 60
-  python -m dualenc_core train --preset demo-encoder1 --generator runs/demo-generator/generator.safetensors
+  python -m dualenc_core train --preset demo-encoder1 --generator runs/demo-generator/model.safetensors
 """
 
 
