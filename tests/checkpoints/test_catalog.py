@@ -100,6 +100,7 @@ def test_resolve_prefers_the_converted_file(folder):
 
 def test_status_and_its_text(folder, tmp_path):
     _safetensors(folder / "demo-generator.safetensors")
+    catalog.update()
     other = tmp_path / "elsewhere"
     _safetensors(other / "arcface.safetensors")
     (other / "CurricularFace_Backbone.pth").write_bytes(b"x")
@@ -130,3 +131,9 @@ def test_broken_catalog(folder):
     (folder / "catalog.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
         status()
+
+
+def test_the_bundled_weights_are_the_ones_in_the_catalog(monkeypatch):
+    monkeypatch.delenv("DUALENC_WEIGHTS", raising=False)
+    bundled = {row.file.name: row.state for row in status(verify=True) if row.entry.bundled}
+    assert len(bundled) == 7 and set(bundled.values()) == {"present"}, bundled
