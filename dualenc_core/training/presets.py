@@ -46,8 +46,8 @@ class GeneratorTraining:
 
     config: GeneratorConfig = field(default_factory=demo_generator_config)
     field_steps: tuple[int, int, int] = (300, 400, 500)
-    ray_steps: int = 4500
-    super_resolution_steps: int = 1200
+    ray_steps: int = 12000
+    super_resolution_steps: int = 2500
     heads: int = 8
     points: int = 1536
     rays: int = 384
@@ -110,9 +110,9 @@ class EncoderTraining:
 
     variant: str = "fidelity"
     config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
-    latent_steps: int = 800
-    style_steps: int = 500
-    refine_steps: int = 1300
+    latent_steps: int = 2500
+    style_steps: int = 1000
+    refine_steps: int = 2500
     latent_batch: int = 12
     batch: int = 4
     rays: int = 384
@@ -135,7 +135,7 @@ def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
         variant=variant,
         latent_steps=0,
         style_steps=0,
-        refine_steps=450,
+        refine_steps=800,
         learning_rate=5e-4,
         adversarial=0.03 if variant == "realism" else 0.0,
         seed=seed,
