@@ -240,7 +240,7 @@ class PanoHead(nn.Module):
 
         Raises GeneratorMismatchError for a triplane of another generator, DualEncError for other wrong input.
         """
-        self._check(triplane)
+        self.check(triplane)
         colour = _parse_background(background)
         resolution = resolution or self.config.neural_resolution
         options = self.render_options(samples)
@@ -358,8 +358,12 @@ class PanoHead(nn.Module):
         raw = self.to_rgb(features, ws)
         return raw, self.superresolution(raw, features, ws) if super_resolve else raw
 
-    def _check(self, triplane: Triplane) -> None:
-        if triplane.generator and triplane.generator != self.fingerprint:
+    def check(self, triplane: Triplane) -> None:
+        """Raise GeneratorMismatchError unless this generator can read the triplane.
+
+        Weights change while training: then only the shapes are compared.
+        """
+        if triplane.generator and not self.training and triplane.generator != self.fingerprint:
             raise GeneratorMismatchError(
                 f"this triplane was made by generator {triplane.generator}, but it is used with {self.fingerprint}; "
                 "load the generator that made it"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera
-from ..errors import DualEncError, GeneratorMismatchError
+from ..errors import DualEncError
 from ..generator import PanoHead
 from ..point_weight import Visibility
 from ..rendering.rays import camera_rays
@@ -74,11 +74,7 @@ def visible_surface(
 
     Raises GeneratorMismatchError for a triplane of another generator, DualEncError for a batch that does not fit.
     """
-    if triplane.generator and not generator.training and triplane.generator != generator.fingerprint:
-        raise GeneratorMismatchError(
-            f"this triplane was made by generator {triplane.generator}, but its visible surface is asked of "
-            f"{generator.fingerprint}; load the generator that made it"
-        )
+    generator.check(triplane)
     camera = camera.to(triplane.planes.device).expand(len(triplane))
     resolution = resolution or surface_resolution(camera, triplane.size, generator.config.render.box_warp)
     origins, directions = camera_rays(camera, resolution)
