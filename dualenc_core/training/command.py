@@ -61,7 +61,7 @@ def _trainer(args: argparse.Namespace):
         raise DualEncError(f"preset is {args.preset!r}, expected one of {', '.join(PRESETS)}")
     stage_one = args.stage_one
     beside = Path(args.encoder1).with_name("latent.safetensors")
-    if stage_one is None and beside.is_file():
+    if stage_one is None and Path(args.encoder1).is_file() and beside.is_file():
         stage_one = beside
     options = presets.encoder_training(names[args.preset], args.seed)
     return EncoderTrainer.create(options, args.generator, args.encoder1, rng, args.data, stage_one)

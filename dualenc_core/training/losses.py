@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checkpoints.torch_file import read_torch_file
 from ..encoders.arcface import ArcFace
 from ..errors import CheckpointError, DualEncError
 
@@ -144,7 +145,7 @@ def _load(path: str | Path, what: str) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return read_torch_file(path)
 
 
 # -------------------------------------------------------------------------------------------------------- adversarial
