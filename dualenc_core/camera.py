@@ -113,6 +113,23 @@ class Camera:
         return cls.look_at(yaw=yaw, pitch=pitch, radius=radius, fov=fov)
 
     @classmethod
+    def swing(
+        cls,
+        frames: int,
+        start: float = -45.0,
+        end: float = 45.0,
+        pitch: Angles = 0.0,
+        radius: float = DEFAULT_RADIUS,
+        fov: float | None = None,
+    ) -> Camera:
+        """``frames`` cameras from yaw ``start`` to ``end`` in degrees and back, slow at the turns; a seamless loop."""
+        if frames < 1:
+            raise DualEncError(f"frames is {frames}, expected at least 1")
+        middle, half = (start + end) / 2, (end - start) / 2
+        yaw = [middle - half * math.cos(2 * math.pi * i / frames) for i in range(frames)]
+        return cls.look_at(yaw=yaw, pitch=pitch, radius=radius, fov=fov)
+
+    @classmethod
     def from_label(cls, label: Tensor | Sequence[float]) -> Camera:
         """From EG3D/PanoHead labels [N,25] or [25]: row-major cam2world, then row-major intrinsics."""
         label = torch.as_tensor(label, dtype=torch.float32)

@@ -1,4 +1,52 @@
-"""ComfyUI nodes: thin adapters over ``dualenc_core``."""
+"""ComfyUI nodes: thin adapters over ``dualenc_core``, one file per stage."""
 
-NODE_CLASS_MAPPINGS: dict[str, type] = {}
-NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import runtime
+from .camera import DualEncCamera, DualEncOrbit
+from .compare import DualEncCompare
+from .encode import DualEncEncode, DualEncInvert, DualEncSample
+from .models import DualEncLoadEncoder, DualEncLoadPanoHead
+from .portrait import DualEncAlignPortrait
+from .render import DualEncRender
+from .stitch import DualEncOcclusionMask, DualEncStitch
+from .storage import DualEncLoadTriplane, DualEncSaveTriplane
+
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "DualEncLoadPanoHead": "DualEnc Load PanoHead",
+    "DualEncLoadEncoder": "DualEnc Load Encoder",
+    "DualEncAlignPortrait": "DualEnc Align Portrait",
+    "DualEncEncode": "DualEnc Encode",
+    "DualEncOcclusionMask": "DualEnc Occlusion Mask",
+    "DualEncStitch": "DualEnc Stitch",
+    "DualEncInvert": "DualEnc Invert (Photo to Head)",
+    "DualEncSample": "DualEnc Sample",
+    "DualEncCamera": "DualEnc Camera",
+    "DualEncOrbit": "DualEnc Orbit",
+    "DualEncRender": "DualEnc Render",
+    "DualEncSaveTriplane": "DualEnc Save Triplane",
+    "DualEncLoadTriplane": "DualEnc Load Triplane",
+    "DualEncCompare": "DualEnc Compare",
+}
+_CLASSES = (
+    DualEncLoadPanoHead,
+    DualEncLoadEncoder,
+    DualEncAlignPortrait,
+    DualEncEncode,
+    DualEncOcclusionMask,
+    DualEncStitch,
+    DualEncInvert,
+    DualEncSample,
+    DualEncCamera,
+    DualEncOrbit,
+    DualEncRender,
+    DualEncSaveTriplane,
+    DualEncLoadTriplane,
+    DualEncCompare,
+)
+NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in _CLASSES}
+
+runtime.register_folder()
+runtime.share_example(Path(__file__).resolve().parents[1] / "workflows" / runtime.EXAMPLE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalog import format_status, read_catalog, resolve, status, weights_folder
+from .catalog import format_status, is_known, read_catalog, resolve, status, weights_folder
 from .convert import ConversionReport, convert
 from .panohead_pickle import OfficialCheckpoint, read_official
 from .store import (
@@ -22,6 +22,7 @@ __all__ = [
     "WeightsFile",
     "convert",
     "format_status",
+    "is_known",
     "load_encoder_file",
     "load_generator_file",
     "load_weights",

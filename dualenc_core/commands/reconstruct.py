@@ -122,19 +122,11 @@ def without_background(subject: Subject, generator: PanoHead) -> Subject:
     """The head on the generator's own background colour: what is around a head in a photo is not to be inverted."""
     import dataclasses
 
-    import torch
-
-    from .pipeline import resize
+    from ..inversion import on_backdrop
 
     if subject.matte is None:
         return subject
-    with torch.no_grad():
-        ws = generator.w_avg.expand(1, generator.config.num_ws, -1)
-        scene = generator.background_features(ws)
-        picture = torch.ones(1, 3, 1, 1) if scene is None else generator.to_rgb(scene, ws)
-    colour = picture.clamp(-1, 1).mean((2, 3), keepdim=True).to(subject.image.device)
-    matte = resize(subject.matte, subject.image.shape[-1]).clamp(0, 1)
-    return dataclasses.replace(subject, image=torch.lerp(colour.expand_as(subject.image), subject.image, matte))
+    return dataclasses.replace(subject, image=on_backdrop(generator, subject.image, subject.matte))
 
 
 def describe_file(path: Path) -> dict[str, str]:

@@ -35,16 +35,12 @@ def run(args: argparse.Namespace) -> None:
     from .pipeline import SHEET_YAWS
 
     generator = load_one_generator(args.generator, pick_device(args.device))
-    device = generator.w_avg.device
     cameras = Camera.look_at(yaw=SHEET_YAWS)
     rows, labels = [], []
     with output_folder(args.out) as folder, torch.no_grad(), progress_bar("views") as progress:
         for i in range(args.count):
             seed = args.seed + i
-            # Drawn on the CPU, so that a seed means the same head on every device.
-            rng = torch.Generator().manual_seed(seed)
-            z = torch.randn(1, generator.config.z_dim, generator=rng).to(device)
-            triplane = generator.synthesize(generator.mapping(z, truncation_psi=args.psi))
+            triplane = generator.synthesize(generator.mapping(generator.latents(seed), truncation_psi=args.psi))
             triplane = triplane.replace(meta={"seed": seed, "psi": args.psi})
             triplane.save(folder / f"head-{seed:04d}.safetensors")
             view = generator.render(

@@ -42,7 +42,7 @@ class HeadEncoder(nn.Module):
 
     State-dict keys: ``stage_one.*`` and ``stage_two.*`` with the official names inside, and ``latent_avg`` [w_dim], the
     latent that stage one's output is relative to. Where a file has none (converted ones), and in a new encoder, it is
-    taken from the first generator used.
+    taken from the generator that it is used with.
     """
 
     def __init__(self, config: HeadEncoderConfig | None = None, name: str = ""):
@@ -256,7 +256,8 @@ class HeadEncoder(nn.Module):
                 f"{generator.fingerprint}; load the matching pair"
             )
         if not self._has_average:
-            self.use_average(generator)
+            # Anew at every use, so that the result does not depend on which generator came first.
+            self.latent_avg.copy_(generator.w_avg)
         return camera.expand(len(image))
 
 

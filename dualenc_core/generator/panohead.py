@@ -148,6 +148,14 @@ class PanoHead(nn.Module):
 
     # --------------------------------------------------------------------------------------------------- latents
 
+    def latents(self, seed: int, count: int = 1) -> Tensor:
+        """z [count,z_dim]; row i depends on seed + i alone, so that a head can be made again by itself.
+
+        Drawn on the CPU: a seed means the same head on every device.
+        """
+        rows = [torch.randn(self.config.z_dim, generator=torch.Generator().manual_seed(seed + i)) for i in range(count)]
+        return torch.stack(rows).to(self.w_avg.device)
+
     def mapping(
         self,
         z: Tensor,

@@ -46,7 +46,7 @@ class GeneratorTraining:
 
     config: GeneratorConfig = field(default_factory=demo_generator_config)
     field_steps: tuple[int, int, int] = (300, 400, 500)
-    ray_steps: int = 12000
+    ray_steps: int = 9000
     super_resolution_steps: int = 2500
     heads: int = 8
     points: int = 1536

@@ -1,0 +1,35 @@
+"""Photos without their surroundings: what is around a head is not to be inverted."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import DualEncError
+from ..generator import PanoHead
+
+
+@torch.no_grad()
+def on_backdrop(generator: PanoHead, image: Tensor, matte: Tensor) -> Tensor:
+    """The head on the mean colour that the generator gives to the background of its average head.
+
+    Args:
+        image: [N,3,S,S] in [-1,1].
+        matte: [N,1,S',S'] in 0..1, coverage of the head; resized to the image.
+
+    Raises DualEncError for shapes that do not fit.
+    """
+    if image.ndim != 4 or matte.ndim != 4 or matte.shape[:2] != (len(image), 1):
+        raise DualEncError(
+            f"image has shape {tuple(image.shape)} and matte {tuple(matte.shape)}, expected [N,3,S,S] and [N,1,S,S]"
+        )
+    ws = generator.w_avg.expand(1, generator.config.num_ws, -1)
+    scene = generator.background_features(ws)
+    # Without a background network the generator renders on features of zero, which it was trained to make white.
+    picture = torch.ones(1, 3, 1, 1) if scene is None else generator.to_rgb(scene, ws)
+    colour = picture.clamp(-1, 1).mean((2, 3), keepdim=True).to(image)
+    matte = matte.to(image)
+    if matte.shape[-2:] != image.shape[-2:]:
+        matte = F.interpolate(matte, image.shape[-2:], mode="bilinear", antialias=True, align_corners=False)
+    return torch.lerp(colour.expand_as(image), image, matte.clamp(0, 1))

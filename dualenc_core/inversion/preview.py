@@ -1,0 +1,52 @@
+"""Pictures of what a mask says: the head from around, the hidden part tinted."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import Camera
+from ..generator import PanoHead
+from ..point_weight import Visibility
+from ..rendering.rays import camera_rays
+from ..rendering.trigrid import lookup
+from ..triplane import Triplane, TriplaneMask
+
+TINT = (1.0, -0.35, -0.6)
+_STRENGTH = 0.6
+
+
+@torch.no_grad()
+def mask_preview(
+    generator: PanoHead, triplane: Triplane, mask: TriplaneMask | Visibility, camera: Camera, turn: float
+) -> Tensor:
+    """Pictures [N,3,H,W] of N heads, red where the input view does not show them.
+
+    Args:
+        triplane: N heads, the ones that the mask was made from.
+        mask: its cells are averaged as the decoder averages the planes; a Visibility is evaluated at the surface.
+        camera: N input views, or one for all.
+        turn: degrees by which the picture is taken further round than the input view.
+    """
+    camera = camera.to(triplane.planes.device).expand(len(triplane))
+    yaw, pitch = camera.angles
+    radius = camera.position.norm(dim=-1)
+    if turn:
+        camera = Camera.look_at(yaw + turn, pitch, radius=radius).to(triplane.planes.device)
+    view = generator.render(triplane, camera)
+    origins, directions = camera_rays(camera, view.depth.shape[-1])
+    points = origins + view.depth.flatten(1)[..., None] * directions
+    hidden = hidden_share(mask, points, generator.config.render.box_warp).reshape(view.depth.shape)
+    share = F.interpolate(_STRENGTH * hidden * view.alpha, view.image.shape[-2:], mode="bilinear", align_corners=False)
+    tint = torch.tensor(TINT).to(view.image).view(1, 3, 1, 1)
+    return torch.lerp(view.image.clamp(-1, 1), tint.expand_as(view.image), share)
+
+
+def hidden_share(mask: TriplaneMask | Visibility, points: Tensor, box_warp: float) -> Tensor:
+    """How hidden world points [N,M,3] are: [N,M] in 0..1."""
+    if isinstance(mask, TriplaneMask):
+        depth = mask.mask.shape[2]
+        # A mask has the layout of planes with one feature: channel = slice.
+        return lookup(mask.mask.to(points), points, depth, box_warp).mean(1)[..., 0].clamp(0, 1)
+    return 1 - mask.map(lambda tensor: tensor.to(points.device))(points)[..., 0]

@@ -1,0 +1,138 @@
+"""Portraits → heads, and heads from nothing."""
+
+from __future__ import annotations
+
+from .. import dualenc_core as dc
+from . import images, runtime
+from .inputs import CAMERA, ENCODER, GENERATOR, STITCH_MODES, TRIPLANE, choice, decimal, socket, whole
+
+_IMAGE = "The aligned portrait, from DualEnc Align Portrait."
+_CAMERA = "The camera of the portrait, from DualEnc Align Portrait."
+_MATTE = (
+    "The head in the portrait, 1 = head. What is around it is replaced by the generator's background before encoding; "
+    "without it the picture is encoded as it is."
+)
+
+
+class DualEncEncode:
+    """Portrait → triplane, by one encoder."""
+
+    CATEGORY = "DualEnc/inversion"
+    DESCRIPTION = (
+        "Turns an aligned portrait into a head with one encoder. Stitch the heads of both encoders for a head that is "
+        "true to the photo and realistic all round."
+    )
+    SEARCH_ALIASES = ["gan inversion", "photo to 3d", "image to 3d head", "encoder"]
+    RETURN_TYPES = (TRIPLANE, "IMAGE")
+    RETURN_NAMES = ("triplane", "reconstruction")
+    OUTPUT_TOOLTIPS = ("The head.", "The head from the camera of the portrait.")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "generator": socket(GENERATOR, "The generator that the encoder was trained for."),
+                "encoder": socket(ENCODER, "Encoder 1 (true to the photo) or Encoder 2 (realistic all round)."),
+                "image": socket("IMAGE", _IMAGE),
+                "camera": socket(CAMERA, _CAMERA),
+            },
+            "optional": {"matte": socket("MASK", _MATTE)},
+        }
+
+    def run(self, generator, encoder, image, camera, matte=None):
+        device = runtime.use(generator, encoder)
+        portrait, matte = _subject(generator.module, image, matte, device)
+        runtime.check_interrupt()
+        triplane = encoder.module.encode(generator.module, portrait, camera.to(device), matte)
+        runtime.check_interrupt()
+        picture = _from_input_view(generator, triplane, camera, device)
+        return triplane.to(runtime.result_device()), picture
+
+
+class DualEncInvert:
+    """Portrait → triplane, by both encoders and stitching."""
+
+    CATEGORY = "DualEnc/inversion"
+    DESCRIPTION = (
+        "The whole inversion in one node: both encoders, what the photo shows, and the stitched head. The same as "
+        "Encode twice, Occlusion Mask and Stitch."
+    )
+    SEARCH_ALIASES = ["gan inversion", "photo to 3d", "image to 3d head", "dual encoder", "360 head"]
+    RETURN_TYPES = (TRIPLANE, "IMAGE")
+    RETURN_NAMES = ("triplane", "reconstruction")
+    OUTPUT_TOOLTIPS = ("The stitched head.", "The head from the camera of the portrait.")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "generator": socket(GENERATOR, "The generator that both encoders were trained for."),
+                "encoder1": socket(ENCODER, "Encoder 1: true to the photo, used where the photo shows the head."),
+                "encoder2": socket(ENCODER, "Encoder 2: realistic all round, used where the photo shows nothing."),
+                "image": socket("IMAGE", _IMAGE),
+                "camera": socket(CAMERA, _CAMERA),
+                "stitch_by": choice(
+                    STITCH_MODES,
+                    "points: blends decoded points by what the photo shows; cells: the paper's mask.",
+                ),
+            },
+            "optional": {"matte": socket("MASK", _MATTE)},
+        }
+
+    def run(self, generator, encoder1, encoder2, image, camera, stitch_by, matte=None):
+        device = runtime.use(generator, encoder1, encoder2)
+        portrait, matte = _subject(generator.module, image, matte, device)
+        dual = dc.DualEncoder(generator.module, encoder1.module, encoder2.module, stitch_by)
+        inversion = dual.invert(portrait, camera.to(device), matte, progress=runtime.progress(4))
+        picture = _from_input_view(generator, inversion.triplane, camera, device)
+        return inversion.triplane.to(runtime.result_device()), picture
+
+
+class DualEncSample:
+    """Seed → invented heads."""
+
+    CATEGORY = "DualEnc/inversion"
+    DESCRIPTION = "Invents heads: each seed is another one. Seed + 1 is the second head of a batch."
+    SEARCH_ALIASES = ["random head", "generate head", "latent", "truncation"]
+    RETURN_TYPES = (TRIPLANE,)
+    RETURN_NAMES = ("triplane",)
+    OUTPUT_TOOLTIPS = ("The heads.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "generator": socket(GENERATOR, "The generator that invents the heads."),
+                "seed": whole(0, 0, 2**31 - 65, "Which head.", control_after_generate=True),
+                "truncation": decimal(
+                    0.7, 0.0, 1.0, 0.05, "0 = the average head, 1 = all variety, with more failures; 0.7 is usual."
+                ),
+                "count": whole(1, 1, 64, "How many heads, of this seed and the next ones."),
+            }
+        }
+
+    def run(self, generator, seed, truncation, count):
+        runtime.use(generator)
+        network = generator.module
+        triplane = network.synthesize(network.mapping(network.latents(seed, count), truncation_psi=truncation))
+        triplane = triplane.replace(meta={"seed": seed, "truncation": truncation})
+        return (triplane.to(runtime.result_device()),)
+
+
+def _subject(generator, image, matte, device):
+    portrait = images.to_core(image).to(device)
+    if matte is None:
+        return portrait, None
+    matte = images.mask_to_core(matte).to(device)
+    if len(matte) == 1:
+        matte = matte.expand(len(portrait), -1, -1, -1)
+    return dc.inversion.on_backdrop(generator, portrait, matte), matte
+
+
+def _from_input_view(generator, triplane, camera, device):
+    network = generator.module
+    view = runtime.back_off(lambda chunk: network.render(triplane, camera.to(device), chunk=chunk))
+    return images.to_comfy(view.image)

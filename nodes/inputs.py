@@ -1,0 +1,48 @@
+"""Short ways to declare inputs; every one has a tooltip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+GENERATOR = "DUALENC_GENERATOR"
+ENCODER = "DUALENC_ENCODER"
+TRIPLANE = "DUALENC_TRIPLANE"
+MASK = "DUALENC_MASK"
+CAMERA = "DUALENC_CAMERA"
+
+# dualenc_core.inversion.MODES; importing that here would slow down ComfyUI's start.
+STITCH_MODES = ("points", "cells")
+
+Declaration = tuple[Any, dict[str, Any]]
+
+
+def socket(kind: str, tooltip: str) -> Declaration:
+    """An input that is linked, never typed."""
+    return kind, {"tooltip": tooltip}
+
+
+def decimal(default: float, low: float, high: float, step: float, tooltip: str, **options: Any) -> Declaration:
+    """A FLOAT widget, rounded to its step (or finer)."""
+    options = {"round": step, **options}
+    return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip, **options}
+
+
+def whole(default: int, low: int, high: int, tooltip: str, **options: Any) -> Declaration:
+    """An INT widget."""
+    return "INT", {"default": default, "min": low, "max": high, "tooltip": tooltip, **options}
+
+
+def choice(values: Sequence[str], tooltip: str, **options: Any) -> Declaration:
+    """A list; the first value is the default unless ``default`` says otherwise."""
+    return list(values), {"tooltip": tooltip, **options}
+
+
+def switch(default: bool, tooltip: str, **options: Any) -> Declaration:
+    """A BOOLEAN widget."""
+    return "BOOLEAN", {"default": default, "tooltip": tooltip, **options}
+
+
+def text(default: str, tooltip: str, **options: Any) -> Declaration:
+    """A STRING widget."""
+    return "STRING", {"default": default, "tooltip": tooltip, **options}

@@ -1,0 +1,246 @@
+"""Everything of ComfyUI that the nodes use: devices, memory, progress, interrupt, folders.
+
+Imported lazily, with plain-Python stand-ins, so that node classes can be imported and run without ComfyUI.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from ..dualenc_core.errors import DualEncError
+
+FOLDER = "dualenc"
+EXAMPLE = "dualenc_portrait.png"
+# .pkl is listed so that choosing an official file says how to convert it; nodes never read one.
+EXTENSIONS = {".safetensors", ".pkl"}
+SMALLEST_CHUNK = 256
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+log = logging.getLogger(__name__)
+
+
+@cache
+def comfy(module: str) -> ModuleType | None:
+    """A module of ComfyUI, None outside of it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
+# ------------------------------------------------------------------------------------------------- devices and memory
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a generator or encoder socket carries.
+
+    Attributes:
+        module: the network.
+        name: what the user chose.
+        patcher: ComfyUI's ModelPatcher, which decides where the weights are; None outside ComfyUI.
+    """
+
+    module: nn.Module
+    name: str
+    patcher: Any = None
+
+    @classmethod
+    def wrap(cls, module: nn.Module, name: str) -> Network:
+        """Hand a network on the CPU to ComfyUI's memory management."""
+        management, patching = comfy("comfy.model_management"), comfy("comfy.model_patcher")
+        if management is None or patching is None:
+            return cls(module, name)
+        patcher = patching.ModelPatcher(module, management.get_torch_device(), management.unet_offload_device())
+        return cls(module, name, patcher)
+
+
+def use(*networks: Network) -> torch.device:
+    """Bring networks to the device where they compute, and name it."""
+    for network in networks:
+        if not isinstance(network, Network):
+            raise DualEncError(
+                f"a DualEnc model input got a {type(network).__name__}; connect DualEnc Load PanoHead or Load Encoder"
+            )
+    management = comfy("comfy.model_management")
+    if management is None:
+        return torch.device("cpu")
+    management.load_models_gpu([network.patcher for network in networks])
+    return management.get_torch_device()
+
+
+def compute_device() -> torch.device:
+    """Where small networks without a ModelPatcher run."""
+    management = comfy("comfy.model_management")
+    return torch.device("cpu") if management is None else management.get_torch_device()
+
+
+def result_device() -> torch.device:
+    """Where values wait between nodes."""
+    management = comfy("comfy.model_management")
+    return torch.device("cpu") if management is None else management.intermediate_device()
+
+
+def back_off(run: Callable[[int], T], chunk: int = 4096) -> T:
+    """``run(chunk)``; when memory runs out, again with half as many rays at once, down to `SMALLEST_CHUNK`."""
+    management = comfy("comfy.model_management")
+    out_of_memory = torch.OutOfMemoryError if management is None else management.OOM_EXCEPTION
+    while True:
+        try:
+            return run(chunk)
+        except out_of_memory as error:
+            if chunk <= SMALLEST_CHUNK:
+                raise DualEncError(
+                    f"out of memory even with {chunk} rays at once; close other programs, lower the resolution or the "
+                    "number of cameras, or start ComfyUI with --lowvram"
+                ) from error
+        # Outside the handler: its traceback holds the tensors that did not fit.
+        if management is not None:
+            management.soft_empty_cache()
+        chunk //= 2
+        log.warning("out of memory; trying again with %d rays at once", chunk)
+
+
+# ------------------------------------------------------------------------------------------------ progress, interrupt
+
+
+def progress(total: int) -> Progress:
+    """A progress bar on the running node; every report is also a place where the user can stop the run."""
+    utils = comfy("comfy.utils")
+    bar = None if utils is None else utils.ProgressBar(total)
+
+    def report(done: int, total: int) -> None:
+        check_interrupt()
+        if bar is not None:
+            bar.update_absolute(done, total)
+
+    return report
+
+
+def check_interrupt() -> None:
+    """Stop here if the user has asked for it."""
+    management = comfy("comfy.model_management")
+    if management is not None:
+        management.throw_exception_if_processing_interrupted()
+
+
+# ------------------------------------------------------------------------------------------------------------ folders
+
+
+def register_folder() -> None:
+    """Make models/dualenc known to ComfyUI, keeping what extra_model_paths.yaml has said about it."""
+    folders = comfy("folder_paths")
+    if folders is None:
+        return
+    home = os.path.join(folders.models_dir, FOLDER)
+    folders.add_model_folder_path(FOLDER, home)
+    # A new key accepts every file.
+    folders.folder_names_and_paths[FOLDER][1].update(EXTENSIONS)
+    os.makedirs(home, exist_ok=True)
+
+
+def model_files() -> list[str]:
+    """Names of the files in models/dualenc and the other folders of that key."""
+    folders = comfy("folder_paths")
+    return [] if folders is None else folders.get_filename_list(FOLDER)
+
+
+def find_model(name: str) -> Path | None:
+    """Full path of a name of `model_files`; None if it is not there."""
+    folders = comfy("folder_paths")
+    found = None if folders is None else folders.get_full_path(FOLDER, name)
+    return Path(found) if found else None
+
+
+def model_home() -> Path:
+    """The folder where users put weights files."""
+    folders = comfy("folder_paths")
+    return Path("models", FOLDER) if folders is None else Path(folders.get_folder_paths(FOLDER)[0])
+
+
+def place(kind: str) -> Path:
+    """ComfyUI's folder "input", "output" or "temp"."""
+    folders = comfy("folder_paths")
+    return Path(kind) if folders is None else Path(folders.get_directory_by_type(kind))
+
+
+def stored_files(extension: str) -> list[str]:
+    """Files with an extension in input/ (plain names) and output/ ("name [output]"), newest first."""
+    found = []
+    for kind, mark in (("input", ""), ("output", " [output]")):
+        root = place(kind)
+        paths = [path for path in root.rglob(f"*{extension}") if path.is_file()] if root.is_dir() else []
+        found += [(path.stat().st_mtime_ns, path.relative_to(root).as_posix() + mark) for path in paths]
+    return [name for _, name in sorted(found, key=lambda item: (-item[0], item[1]))]
+
+
+def stored_path(name: str) -> Path:
+    """Path of a name as `stored_files` gives it ("name", "name [input]", "name [output]" or "name [temp]").
+
+    Raises DualEncError for a name that leaves its folder: prompts come from other people too.
+    """
+    kind = "input"
+    if match := re.fullmatch(r"(.*) \[(input|output|temp)\]", name):
+        name, kind = match.groups()
+    root = place(kind).resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise DualEncError(f"the file {name!r} is outside ComfyUI's {kind} folder; give a name inside it")
+    return path
+
+
+def new_output(prefix: str, extension: str) -> tuple[Path, dict[str, str]]:
+    """A free path "prefix_00001_.ext" in output/, and its line for `ui`.
+
+    ``prefix`` may contain folders and ComfyUI's %date%-like marks.
+    """
+    folders = comfy("folder_paths")
+    root = place("output")
+    if folders is None:
+        path = Path(prefix)
+        folder, name, subfolder, counter = root / path.parent, path.name, path.parent.as_posix(), 1
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder, name, counter, subfolder, _ = folders.get_save_image_path(prefix, str(root))
+    while (path := Path(folder) / f"{name}_{counter:05}_{extension}").exists():
+        counter += 1
+    subfolder = "" if subfolder in (".", "") else Path(subfolder).as_posix()
+    return path, {"filename": path.name, "subfolder": subfolder, "type": "output"}
+
+
+def new_preview(name: str) -> tuple[Path, dict[str, str]]:
+    """A path for a picture in temp/, and its line for `ui`."""
+    root = place("temp")
+    root.mkdir(parents=True, exist_ok=True)
+    counter = 1
+    while (path := root / f"{name}_{counter:05}_.png").exists():
+        counter += 1
+    return path, {"filename": path.name, "subfolder": "", "type": "temp"}
+
+
+def share_example(source: Path) -> None:
+    """Put the example portrait beside ComfyUI's own example picture, so that the shipped workflows run at once."""
+    if comfy("folder_paths") is None:
+        return
+    target = place("input") / EXAMPLE
+    try:
+        if source.is_file() and target.parent.is_dir() and not target.exists():
+            from ..dualenc_core.files import atomic_path
+
+            with atomic_path(target) as temporary:
+                Path(temporary).write_bytes(source.read_bytes())
+    except OSError as error:
+        log.info("the example portrait cannot be copied to %s: %s", target, error)
