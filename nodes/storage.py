@@ -73,7 +73,11 @@ class DualEncLoadTriplane:
 
     @classmethod
     def VALIDATE_INPUTS(cls, file, path=None):
-        # A linked path is not known yet, and then the file does not matter.
+        # Whether the file exists shows when it is read: a linked path, not known yet, may replace it.
+        try:
+            runtime.stored_path(file)
+        except DualEncError as error:
+            return str(error)
         return True
 
     @classmethod

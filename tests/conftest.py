@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -24,6 +27,18 @@ for _schema in (
 def golden() -> Path:
     """Folder of the reference vectors."""
     return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def pack() -> ModuleType:
+    """The repository loaded as ComfyUI loads a pack: under a name that it does not know."""
+    root = Path(__file__).resolve().parents[1]
+    name = "dualenc_pack_under_test"
+    spec = importlib.util.spec_from_file_location(name, root / "__init__.py", submodule_search_locations=[str(root)])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 class Parity:

@@ -175,3 +175,12 @@ def test_load3d_camera():
 def test_bad_input(build, message):
     with pytest.raises(DualEncError, match=message):
         build()
+
+
+def test_a_swing_goes_there_and_back_as_a_loop():
+    yaw, pitch = Camera.swing(8, -30, 50, pitch=5).angles
+    assert yaw[0] == pytest.approx(-30, abs=1e-3) and yaw[4] == pytest.approx(50, abs=1e-3)
+    assert torch.allclose(yaw[1:4], yaw[5:].flip(0), atol=1e-3)
+    assert torch.allclose(pitch, torch.full((8,), 5.0), atol=1e-3)
+    with pytest.raises(DualEncError, match="frames is 0"):
+        Camera.swing(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -229,6 +230,16 @@ def test_a_file_without_average_takes_the_generators(generator, photo):
     assert torch.equal(converted.latent_avg, generator.w_avg)
     assert planes.dtype == torch.float32
     assert float((planes - expected).norm() / expected.norm()) < 0.02
+
+
+def test_a_missing_average_is_that_of_the_generator_in_use(generator, photo):
+    encoder = encoder_for("triplanenet")
+    encoder.load_weights({k: v for k, v in encoder.state_dict().items() if k != "latent_avg"})
+    other = copy.deepcopy(generator)
+    other.backbone.mapping.w_avg.add_(1.0)
+    first = encoder.encode(generator, photo, CAMERAS)
+    assert not torch.allclose(encoder.encode(other, photo, CAMERAS).ws, first.ws)
+    assert torch.equal(encoder.encode(generator, photo, CAMERAS).ws, first.ws)
 
 
 @pytest.mark.parametrize(("planes", "shuffle"), [(288, False), (288, True), (96, False)])

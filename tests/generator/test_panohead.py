@@ -187,3 +187,10 @@ def test_the_gather_lookup_equals_grid_sample(generator):
     coordinates = trigrid.plane_coordinates(points, 1.0).reshape(6, 50, 3)
     actual = trigrid._gather_lookup(volume, coordinates).reshape(expected.shape)
     torch.testing.assert_close(actual, expected, atol=1e-6, rtol=0)
+
+
+def test_a_latent_depends_on_its_seed_alone(generator):
+    batch = generator.latents(5, 3)
+    assert batch.shape == (3, generator.config.z_dim)
+    assert torch.equal(batch[2:], generator.latents(7))
+    assert not torch.equal(batch[0], batch[1])

@@ -1,0 +1,247 @@
+"""The pack in a real server: nodes, shipped prompts, caching, determinism, interrupt, errors, folders."""
+
+from __future__ import annotations
+
+import copy
+import io
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import API, api_prompt
+from .server import PACK, ROOT, Server
+
+FOREIGN = "05_head_into_diffusion"
+NAMES = sorted(path.stem for path in API.glob("*.json"))
+
+
+def sample(seed: int = 3, yaw: float = 20.0, **render) -> dict:
+    """A small prompt: invented head → picture."""
+    return {
+        "generator": {"class_type": "DualEncLoadPanoHead", "inputs": {"file": "demo (bundled)"}},
+        "head": {
+            "class_type": "DualEncSample",
+            "inputs": {"generator": ["generator", 0], "seed": seed, "truncation": 0.7, "count": 1},
+        },
+        "camera": {
+            "class_type": "DualEncCamera",
+            "inputs": {"yaw": yaw, "pitch": 0.0, "roll": 0.0, "radius": 2.7, "fov": 13.374},
+        },
+        "render": {
+            "class_type": "DualEncRender",
+            "inputs": {
+                "generator": ["generator", 0],
+                "triplane": ["head", 0],
+                "camera": ["camera", 0],
+                "background": "generator",
+                "colour": "#808080",
+                "resolution": 0,
+                "samples": 0,
+                "super_resolution": True,
+                **render,
+            },
+        },
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["render", 0], "filename_prefix": "test"}},
+    }
+
+
+def picture(server: Server, prompt: dict, node: str = "save") -> bytes:
+    return server.view(server.run(prompt)[node]["images"][0])
+
+
+def pixels(png: bytes) -> bytes:
+    return Image.open(io.BytesIO(png)).tobytes()
+
+
+def test_the_pack_is_imported_without_a_warning(server: Server, pack) -> None:
+    ours = [line for line in server.text_log().splitlines() if PACK in line or "dualenc" in line.lower()]
+    assert any("seconds:" in line for line in ours), "the pack is not in the list of import times"
+    assert not [line for line in ours if "FAILED" in line or "WARNING" in line or "cannot" in line], ours
+    info = server.get("/object_info")
+    assert set(pack.NODE_CLASS_MAPPINGS) == {name for name in info if name.startswith("DualEnc")}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != FOREIGN])
+def test_a_shipped_prompt_runs(server: Server, name: str) -> None:
+    outputs = server.run(api_prompt(name), seconds=500)
+    lines = [line for output in outputs.values() for line in output.get("images", []) + output.get("files", [])]
+    assert lines
+    for line in lines:
+        assert len(server.view(line)) > 500, line
+
+
+def test_the_diffusion_workflow_is_accepted(server: Server) -> None:
+    """Every link and value fits the real nodes; it then fails where the stand-in for the user's file is read."""
+    prompt = api_prompt(FOREIGN)
+    folders = {"ckpt_name": "checkpoints", "control_net_name": "controlnet"}
+    for node in prompt.values():
+        for key, folder in folders.items():
+            if key in node["inputs"]:
+                path = server.base / "models" / folder / node["inputs"][key]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"")
+    time.sleep(1.1)  # ComfyUI looks again at folders whose time stamp has changed
+    error = server.error(prompt)
+    assert error["node_type"] in ("CheckpointLoaderSimple", "ControlNetLoader")
+
+
+def test_a_new_pose_renders_only(server: Server) -> None:
+    prompt = api_prompt("01_photo_to_360_head")
+    orbit = next(key for key, node in prompt.items() if node["class_type"] == "DualEncOrbit")
+    prompt[orbit]["inputs"]["frames"] = 2
+    server.run(prompt)
+    again = copy.deepcopy(prompt)
+    again[orbit]["inputs"]["pitch"] = 9.0
+    cached = set(server.events(server.queue(again))["execution_cached"]["nodes"])
+    kept = {key for key, node in prompt.items() if node["class_type"] in ("DualEncEncode", "DualEncAlignPortrait")}
+    assert kept and kept <= cached
+    render = {key for key, node in prompt.items() if node["class_type"] == "DualEncRender"}
+    assert not cached & (render | {orbit})
+
+
+def test_two_prompts_at_once(server: Server) -> None:
+    ids = [server.queue(sample(seed)) for seed in (11, 12)]
+    pictures = [server.view(server.wait(i)["outputs"]["save"]["images"][0]) for i in ids]
+    assert pictures[0] != pictures[1]
+
+
+def test_interrupt_stops_an_orbit_and_the_next_prompt_works(server: Server) -> None:
+    server.run(sample(21))
+    start = time.monotonic()
+    server.run(sample(21, yaw=33.0))
+    frame = time.monotonic() - start
+    prompt = sample(21)
+    prompt["camera"] = {
+        "class_type": "DualEncOrbit",
+        "inputs": {
+            "frames": 400,
+            "start": 0.0,
+            "end": 360.0,
+            "pitch": 0.0,
+            "swing": False,
+            "fps": 24.0,
+            "radius": 2.7,
+            "fov": 13.374,
+        },
+    }
+    prompt_id = server.queue(prompt)
+    time.sleep(max(2.0, 3 * frame))
+    start = time.monotonic()
+    server.post("/interrupt", {})
+    entry = server.wait(prompt_id)
+    took = time.monotonic() - start
+    assert "execution_interrupted" in [name for name, _ in entry["status"]["messages"]]
+    # One frame, and room for the server's own loop on a busy machine.
+    assert took < 2 * frame + 2, (took, frame)
+    assert picture(server, sample(22))
+
+
+def test_another_process_draws_the_same_bytes_and_finds_models_in_extra_folders(server: Server, tmp_path) -> None:
+    mine = tmp_path / "elsewhere"
+    mine.mkdir()
+    shutil.copy(ROOT / "weights" / "demo-generator.safetensors", mine / "mine.safetensors")
+    config = tmp_path / "extra.yaml"
+    config.write_text(f"other:\n    dualenc: {mine}\n", encoding="utf-8")
+    with Server(tmp_path / "base", extra=["--extra-model-paths-config", str(config)]) as other:
+        assert picture(other, sample(5)) == picture(server, sample(5))
+        info = other.get("/object_info/DualEncLoadPanoHead")["DualEncLoadPanoHead"]
+        assert "mine.safetensors" in info["input"]["required"]["file"][0]
+        encoders = other.get("/object_info/DualEncLoadEncoder")["DualEncLoadEncoder"]["input"]["required"]["file"][0]
+        assert "mine.safetensors" not in encoders
+        prompt = sample(5)
+        prompt["generator"]["inputs"]["file"] = "mine.safetensors"
+        # The files differ in the prompt that ComfyUI writes into them.
+        assert pixels(picture(other, prompt)) == pixels(picture(server, sample(5)))
+        assert (other.base / "models" / "dualenc").is_dir()
+
+
+# --------------------------------------------------------------------------------------------------------------- errors
+
+
+def test_a_bad_value_says_what_is_expected(server: Server) -> None:
+    error = server.error(sample(background="colour", colour="reddish"))
+    assert "colour is 'reddish', expected #rrggbb" in error["exception_message"]
+    assert error["node_id"] == "render"
+
+
+def test_a_value_out_of_range_is_refused(server: Server) -> None:
+    prompt = sample()
+    prompt["camera"]["inputs"]["radius"] = 99.0
+    errors = server.refused(prompt)["node_errors"]["camera"]["errors"]
+    assert "radius" in errors[0]["details"]
+
+
+def test_a_missing_official_file_says_where_it_comes_from(server: Server) -> None:
+    prompt = sample()
+    prompt["generator"]["inputs"]["file"] = "panohead.safetensors"
+    details = server.refused(prompt)["node_errors"]["generator"]["errors"][0]["details"]
+    for part in ("easy-khair-180-gpc0.8-trans10-025000.pkl", "http", "dualenc", "licence", "convert"):
+        assert part in details, details
+
+
+def test_an_official_pickle_is_not_loaded_but_explained(server: Server) -> None:
+    path = server.base / "models" / "dualenc" / "easy-khair-180-gpc0.8-trans10-025000.pkl"
+    path.write_bytes(b"\x80\x04.")
+    time.sleep(1.1)
+    prompt = sample()
+    prompt["generator"]["inputs"]["file"] = path.name
+    details = server.refused(prompt)["node_errors"]["generator"]["errors"][0]["details"]
+    assert "python -m dualenc_core convert" in details
+
+
+def test_a_truncated_triplane_is_named(server: Server) -> None:
+    prompt = sample(31)
+    prompt["keep"] = {
+        "class_type": "DualEncSaveTriplane",
+        "inputs": {"triplane": ["head", 0], "filename_prefix": "heads/cut", "half": False},
+    }
+    line = server.run(prompt)["keep"]["files"][0]
+    path = server.base / line["type"] / line["subfolder"] / line["filename"]
+    path.write_bytes(path.read_bytes()[:1000])
+    broken = sample()
+    name = f"{line['subfolder']}/{line['filename']} [output]"
+    broken["head"] = {"class_type": "DualEncLoadTriplane", "inputs": {"file": name}}
+    error = server.error(broken)
+    assert line["filename"] in error["exception_message"] and "truncated" in error["exception_message"]
+
+
+def test_a_file_outside_the_folders_is_refused(server: Server) -> None:
+    prompt = sample()
+    prompt["head"] = {"class_type": "DualEncLoadTriplane", "inputs": {"file": "../../etc/passwd"}}
+    details = server.refused(prompt)["node_errors"]["head"]["errors"][0]["details"]
+    assert "outside ComfyUI's input folder" in details
+
+
+def test_a_photo_without_a_face_says_what_to_do(server: Server, tmp_path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    prompt = {
+        "load": {"class_type": "LoadImage", "inputs": {"image": server.put_input(tmp_path / "noise.png")}},
+        "align": {
+            "class_type": "DualEncAlignPortrait",
+            "inputs": {
+                "image": ["load", 0],
+                "face": -1,
+                "pose": "estimated",
+                "yaw": 0.0,
+                "pitch": 0.0,
+                "roll": 0.0,
+                "scale": 1.0,
+                "shift_x": 0.0,
+                "shift_y": 0.0,
+                "size": 512,
+            },
+        },
+        "show": {"class_type": "PreviewImage", "inputs": {"images": ["align", 0]}},
+    }
+    error = server.error(prompt)
+    assert "no face was found in the 300×200 photo" in error["exception_message"]
+    assert "by hand" in error["exception_message"]
+    prompt["align"]["inputs"]["pose"] = "by hand"
+    outputs = server.run(prompt)
+    assert "by hand" in outputs["align"]["text"][0] and outputs["align"]["dualenc_warnings"]
+    # After all these errors the server still works.
+    assert picture(server, sample(41))
