@@ -19,6 +19,7 @@ from ..rendering.trigrid import lookup
 from ..triplane import Triplane
 from .config import GeneratorConfig
 from .decoder import OSGDecoder
+from .fast import REFERENCE, FastHead, FastHeads, check_quality
 from .layers import ToRGBLayer
 from .mapping import MappingNetwork, truncate
 from .superresolution import SuperResolution, resize
@@ -58,6 +59,7 @@ class PanoHead(nn.Module):
         config = config or GeneratorConfig()
         self.config = config
         self._fingerprint: str | None = None
+        self._fast = FastHeads()
         self.backbone = Backbone(config)
         if config.background:
             self.bcg_synthesis = SynthesisNetwork(
@@ -126,6 +128,7 @@ class PanoHead(nn.Module):
             )
         self.load_state_dict(given, strict=True, assign=True)
         self._fingerprint = None
+        self._fast.clear()
 
     @property
     def fingerprint(self) -> str:
@@ -231,6 +234,7 @@ class PanoHead(nn.Module):
         progress: Callable[[int, int], None] | None = None,
         chunk: int = 4096,
         ws_background: Tensor | None = None,
+        quality: str = REFERENCE,
     ) -> Rendering:
         """Pictures of heads (§7).
 
@@ -245,10 +249,14 @@ class PanoHead(nn.Module):
             progress: called as progress(done, total) after every frame.
             chunk: rays in memory at once.
             ws_background: other style vectors for the background network.
+            quality: "reference" = the plain renderer; "exact" = the same up to rounding, "high" and "draft" = with
+                stated errors (`fast.PRESETS`), many times as fast from the second picture of a head on. Ignored while
+                training, with gradients, with ``draws`` and for decoders with an activation.
 
         Raises GeneratorMismatchError for a triplane of another generator, DualEncError for other wrong input.
         """
         self.check(triplane)
+        check_quality(quality)
         colour = _parse_background(background)
         resolution = resolution or self.config.neural_resolution
         options = self.render_options(samples)
@@ -256,7 +264,10 @@ class PanoHead(nn.Module):
         camera = camera.to(triplane.planes.device).expand(frames)
         ws_background = triplane.ws if ws_background is None else ws_background
         # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway.
-        if draws is not None or torch.is_grad_enabled() or frames == 1:
+        coupled = draws is not None or torch.is_grad_enabled()
+        if coupled or self.training or self.config.decoder_activation != "none":
+            quality = REFERENCE
+        if coupled or (frames == 1 and quality == REFERENCE):
             triplane = _expand(triplane, frames)
             ws_background = ws_background.expand(frames, -1, -1)
             scene = self._background(ws_background, resolution)
@@ -271,8 +282,9 @@ class PanoHead(nn.Module):
                 scene = self._background(
                     ws_background[i : i + 1] if len(ws_background) > 1 else ws_background, resolution
                 )
+            fast = None if quality == REFERENCE else self._fast.get(self, one, quality)
             renderings.append(
-                self._render(one, camera[i], resolution, super_resolve, colour, options, None, chunk, scene)
+                self._render(one, camera[i], resolution, super_resolve, colour, options, None, chunk, scene, fast)
             )
             if progress is not None:
                 progress(i + 1, frames)
@@ -344,26 +356,32 @@ class PanoHead(nn.Module):
         draws: Draws | None,
         chunk: int,
         scene: Tensor | None,
+        fast: FastHead | None = None,
     ) -> Rendering:
         origins, directions = camera_rays(camera, resolution)
-        rays = self.render_rays(triplane, origins, directions, options, draws, chunk)
+        if fast is None:
+            rays = self.render_rays(triplane, origins, directions, options, draws, chunk)
+        else:
+            rays = fast.render_rays(origins, directions, options, chunk)
         shape = (len(triplane), -1, resolution, resolution)
         features = rays.features.transpose(1, 2).reshape(shape)
         depth, alpha = rays.depth.reshape(shape), rays.alpha.reshape(shape)
         if scene is not None:
             features = features + (1 - alpha) * scene
-        raw, image = self._shade(features, triplane.ws, super_resolve)
+        raw, image = self._shade(features, triplane.ws, super_resolve, fast)
         if colour is not None:
             empty = torch.zeros_like(features) if scene is None else scene.expand_as(features)
-            behind = self._shade(empty, triplane.ws, super_resolve)
+            behind = self._shade(empty, triplane.ws, super_resolve, fast)
             raw, image = (
                 _replace_background(front, back, alpha, colour)
                 for front, back in zip((raw, image), behind, strict=True)
             )
         return Rendering(image, raw, depth, alpha)
 
-    def _shade(self, features: Tensor, ws: Tensor, super_resolve: bool) -> tuple[Tensor, Tensor]:
+    def _shade(self, features: Tensor, ws: Tensor, super_resolve: bool, fast: FastHead | None) -> tuple[Tensor, Tensor]:
         raw = self.to_rgb(features, ws)
+        if super_resolve and fast is not None and fast.super_resolution is not None:
+            return raw, fast.super_resolution(raw, features)
         return raw, self.superresolution(raw, features, ws) if super_resolve else raw
 
     def check(self, triplane: Triplane) -> None:

@@ -1,0 +1,108 @@
+"""A head prepared for fast queries: texel tables, decoder weights, occupancy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...point_weight import PointWeight
+from ...triplane import Triplane
+from .gather import gather, texel_table
+from .occupancy import Occupancy
+
+# Where a blending weight is this close to 0 or 1, only one of the two tri-grids is read.
+_CERTAIN = 1e-4
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The decoder's weights with gains folded in: hidden = softplus(x·A + a); density and colour = hidden·B + b."""
+
+    first: Tensor
+    first_bias: Tensor
+    density: Tensor
+    density_bias: Tensor
+    colour: Tensor
+    colour_bias: Tensor
+
+    @classmethod
+    def of(cls, net: torch.nn.Module) -> Decoder:
+        """From ``OSGDecoder.net``."""
+        first, _, second = net
+        a, b = first.weight * first.weight_gain, second.weight * second.weight_gain
+        c, d = first.bias * first.bias_gain, second.bias * second.bias_gain
+        return cls(a.T.contiguous(), c, b[0].contiguous(), d[0], b[1:].T.contiguous(), d[1:])
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tri-grid of the head; ``weight`` blends it over the ones below (None for the lowest)."""
+
+    table: Tensor
+    weight: PointWeight | None
+
+
+@dataclass(frozen=True)
+class FastField:
+    """One head (a batch of 1), ready for `render_rays_fast`.
+
+    Attributes:
+        layers: tri-grids, lowest first.
+        decoder: folded weights.
+        size, depth, box_warp: of the tri-grids.
+        occupancy: which parts of the box may hold anything.
+    """
+
+    layers: tuple[Layer, ...]
+    decoder: Decoder
+    size: int
+    depth: int
+    box_warp: float
+    occupancy: Occupancy
+
+    @classmethod
+    @torch.no_grad()
+    def build(cls, triplane: Triplane, net: torch.nn.Module, box_warp: float, dtype: torch.dtype) -> FastField:
+        """From a head of batch size 1; ``net`` is ``generator.decoder.net``, ``dtype`` that of the tables."""
+        layers = [Layer(texel_table(triplane.planes[0], triplane.depth, dtype), None)]
+        layers += [Layer(texel_table(o.planes[0], triplane.depth, dtype), o.weight) for o in triplane.overlays]
+        field = cls(
+            tuple(layers),
+            Decoder.of(net),
+            triplane.size,
+            triplane.depth,
+            box_warp,
+            Occupancy.full(box_warp, triplane.planes.device),
+        )
+        occupancy = Occupancy.find(lambda points: field.density(field.hidden(points)), box_warp, triplane.planes.device)
+        return cls(field.layers, field.decoder, field.size, field.depth, box_warp, occupancy)
+
+    def hidden(self, points: Tensor) -> Tensor:
+        """Hidden activations [M,64] of the decoder at world points [M,3], layers blended.
+
+        Blending here equals blending density and colour: both are linear in the hidden activations.
+        """
+        result = self._hidden(self.layers[0].table, points)
+        for layer in self.layers[1:]:
+            weight = layer.weight(points[None])[0]
+            some = (weight[:, 0] > _CERTAIN).nonzero()[:, 0]
+            if len(some) == 0:
+                continue
+            above = self._hidden(layer.table, points[some])
+            result = result.index_copy(0, some, torch.lerp(result[some], above, weight[some]))
+        return result
+
+    def density(self, hidden: Tensor) -> Tensor:
+        """Raw density [M]."""
+        return torch.mv(hidden, self.decoder.density) + self.decoder.density_bias
+
+    def colour(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        """Features [R,C] of hidden activations [R,64] that were summed with weights whose sum is ``weight`` [R]."""
+        return hidden @ self.decoder.colour + weight[:, None] * self.decoder.colour_bias
+
+    def _hidden(self, table: Tensor, points: Tensor) -> Tensor:
+        features = gather(table, points, self.size, self.depth, self.box_warp)
+        return F.softplus(torch.addmm(self.decoder.first_bias, features, self.decoder.first))

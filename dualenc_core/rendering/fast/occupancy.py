@@ -1,0 +1,73 @@
+"""Which cells of the box may hold anything, found coarse to fine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Raw density below which an interval is empty: softplus(-9) over a whole head is an opacity of 1e-4.
+EMPTY_BELOW = -8.0
+COARSE, FINE = 32, 128
+_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """A grid of flags over the cube of side ``box``.
+
+    Attributes:
+        cells: [S,S,S] bool, index (z, y, x).
+        box: side of the cube in world units.
+    """
+
+    cells: Tensor
+    box: float
+
+    @classmethod
+    def full(cls, box: float, device: torch.device | str = "cpu") -> Occupancy:
+        """Nothing is known to be empty."""
+        return cls(torch.ones(1, 1, 1, dtype=torch.bool, device=device), box)
+
+    @classmethod
+    def find(cls, density: Callable[[Tensor], Tensor], box: float, device: torch.device | str = "cpu") -> Occupancy:
+        """Probe the density (world points [M,3] → raw [M]) on a grid twice as fine as the coarse cells, then on the
+        fine grid wherever a coarse cell or its neighbour may be occupied; every finding spreads to the neighbours."""
+        probes = 2 * COARSE
+        found = density_above(density, torch.ones(probes**3, dtype=torch.bool, device=device), probes, box)
+        coarse = F.max_pool3d(found.float()[None, None], 2)
+        coarse = _dilate(coarse)
+        near = F.interpolate(coarse, size=(FINE,) * 3, mode="nearest")[0, 0] > 0
+        fine = density_above(density, near.flatten(), FINE, box)
+        return cls(_dilate(fine.float()[None, None])[0, 0] > 0, box)
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """World points [...,3] → bool [...]; False outside the box."""
+        size = self.cells.shape[0]
+        place = torch.floor((points * (1 / self.box) + 0.5) * size)
+        inside = ((place >= 0) & (place < size)).all(-1)
+        x, y, z = place.clamp(0, size - 1).long().unbind(-1)
+        return self.cells.flatten()[(z * size + y) * size + x] & inside
+
+    @property
+    def share(self) -> float:
+        """Part of the box that may hold something."""
+        return float(self.cells.float().mean())
+
+
+def density_above(density: Callable[[Tensor], Tensor], where: Tensor, size: int, box: float) -> Tensor:
+    """[size,size,size] bool: cells among ``where`` [size³] whose centre has a raw density above `EMPTY_BELOW`."""
+    places = where.nonzero()[:, 0]
+    result = torch.zeros(size**3, dtype=torch.bool, device=where.device)
+    for part in places.split(_AT_ONCE):
+        z, y, x = part // size**2, part // size % size, part % size
+        centres = (torch.stack([x, y, z], dim=-1) + 0.5) * (box / size) - box / 2
+        result[part] = density(centres) > EMPTY_BELOW
+    return result.reshape(size, size, size)
+
+
+def _dilate(cells: Tensor) -> Tensor:
+    return F.max_pool3d(cells, 3, 1, 1)

@@ -1,0 +1,132 @@
+"""``render(quality=…)`` against the plain renderer, on the bundled head generator (a real, sparse head)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import dualenc_core as dc
+from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
+from dualenc_core.generator.fast import PRESETS
+from dualenc_core.generator.folded import FoldedSuperResolution
+from dualenc_core.inversion import stitch, visibility
+
+SIZE = 32
+# dB against the plain renderer.
+EXPECTED = {"exact": 100, "high": 55, "draft": 38}
+
+
+@pytest.fixture(scope="module")
+def generator() -> PanoHead:
+    return dc.load_generator("demo")
+
+
+@pytest.fixture(scope="module")
+def heads(generator):
+    with torch.no_grad():
+        return generator.synthesize(generator.mapping(generator.latents(1, 2)))
+
+
+def decibels(image: torch.Tensor, other: torch.Tensor) -> float:
+    return float(10 * torch.log10(4 / (image - other).square().mean().clamp(min=1e-14)))
+
+
+@pytest.fixture(scope="module")
+def stitched(generator, heads):
+    mask = visibility(generator, heads[0], dc.Camera.look_at(20.0))
+    return stitch(heads[0], heads[1], mask)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("quality", PRESETS)
+def test_pictures_equal_the_plain_ones(generator, heads, stitched, quality):
+    camera = dc.Camera.look_at([0.0, 100.0, 200.0], [0.0, 20.0, -20.0])
+    for head in (heads[1], stitched):
+        plain = generator.render(head, camera, SIZE)
+        fast = generator.render(head, camera, SIZE, quality=quality)
+        assert decibels(fast.image, plain.image) > EXPECTED[quality]
+        assert decibels(fast.raw, plain.raw) > EXPECTED[quality]
+        assert (fast.alpha - plain.alpha).abs().max() < (1e-4 if quality == "exact" else 0.1)
+        solid = plain.alpha > 0.9
+        assert (fast.depth - plain.depth)[solid].abs().max() < (1e-4 if quality == "exact" else 0.05)
+
+
+@torch.no_grad()
+def test_batches_backgrounds_and_far_cameras(generator, heads):
+    camera = dc.Camera.look_at([0.0, 90.0], radius=[2.7, 2.7])
+    for background in ("generator", "none", (1.0, 0.0, 0.0)):
+        plain = generator.render(heads, camera, SIZE, background=background)
+        fast = generator.render(heads, camera, SIZE, background=background, quality="exact")
+        assert decibels(fast.image, plain.image) > 90
+    away = dc.Camera.look_at(0.0, pivot=(40.0, 0.0, 0.0))
+    empty = generator.render(heads[0], away, SIZE, quality="exact")
+    assert empty.alpha.max() == 0
+    assert torch.equal(empty.depth, torch.full_like(empty.depth, generator.config.render.far))
+
+
+@torch.no_grad()
+def test_it_is_deterministic_and_prepared_once(generator, heads):
+    camera = dc.Camera.look_at(30.0)
+    first = generator.render(heads[0], camera, SIZE, quality="exact")
+    kept = dict(generator._fast.heads)
+    again = generator.render(heads[0], camera, SIZE, quality="exact")
+    assert torch.equal(first.image, again.image)
+    assert {k: id(v) for k, v in kept.items()} == {k: id(v) for k, v in generator._fast.heads.items()}
+    generator._fast.clear()
+    assert torch.equal(generator.render(heads[0], camera, SIZE, quality="exact").image, first.image)
+
+
+@torch.no_grad()
+def test_a_changed_head_is_prepared_again(generator, heads):
+    camera = dc.Camera.look_at(30.0)
+    head = heads[0].replace(planes=heads[0].planes.clone())
+    before = generator.render(head, camera, SIZE, quality="exact").image
+    head.planes.add_(0.3)
+    after = generator.render(head, camera, SIZE, quality="exact").image
+    assert decibels(after, generator.render(head, camera, SIZE).image) > 90
+    assert not torch.allclose(before, after, atol=1e-3)
+
+
+@torch.no_grad()
+def test_few_heads_are_kept(generator, heads):
+    for i in range(4):
+        head = heads[0].replace(planes=heads[0].planes + i)
+        generator.render(head, dc.Camera.look_at(0.0), 8, quality="exact")
+    assert len(generator._fast.heads) <= 2
+
+
+def test_with_gradients_the_plain_renderer_runs(generator, heads):
+    planes = heads[0].planes.clone().requires_grad_()
+    picture = generator.render(heads[0].replace(planes=planes), dc.Camera.look_at(0.0), 8, quality="draft")
+    picture.image.sum().backward()
+    assert planes.grad.abs().sum() > 0
+
+
+def test_an_unknown_quality_is_named(generator, heads):
+    with pytest.raises(dc.DualEncError, match="quality is 'best', expected one of reference, exact"):
+        generator.render(heads[0], dc.Camera.look_at(0.0), quality="best")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("noise", ["none", "const"])
+def test_folded_super_resolution(noise):
+    torch.manual_seed(0)
+    config = GeneratorConfig(
+        z_dim=8,
+        w_dim=16,
+        plane_size=16,
+        features=4,
+        channel_base=256,
+        channel_max=16,
+        sr=SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 6), w_dim=16, noise=noise),
+        neural_resolution=8,
+    )
+    network = PanoHead(config).eval().superresolution
+    for block in (network.block0, network.block1):
+        for layer in (block.conv0, block.conv1):
+            layer.noise_strength.fill_(0.3)
+            layer.bias.normal_()
+    ws = torch.randn(1, 5, 16)
+    raw, features = torch.randn(2, 3, 12, 12), torch.randn(2, 4, 12, 12)
+    expected = network(raw, features, ws.expand(2, -1, -1))
+    assert torch.allclose(FoldedSuperResolution.of(network, ws[0, -1])(raw, features), expected, atol=1e-4)

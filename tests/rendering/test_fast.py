@@ -1,0 +1,53 @@
+"""The fast renderer against the plain one, piece by piece."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dualenc_core.rendering.fast.gather import gather, texel_table
+from dualenc_core.rendering.fast.occupancy import FINE, Occupancy
+from dualenc_core.rendering.trigrid import lookup
+
+
+@pytest.mark.parametrize(("size", "depth", "box"), [(16, 3, 1.0), (8, 1, 0.8), (32, 3, 0.8)])
+def test_gather_is_the_mean_of_the_lookup(size, depth, box):
+    rng = torch.Generator().manual_seed(0)
+    planes = torch.randn(1, 3, 4 * depth, size, size, generator=rng)
+    # Inside, on the border, and outside.
+    points = (torch.rand(500, 3, generator=rng) - 0.5) * 1.6 * box
+    expected = lookup(planes, points[None], depth, box).mean(1)[0]
+    table = texel_table(planes[0], depth)
+    assert torch.allclose(gather(table, points, size, depth, box), expected, atol=1e-5)
+    coarse = gather(table.bfloat16(), points, size, depth, box)
+    assert coarse.dtype == torch.float32
+    assert (coarse - expected).abs().max() < 0.05
+
+
+def ball(points: torch.Tensor, radius: float = 0.3) -> torch.Tensor:
+    return (radius - points.norm(dim=-1)) * 1000
+
+
+def test_no_occupied_point_is_lost():
+    occupancy = Occupancy.find(ball, 1.0)
+    points = torch.rand(20000, 3, generator=torch.Generator().manual_seed(1)) - 0.5
+    inside = ball(points) > -8
+    assert occupancy(points)[inside].all()
+    # And what is well away from it is known to be empty.
+    far = points.norm(dim=-1) > 0.3 + 3 * 1.75 / FINE
+    assert not occupancy(points)[far].any()
+    assert occupancy.share < 0.2
+
+
+def test_a_sheet_two_probes_thick_is_found():
+    points = torch.rand(2000, 3, generator=torch.Generator().manual_seed(2)) - 0.5
+    points[:, 2] = 0.1
+    occupancy = Occupancy.find(lambda p: torch.where((p[..., 2] - 0.1).abs() < 2.0 / FINE, 50.0, -50.0), 1.0)
+    assert occupancy(points).all()
+    assert not Occupancy.find(lambda p: torch.full(p.shape[:-1], -50.0), 1.0).cells.any()
+
+
+def test_outside_the_box_is_empty():
+    full = Occupancy.full(1.0)
+    assert full(torch.tensor([[0.0, 0.0, 0.0]])).all()
+    assert not full(torch.tensor([[0.6, 0.0, 0.0], [0.0, -0.51, 0.0], [0.0, 0.0, 9.0]])).any()
