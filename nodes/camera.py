@@ -30,7 +30,9 @@ class DualEncCamera:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "yaw": decimal(0.0, -360.0, 360.0, 0.1, "Degrees round the head: 0 = front, 90 = from its left side."),
+                "yaw": decimal(
+                    0.0, -360.0, 360.0, 0.1, "Degrees round the head: 0 = front, + = to your right, 180 = behind."
+                ),
                 "pitch": decimal(0.0, -90.0, 90.0, 0.1, "Degrees above (+) or below (-) the head."),
                 "roll": decimal(0.0, -180.0, 180.0, 0.1, "Degrees by which the camera is tilted clockwise."),
                 "radius": decimal(RADIUS, 1.0, 10.0, 0.01, _RADIUS_TOOLTIP),

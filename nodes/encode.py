@@ -134,5 +134,5 @@ def _subject(generator, image, matte, device):
 
 def _from_input_view(generator, triplane, camera, device):
     network = generator.module
-    view = runtime.back_off(lambda chunk: network.render(triplane, camera.to(device), chunk=chunk))
+    view = runtime.back_off(lambda chunk: network.render(triplane, camera.to(device), chunk=chunk, quality="exact"))
     return images.to_comfy(view.image)

@@ -45,7 +45,13 @@ class DualEncAlignPortrait:
                 "pose": choice(
                     (ESTIMATED, BY_HAND), "By hand: yaw, pitch and roll below are used instead of the estimate."
                 ),
-                "yaw": decimal(0.0, -180.0, 180.0, 0.1, "Camera yaw in degrees when by hand; + = from the right side."),
+                "yaw": decimal(
+                    0.0,
+                    -180.0,
+                    180.0,
+                    0.1,
+                    "Camera yaw in degrees when by hand; + = right of the front: the nose points left.",
+                ),
                 "pitch": decimal(0.0, -90.0, 90.0, 0.1, "Camera pitch in degrees when by hand; + = from above."),
                 "roll": decimal(0.0, -180.0, 180.0, 0.1, "Camera roll in degrees when by hand."),
                 "scale": decimal(1.0, 0.2, 5.0, 0.01, "Size of the crop: above 1 shows more around a smaller head."),

@@ -11,6 +11,7 @@ from ..dualenc_core.errors import DualEncError
 from . import images, runtime
 from .inputs import CAMERA, GENERATOR, TRIPLANE, choice, socket, switch, text, whole
 
+QUALITIES = ("exact", "high", "draft", "reference")
 GENERATOR_BACKGROUND, COLOUR, TRANSPARENT = "generator", "colour", "transparent"
 _FRAMES_AT_ONCE = 8
 
@@ -54,10 +55,16 @@ class DualEncRender:
                     0, 0, 256, "Samples along each ray in each of the two passes; 0 = the generator's.", advanced=True
                 ),
                 "super_resolution": switch(True, "Off: the raw picture of the volume renderer.", advanced=True),
+                "quality": choice(
+                    QUALITIES,
+                    "exact: no visible or measurable loss; high and draft: faster with full-size models; reference: "
+                    "the slow plain renderer.",
+                    advanced=True,
+                ),
             }
         }
 
-    def run(self, generator, triplane, camera, background, colour, resolution, samples, super_resolution):
+    def run(self, generator, triplane, camera, background, colour, resolution, samples, super_resolution, quality):
         if 0 < samples < 4:
             raise DualEncError(f"samples is {samples}, expected at least 4, or 0 for the generator's own")
         device = runtime.use(generator)
@@ -67,6 +74,7 @@ class DualEncRender:
             "samples": samples or None,
             "super_resolve": super_resolution,
             "background": behind,
+            "quality": quality,
         }
         frames = len(triplane) * len(camera)
         report = runtime.progress(frames)
@@ -77,6 +85,9 @@ class DualEncRender:
                 views = camera[start : start + _FRAMES_AT_ONCE].to(device)
                 before = i * len(camera) + start
                 parts.append(_frames(generator.module, head, views, options, report, before, frames))
+        if device.type != "cpu":
+            # ComfyUI does not know of the memory that a prepared head takes; the copy of the head is new every time.
+            generator.module.release_prepared()
         image, alpha, depth = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         cameras = dc.Camera.cat([camera] * len(triplane))
         size = image.shape[-1]

@@ -205,7 +205,7 @@ def stored_path(name: str) -> Path:
 def new_output(prefix: str, extension: str) -> tuple[Path, dict[str, str]]:
     """A free path "prefix_00001_.ext" in output/, and its line for `ui`.
 
-    ``prefix`` may contain folders and ComfyUI's %date%-like marks.
+    ``prefix`` may contain folders and ComfyUI's marks (%year%, %month%, …).
     """
     folders = comfy("folder_paths")
     root = place("output")

@@ -234,6 +234,13 @@ def test_the_scanner_finds_what_it_looks_for(tmp_path, monkeypatch) -> None:
     assert findings(Path("a.py")) == []
 
 
+def test_the_registry_metadata_is_complete() -> None:
+    comfy = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["comfy"]
+    assert {"PublisherId", "DisplayName", "Icon", "requires-comfyui"} <= comfy.keys()
+    assert "comfyui" not in PROJECT["name"].lower()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["version"])
+
+
 def test_tests_and_build_files_stay_out_of_the_archive() -> None:
     assert not [p for p in PUBLISHED if p.parts[0] in ("tests", ".ci")]
     names = {p.as_posix() for p in PUBLISHED}

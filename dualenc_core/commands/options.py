@@ -48,11 +48,22 @@ def add_views(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=whole(0), default=60, help="frames of the turntable, 0 for none (default: 60)")
     parser.add_argument("--fps", type=positive, default=24.0, help="frames a second of the turntable (default: 24)")
     add_resolution(parser)
+    add_quality(parser)
 
 
 def add_resolution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resolution", type=whole(8), help="rays along each side of a picture (default: the generator's)"
+    )
+
+
+def add_quality(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quality",
+        choices=("reference", "exact", "high", "draft"),
+        default="exact",
+        help="reference: the plain renderer; exact (default): the same up to rounding, several times as fast; "
+        "high, draft: faster at full size, with small errors",
     )
 
 

@@ -54,12 +54,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """How the result is shown: stitching, turntable frames and speed, rays along each side (None = the generator's)."""
+    """How the result is shown: stitching, turntable frames and speed, rays along each side (None = the generator's),
+    quality of rendering."""
 
     stitch: str = "points"
     frames: int = 60
     fps: float = 24.0
     resolution: int | None = None
+    quality: str = "exact"
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: 
 
     with clock("sheet"):
         cameras = Camera.cat([subject.camera, Camera.look_at(yaw=SHEET_YAWS)])
-        views = _views(generator, heads, cameras, options.resolution)
+        views = _views(generator, heads, cameras, options)
         size = views["Dual"].image.shape[-1]
         truth = None if subject.truth is None else subject.truth(cameras, size).to(device)
         rows = {name: view.image for name, view in views.items()}
@@ -113,7 +115,7 @@ def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: 
 
     if options.frames:
         with clock("turntable"):
-            frames = turntable(generator, inversion.triplane, options.frames, options.resolution)
+            frames = turntable(generator, inversion.triplane, options)
             save_video(frames, folder / "turntable.mp4", options.fps)
 
     pictures = {name: view.image for name, view in views.items()}
@@ -140,16 +142,17 @@ def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: 
 
 
 @torch.no_grad()
-def turntable(generator: PanoHead, triplane: Triplane, frames: int, resolution: int | None) -> Iterator[Tensor]:
+def turntable(generator: PanoHead, triplane: Triplane, options: ViewOptions) -> Iterator[Tensor]:
     """Pictures [3,h,w] of a full turn, with a progress bar; only a few are in memory at a time."""
-    cameras = Camera.orbit(frames)
+    frames, cameras = options.frames, Camera.orbit(options.frames)
     with progress_bar("turntable") as progress:
         for start in range(0, frames, _FRAMES_AT_ONCE):
             view = generator.render(
                 triplane,
                 cameras[start : start + _FRAMES_AT_ONCE],
-                resolution,
+                options.resolution,
                 progress=lambda done, _, start=start: progress(start + done, frames),
+                quality=options.quality,
             )
             yield from view.image
 
@@ -180,14 +183,18 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _views(
-    generator: PanoHead, heads: dict[str, Triplane], cameras: Camera, resolution: int | None
+    generator: PanoHead, heads: dict[str, Triplane], cameras: Camera, options: ViewOptions
 ) -> dict[str, Rendering]:
     total = len(heads) * len(cameras)
     views: dict[str, Rendering] = {}
     with progress_bar("views") as progress:
         for i, (name, triplane) in enumerate(heads.items()):
             views[name] = generator.render(
-                triplane, cameras, resolution, progress=lambda done, n, i=i: progress(i * n + done, total)
+                triplane,
+                cameras,
+                options.resolution,
+                progress=lambda done, n, i=i: progress(i * n + done, total),
+                quality=options.quality,
             )
     return views
 

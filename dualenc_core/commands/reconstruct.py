@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
                 subject = aligned(args.photo, source, args.mask, device, **_overrides(args))
             if not args.keep_background:
                 subject = without_background(subject, models.generator)
-        options = ViewOptions(args.stitch, args.frames, args.fps, args.resolution)
+        options = ViewOptions(args.stitch, args.frames, args.fps, args.resolution, args.quality)
         outcome = reconstruct(models, subject, options, folder, clock)
     print(summary(args.out, subject, outcome.report))
 

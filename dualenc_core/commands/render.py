@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_device, add_generator, add_out, add_resolution, pick_device, positive, whole
+from .options import add_device, add_generator, add_out, add_quality, add_resolution, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core render out/photo/triplane.safetensors --out out/views --yaw -30 0 30 180
   python -m dualenc_core render out/photo/triplane.safetensors --out out/views --orbit 90 --pitch 15 --video
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--video", action="store_true", help="also write video.mp4")
     parser.add_argument("--fps", type=positive, default=24.0, help="frames a second of the video (default: 24)")
     add_resolution(parser)
+    add_quality(parser)
     add_device(parser)
 
 
@@ -61,7 +62,12 @@ def run(args: argparse.Namespace) -> None:
             for h in range(len(triplane)):
                 for i in range(len(camera)):
                     view = generator.render(
-                        triplane[h], camera[i], args.resolution, background=background, samples=args.samples
+                        triplane[h],
+                        camera[i],
+                        args.resolution,
+                        background=background,
+                        samples=args.samples,
+                        quality=args.quality,
                     )
                     save_png(
                         view.image[0], folder / f"view-{n:04d}.png", view.alpha[0] if background == "none" else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import add_device, add_generator, add_out, add_resolution, pick_device, whole
+from .options import add_device, add_generator, add_out, add_quality, add_resolution, pick_device, whole
 
 EXAMPLES = """  python -m dualenc_core sample --out out/heads --count 4
   python -m dualenc_core sample --out out/heads --seed 17 --psi 0.5 --generator weights/panohead.safetensors
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=whole(1), default=4, help="number of heads (default: 4)")
     parser.add_argument("--psi", type=float, default=0.7, help="truncation: 1 = all variety, 0 = the average head")
     add_resolution(parser)
+    add_quality(parser)
     add_device(parser)
 
 
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
                 cameras,
                 args.resolution,
                 progress=lambda done, n, i=i: progress(i * n + done, n * args.count),
+                quality=args.quality,
             )
             rows.append(view.image)
             labels.append(f"seed {seed}")

@@ -35,10 +35,11 @@ _KEPT = 2
 
 @dataclass(frozen=True)
 class FastHead:
-    """One head: its field, and its super-resolution where that can be folded."""
+    """One head: its field, its super-resolution where that can be folded, and its own background's features."""
 
     field: FastField
     super_resolution: FoldedSuperResolution | None
+    background: Tensor | None
     preset: Preset
 
     @classmethod
@@ -52,7 +53,7 @@ class FastHead:
         if config.sr.noise != "random":
             dtype = half if preset.half_super_resolution else torch.float32
             folded = FoldedSuperResolution.of(generator.superresolution, triplane.ws[0, -1], dtype)
-        return cls(field, folded, preset)
+        return cls(field, folded, generator.background_features(triplane.ws), preset)
 
     def render_rays(self, origins: Tensor, directions: Tensor, options: RenderOptions, chunk: int) -> RayOutput:
         """As `PanoHead.render_rays`, for rays [1,R,3]."""

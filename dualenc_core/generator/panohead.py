@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..camera import Camera
+from ..camera import DEFAULT_RADIUS, Camera
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
@@ -26,6 +26,10 @@ from .superresolution import SuperResolution, resize
 from .synthesis import SynthesisNetwork
 
 Background = str | Sequence[float]
+
+# Rounding of a camera matrix is no other distance.
+_SAME_DISTANCE = 0.01
+_NEAREST = 0.05
 
 
 class Backbone(nn.Module):
@@ -245,7 +249,7 @@ class PanoHead(nn.Module):
             background: "generator"; "none" (black where the head is not; straight colours, for use with alpha); or a
                 colour of three numbers in 0..1.
             samples: coarse and importance samples a ray, one number for both; None = the generator's.
-            draws: the reference's random numbers (`Draws`); None = deterministic.
+            draws: the reference's random numbers (`Draws`), with its fixed depth limits too; None = deterministic.
             progress: called as progress(done, total) after every frame.
             chunk: rays in memory at once.
             ws_background: other style vectors for the background network.
@@ -271,18 +275,22 @@ class PanoHead(nn.Module):
             triplane = _expand(triplane, frames)
             ws_background = ws_background.expand(frames, -1, -1)
             scene = self._background(ws_background, resolution)
+            if draws is None:
+                options = self.render_options(samples, camera)
             rendering = self._render(triplane, camera, resolution, super_resolve, colour, options, draws, chunk, scene)
             if progress is not None:
                 progress(frames, frames)
             return rendering
+        own_background = ws_background is triplane.ws
         renderings, scene = [], None
         for i in range(frames):
             one = triplane[i] if len(triplane) > 1 else triplane
-            if scene is None or len(triplane) > 1:
-                scene = self._background(
-                    ws_background[i : i + 1] if len(ws_background) > 1 else ws_background, resolution
-                )
             fast = None if quality == REFERENCE else self._fast.get(self, one, quality)
+            if scene is None or len(triplane) > 1:
+                rows = ws_background[i : i + 1] if len(ws_background) > 1 else ws_background
+                prepared = fast.background if fast is not None and own_background else None
+                scene = self._background(rows, resolution, prepared)
+            options = self.render_options(samples, camera[i])
             renderings.append(
                 self._render(one, camera[i], resolution, super_resolve, colour, options, None, chunk, scene, fast)
             )
@@ -290,12 +298,28 @@ class PanoHead(nn.Module):
                 progress(i + 1, frames)
         return Rendering.cat(renderings)
 
-    def render_options(self, samples: int | tuple[int, int] | None = None) -> RenderOptions:
-        """The generator's ray sampling, with other sample counts."""
-        if samples is None:
-            return self.config.render
-        coarse, fine = (samples, samples) if isinstance(samples, int) else samples
-        return dataclasses.replace(self.config.render, samples=coarse, importance=fine)
+    def release_prepared(self) -> None:
+        """Free what fast rendering keeps of the last heads; it comes back at the next picture."""
+        self._fast.clear()
+
+    def render_options(
+        self, samples: int | tuple[int, int] | None = None, camera: Camera | None = None
+    ) -> RenderOptions:
+        """The generator's ray sampling, with other sample counts, and moved along with cameras at other distances.
+
+        The limits of an official file hold for cameras 2.7 from the origin; without the move a head that is further
+        away would lie beyond them.
+        """
+        options = self.config.render
+        if samples is not None:
+            coarse, fine = (samples, samples) if isinstance(samples, int) else samples
+            options = dataclasses.replace(options, samples=coarse, importance=fine)
+        if camera is not None:
+            moves = camera.position.norm(dim=-1) - DEFAULT_RADIUS
+            least, most = (0.0 if abs(move) < _SAME_DISTANCE else move for move in map(float, moves.aminmax()))
+            near, far = max(options.near + least, _NEAREST), max(options.far + most, 2 * _NEAREST)
+            options = dataclasses.replace(options, near=near, far=far)
+        return options
 
     def render_rays(
         self,
@@ -341,8 +365,8 @@ class PanoHead(nn.Module):
         camera = camera.translated(self.camera_offset(z, camera, truncation_psi))
         return self.render(self.synthesize(ws), camera, **render)
 
-    def _background(self, ws: Tensor, resolution: int) -> Tensor | None:
-        features = self.background_features(ws)
+    def _background(self, ws: Tensor, resolution: int, features: Tensor | None = None) -> Tensor | None:
+        features = self.background_features(ws) if features is None else features
         return None if features is None else resize(features, resolution, self.config.sr.antialias)
 
     def _render(

@@ -78,7 +78,7 @@ def visible_surface(
     camera = camera.to(triplane.planes.device).expand(len(triplane))
     resolution = resolution or surface_resolution(camera, triplane.size, generator.config.render.box_warp)
     origins, directions = camera_rays(camera, resolution)
-    options = generator.render_options(samples)
+    options = generator.render_options(samples, camera)
     rays = generator.render_rays(triplane, origins, directions, options, chunk=chunk, progress=progress)
     points = origins + rays.depth[..., None] * directions
     shape = (len(triplane), 1, resolution, resolution)

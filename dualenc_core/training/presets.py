@@ -46,7 +46,7 @@ class GeneratorTraining:
 
     config: GeneratorConfig = field(default_factory=demo_generator_config)
     field_steps: tuple[int, int, int] = (300, 400, 500)
-    ray_steps: int = 9000
+    ray_steps: int = 8000
     super_resolution_steps: int = 2500
     heads: int = 8
     points: int = 1536
@@ -112,7 +112,7 @@ class EncoderTraining:
     config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
     latent_steps: int = 2500
     style_steps: int = 1000
-    refine_steps: int = 2500
+    refine_steps: int = 2000
     latent_batch: int = 12
     batch: int = 4
     rays: int = 384

@@ -65,6 +65,18 @@ def test_batches_backgrounds_and_far_cameras(generator, heads):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("quality", ["reference", "exact"])
+@pytest.mark.parametrize("radius", [1.5, 4.5])
+def test_a_head_is_whole_from_any_distance(generator, heads, quality, radius):
+    usual = generator.render(heads[0], dc.Camera.look_at(20.0), SIZE, quality=quality)
+    # A field of view under which the head is as large as from the usual distance.
+    other = dc.Camera.look_at(20.0, radius=radius).zoomed(radius / 2.7)
+    view = generator.render(heads[0], other, SIZE, quality=quality)
+    assert view.alpha.mean() == pytest.approx(float(usual.alpha.mean()), rel=0.1)
+    assert float(view.depth[view.alpha > 0.9].mean()) == pytest.approx(radius - 0.1, abs=0.1)
+
+
+@torch.no_grad()
 def test_it_is_deterministic_and_prepared_once(generator, heads):
     camera = dc.Camera.look_at(30.0)
     first = generator.render(heads[0], camera, SIZE, quality="exact")
