@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("--preset", required=True, choices=PRESETS, help="what to train")
     parser.add_argument("--out", type=Path, default=None, help="folder of the run (default runs/PRESET)")
+    parser.add_argument(
+        "--start", help="demo-generator: go on from this generator (demo, or a file), on a shorter schedule"
+    )
     parser.add_argument("--generator", default="demo", help="generator of the encoders: demo, or a file")
     parser.add_argument(
         "--encoder1", default="demo-e1", help="where demo-encoder2 and demo-control start: demo-e1, or a file"
@@ -53,7 +56,8 @@ def _trainer(args: argparse.Namespace):
     if args.preset == "demo-generator":
         from .generator import GeneratorTrainer
 
-        return GeneratorTrainer.create(presets.GeneratorTraining(seed=args.seed), rng)
+        options = presets.GeneratorTraining(seed=args.seed)
+        return GeneratorTrainer.create(options.continued() if args.start else options, rng, args.start)
     from .encoder import EncoderTrainer
 
     names = {"demo-encoder1": "fidelity", "demo-encoder2": "realism", "demo-control": "control"}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .. import procedural
 from ..camera import Camera
 from ..checkpoints.store import save_generator
+from ..errors import CheckpointError
 from ..generator import PanoHead
 from ..rendering.rays import pixel_rays
 from ..rendering.renderer import Draws
@@ -47,9 +48,29 @@ class GeneratorTrainer:
     rng: torch.Generator
 
     @classmethod
-    def create(cls, options: GeneratorTraining, rng: torch.Generator) -> GeneratorTrainer:
-        """A fresh generator in training mode."""
-        return cls(options, PanoHead(options.config).train(), rng)
+    def create(
+        cls, options: GeneratorTraining, rng: torch.Generator, start: str | Path | None = None
+    ) -> GeneratorTrainer:
+        """A fresh generator in training mode, or one that goes on from the weights of a file ``start``.
+
+        Raises CheckpointError for a file that does not fit ``options.config``.
+        """
+        trainer = cls(options, PanoHead(options.config).train(), rng)
+        if start is not None:
+            trainer.start_from(start)
+        return trainer
+
+    def start_from(self, path: str | Path) -> None:
+        """Take over the weights of a generator file, in place, so that the optimisers keep their parameters."""
+        from ..checkpoints import load_generator_file, resolve
+
+        given = load_generator_file(resolve("generator", path))[0]
+        expected = self.generator.state_dict()
+        problems = [k for k in expected if k not in given or given[k].shape != expected[k].shape]
+        if problems:
+            raise CheckpointError(f"{path} does not fit the preset's generator: {', '.join(problems[:3])}")
+        for module in (self.generator, self.average.module):
+            module.load_state_dict({k: given[k] for k in expected})
 
     def __post_init__(self) -> None:
         # Raw density starts at the scale of its targets instead of growing there.
