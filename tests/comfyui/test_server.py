@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import shutil
+import subprocess
 import time
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from .conftest import API, api_prompt
-from .server import PACK, ROOT, Server
+from .server import PACK, ROOT, Server, find_comfyui, find_python
 
 FOREIGN = "05_head_into_diffusion"
 NAMES = sorted(path.stem for path in API.glob("*.json"))
@@ -41,6 +43,7 @@ def sample(seed: int = 3, yaw: float = 20.0, **render) -> dict:
                 "resolution": 0,
                 "samples": 0,
                 "super_resolution": True,
+                "quality": "exact",
                 **render,
             },
         },
@@ -245,3 +248,28 @@ def test_a_photo_without_a_face_says_what_to_do(server: Server, tmp_path) -> Non
     assert "by hand" in outputs["align"]["text"][0] and outputs["align"]["dualenc_warnings"]
     # After all these errors the server still works.
     assert picture(server, sample(41))
+
+
+# --------------------------------------------------------------------------------------------------------------- client
+
+
+def test_the_documented_client(server: Server, tmp_path) -> None:
+    """Upload a photo, queue a prompt, follow it, fetch the results; with ComfyUI's own Python, as documented."""
+    photo = ROOT / "workflows" / "dualenc_portrait.png"
+    command = [
+        find_python(find_comfyui()),
+        API / "client.py",
+        server.url,
+        photo,
+        API / "02_photo_to_turntable_video.json",
+    ]
+    done = subprocess.run([*map(str, command), str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    videos = list(tmp_path.rglob("*.mp4"))
+    assert len(videos) == 1 and videos[0].stat().st_size > 10_000
+    broken = api_prompt("02_photo_to_turntable_video")
+    next(node for node in broken.values() if node["class_type"] == "DualEncRender")["inputs"]["background"] = "sky"
+    (tmp_path / "broken.json").write_text(json.dumps(broken), encoding="utf-8")
+    command[-1] = tmp_path / "broken.json"
+    done = subprocess.run([*map(str, command), str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0 and "sky" in done.stdout + done.stderr

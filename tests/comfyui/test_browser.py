@@ -1,0 +1,270 @@
+"""The pack in a real browser: pose pad, reports, help, shipped workflows, in each frontend that is there.
+
+COMFYUI_FRONTENDS (default ~/frontends) holds further frontends: a folder for each, with the static files of a
+comfyui_frontend_package somewhere in it. They are visited twice, classic and with Nodes 2.0; the installed one classic
+only. PLAYWRIGHT_CORE is the node_modules folder with playwright-core (default ~/browser/node_modules).
+COMFYUI_SCREENSHOTS keeps the pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from .conftest import api_prompt
+from .server import PACK, ROOT, Server
+
+DRIVER = Path(__file__).with_name("browser") / "drive.mjs"
+NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+PLAYWRIGHT = Path(os.environ.get("PLAYWRIGHT_CORE", "~/browser/node_modules")).expanduser()
+FRONTENDS = Path(os.environ.get("COMFYUI_FRONTENDS", "~/frontends")).expanduser()
+
+
+def frontends() -> list:
+    """Parameters (label, static folder or None for the installed one, Nodes 2.0?)."""
+    cases = [("installed-classic", None, False)]
+    for page in sorted(FRONTENDS.glob("*/**/index.html")):
+        if (page.parent / "scripts" / "app.js").is_file():
+            name = page.relative_to(FRONTENDS).parts[0]
+            cases += [(f"{name}-classic", page.parent, False), (f"{name}-nodes2", page.parent, True)]
+    params = [pytest.param(case, id=case[0]) for case in cases]
+    if len(cases) == 1:
+        reason = f"no other frontend in {FRONTENDS} (set COMFYUI_FRONTENDS to a folder of unpacked frontend packages)"
+        params.append(pytest.param(None, id="other", marks=pytest.mark.skip(reason=reason)))
+    return params
+
+
+@pytest.fixture(scope="session")
+def frontend_server(request, tmp_path_factory):
+    """Function (static folder) → server; only one of ours runs at a time, beside the common one."""
+    with ExitStack() as running:
+        current: dict[Path, Server] = {}
+
+        def start(root: Path | None) -> Server:
+            if root is None:
+                return request.getfixturevalue("server")
+            if root not in current:
+                running.close()
+                current.clear()
+                current[root] = running.enter_context(Server(tmp_path_factory.mktemp("frontend"), root))
+            return current[root]
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=frontends())
+def visit(request, frontend_server, tmp_path_factory) -> dict:
+    """What the browser saw with one frontend; see drive.mjs."""
+    chromium, node = shutil.which("chromium"), shutil.which("node")
+    missing = [name for name, found in (("chromium", chromium), ("node", node)) if not found]
+    if not (PLAYWRIGHT / "playwright-core").is_dir():
+        missing.append(f"playwright-core in {PLAYWRIGHT} (set PLAYWRIGHT_CORE)")
+    if missing:
+        pytest.skip(f"no {', no '.join(missing)}")
+    label, root, nodes2 = request.param
+    server = frontend_server(root)
+    shots = Path(os.environ.get("COMFYUI_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    shots.mkdir(parents=True, exist_ok=True)
+    job = {
+        "url": server.url,
+        "playwright": str(PLAYWRIGHT),
+        "chromium": chromium,
+        "nodes2": nodes2,
+        "pack": PACK,
+        "templates": NAMES,
+        "screenshots": str(shots),
+        "label": label,
+    }
+    done = subprocess.run([node, DRIVER], input=json.dumps(job), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+# ------------------------------------------------------------------------------------------------------------- pose pad
+
+
+def angles(state: dict) -> tuple[float, float]:
+    return state["yaw"], state["pitch"]
+
+
+def test_a_new_pad_shows_the_front(visit) -> None:
+    fresh = visit["pad"]["fresh"]
+    assert angles(fresh) == (0, 0) and fresh["text"] == "yaw 0° · pitch 0°"
+    assert fresh["label"] == "Camera: yaw 0° · pitch 0°"
+    width, height = visit["pad"]["size"]
+    assert width > 180 and height > 100
+    assert "NaN" not in fresh["glyph"] and fresh["glyph"].startswith("M")
+
+
+def test_dragging_turns_the_head_with_the_pointer(visit) -> None:
+    """To the left and down: the camera goes to the right and up."""
+    before, after = visit["pad"]["fresh"], visit["pad"]["dragged"]
+    yaw, pitch = angles(after)
+    assert 20 < yaw < 90 and 5 < pitch < 30
+    assert yaw == round(yaw) and pitch == round(pitch)
+    assert after["text"] == f"yaw {yaw}° · pitch {pitch}°" and after["glyph"] != before["glyph"]
+    assert (after["roll"], after["radius"]) == (before["roll"], before["radius"])
+    assert (after["scale"], after["position"]) == (before["scale"], before["position"]), "the canvas or the node moved"
+
+
+def test_the_queued_prompt_carries_the_pose(visit) -> None:
+    pad = visit["pad"]
+    for moved, prompt in ((pad["dragged"], pad["draggedPrompt"]), (pad["wheeled"], pad["wheeledPrompt"])):
+        assert prompt == {name: moved[name] for name in ("yaw", "pitch", "roll", "radius", "fov")}
+
+
+def test_undo_takes_a_drag_back_and_the_pad_goes_on_working(visit) -> None:
+    undone = visit["pad"]["undone"]
+    assert angles(undone) == (0, 0)
+    assert undone["text"] == "yaw 0° · pitch 0°" and undone["glyph"] == visit["pad"]["fresh"]["glyph"]
+    assert angles(visit["pad"]["wheeled"]) == angles(visit["pad"]["dragged"]), "the second drag, after the undo"
+
+
+def test_the_wheel_changes_the_radius_and_leaves_the_canvas(visit) -> None:
+    before, after = visit["pad"]["dragged"], visit["pad"]["wheeled"]
+    assert 2.8 < after["radius"] < 3.3 and after["glyph"] != before["glyph"]
+    assert after["scale"] == before["scale"]
+
+
+def test_arrow_keys_turn_the_head(visit) -> None:
+    """Left by 1°, then with Shift down by 10°; the head follows, so the camera goes the other way round."""
+    before, after = visit["pad"]["wheeled"], visit["pad"]["keyed"]
+    assert angles(after) == (before["yaw"] + 1, before["pitch"] + 10)
+    assert after["position"] == before["position"], "the arrows moved the node"
+
+
+def test_a_double_click_goes_to_the_front(visit) -> None:
+    state = visit["pad"]["doubleClicked"]
+    assert (*angles(state), state["radius"]) == (0, 0, 2.7)
+
+
+def test_pitch_stops_and_yaw_goes_round(visit) -> None:
+    """200 pixels to the left and 400 down, then four times 100 to the left, as fast as the first drag of 40."""
+    far, wrapped = visit["pad"]["far"], visit["pad"]["wrapped"]
+    assert far["pitch"] == 90 and wrapped["pitch"] == 90
+    assert -180 < far["yaw"] <= 180 and -180 < wrapped["yaw"] <= 180
+    speed = visit["pad"]["dragged"]["yaw"] / 40
+    assert abs(turned(far["yaw"], 200 * speed)) < 4 and abs(turned(wrapped["yaw"], 600 * speed)) < 10
+    assert 600 * speed > 180, "these drags do not go round"
+
+
+def turned(a: float, b: float) -> float:
+    """Degrees from b to a, the short way round."""
+    return (a - b + 180) % 360 - 180
+
+
+def test_touch_works(visit) -> None:
+    yaw, pitch = angles(visit["pad"]["touched"])
+    assert yaw < -10 and pitch < -3
+
+
+def test_typing_redraws_the_pad(visit) -> None:
+    before, after = visit["pad"]["touched"], visit["pad"]["typed"]
+    assert after["yaw"] == -75 and after["text"].startswith("yaw -75° ·") and after["glyph"] != before["glyph"]
+
+
+def test_a_loaded_workflow_shows_its_pose(visit) -> None:
+    saved = visit["pad"]["saved"]
+    assert len(saved) == 5 and saved[0] == -75, "the pad itself must not be saved"
+    after = visit["pad"]["reloaded"]
+    assert after["yaw"] == 110 and after["text"].startswith("yaw 110° ·")
+
+
+def test_linked_inputs_are_left_alone_and_said(visit) -> None:
+    before, yaw, camera, wheel = (visit["pad"][k] for k in ("reloaded", "linkedYaw", "linkedCamera", "linkedWheel"))
+    assert yaw["yaw"] == before["yaw"] and yaw["pitch"] > before["pitch"]
+    assert "yaw comes from a link" in yaw["text"]
+    assert angles(camera) == angles(yaw) and "yaw and pitch come from camera_info" in camera["text"]
+    assert wheel["radius"] < camera["radius"]
+
+
+def test_the_glyph_sees_as_the_camera_does(visit, pack) -> None:
+    import dualenc_core as dc
+
+    for point in visit["pad"]["points"]:
+        axes = dc.Camera.look_at(*point["pose"]).cam2world[0, :3, :3].T.tolist()
+        expected = {"right": axes[0], "up": [-x for x in axes[1]], "back": [-x for x in axes[2]]}
+        for name, axis in expected.items():
+            assert point[name] == pytest.approx(axis, abs=1e-5), (point["pose"], name)
+
+
+# --------------------------------------------------------------------------------------------------------- report, help
+
+
+def test_reports_are_shown_and_never_saved(visit) -> None:
+    report = visit["report"]
+    assert all(text and "PSNR" not in text for text in report["before"])
+    assert sum("PSNR" in text for text in report["reports"]) == 1
+    assert any("1 face" in text and "yaw 12.3°" in text for text in report["after"])
+    assert any(text.strip() == "dualenc/head_00001_.safetensors" for text in report["after"])
+    assert not [name for inputs in report["inputs"].values() for name in inputs if "report" in name]
+    typed = [[v for v in inputs.values() if not isinstance(v, list)] for inputs in report["inputs"].values()]
+    assert report["saved"] == typed
+
+
+def test_warnings_are_amber_and_one_toast(visit) -> None:
+    report = visit["report"]
+    assert "64 pixels" in report["amber"]["text"] and report["amber"]["colour"] == "rgb(245, 158, 11)"
+    assert report["toasts"] == 1, "two runs with the same warning"
+    assert report["cleared"] == 0, "a run without warnings takes them away"
+
+
+def test_the_help_page_opens(visit) -> None:
+    page = visit["help"]
+    assert page["status"] == 200
+    assert page["heading"] == re.search(r"^# (.+)$", page["source"], re.MULTILINE)[1]
+    first = page["source"].split("\n\n")[1].split(".")[0].replace("\n", " ")
+    assert re.sub(r"[*`]", "", first) in page["words"]
+    assert all(picture["width"] > 0 for picture in page["pictures"]), page["pictures"]
+
+
+# ------------------------------------------------------------------------------------------------------------ workflows
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_loads_from_the_template_list(visit, name: str) -> None:
+    assert name in visit["templates"]["listed"]
+    loaded = visit["templates"]["loaded"][name]
+    assert loaded["thumbnail"] == 200
+    assert loaded["nodes"] > 1 and loaded["missing"] == []
+    assert not [text for text in loaded["dialogs"] if "DualEnc" in text or "issing node" in text], loaded["dialogs"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_queued_prompt_is_the_shipped_one(visit, name: str) -> None:
+    ours, shipped = (canonical(prompt) for prompt in (visit["templates"]["loaded"][name]["prompt"], api_prompt(name)))
+    assert ours == shipped
+
+
+def canonical(prompt: dict) -> list[str]:
+    """Nodes as sorted text, whose links name what they lead to (class and all its inputs, as a hash) instead of an id."""
+    done: dict[str, str] = {}
+
+    def value(given):
+        if isinstance(given, list) and len(given) == 2 and str(given[0]) in prompt:
+            return [hashlib.sha256(node(str(given[0])).encode()).hexdigest()[:12], given[1]]
+        return int(given) if isinstance(given, float) and given.is_integer() else given
+
+    def node(key: str) -> str:
+        if key not in done:
+            inputs = {name: value(given) for name, given in prompt[key]["inputs"].items()}
+            done[key] = json.dumps({"class_type": prompt[key]["class_type"], "inputs": inputs}, sort_keys=True)
+        return done[key]
+
+    return sorted(node(key) for key in prompt)
+
+
+def test_the_console_has_no_error_of_ours(visit) -> None:
+    """But for the look-ups of a help page in the user's language, which the frontend tries first."""
+    asked = rf"/{PACK}/docs/DualEnc\w+/[\w-]+\.md$"
+    lines = [f"{error['text']} {error['url']}" for error in visit["errors"]]
+    assert [line for line in lines if re.search("dualenc", line, re.IGNORECASE) and not re.search(asked, line)] == []
+    assert [url for url in visit["failed"] if PACK in url and not re.search(asked, url)] == []
