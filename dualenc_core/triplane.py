@@ -71,7 +71,7 @@ class Triplane:
             if not -len(self) <= index < len(self):
                 raise IndexError(f"triplane {index} of {len(self)}")
             index = slice(index, index + 1 or None)
-        return self._map(lambda tensor: tensor[index])
+        return self.map(lambda tensor: tensor[index])
 
     @property
     def size(self) -> int:
@@ -89,13 +89,14 @@ class Triplane:
 
     def to(self, *args, **kwargs) -> Triplane:
         """Move or cast all tensors, as ``Tensor.to``."""
-        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+        return self.map(lambda tensor: tensor.to(*args, **kwargs))
 
     def detach(self) -> Triplane:
         """Cut from the autograd graph."""
-        return self._map(lambda tensor: tensor.detach())
+        return self.map(lambda tensor: tensor.detach())
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Triplane:
+    def map(self, function: Callable[[Tensor], Tensor]) -> Triplane:
+        """The same with ``function`` applied to every tensor (to index the batch or change device)."""
         overlays = tuple(Overlay(function(o.planes), o.weight.map(function)) for o in self.overlays)
         return replace(self, planes=function(self.planes), ws=function(self.ws), overlays=overlays)
 
@@ -157,6 +158,10 @@ class TriplaneMask:
 
     def __len__(self) -> int:
         return len(self.mask)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> TriplaneMask:
+        """The same with ``function`` applied to the mask."""
+        return replace(self, mask=function(self.mask))
 
     def channels(self, features: int) -> Tensor:
         """[N,3,features·D,H,W]: the weight of every channel of planes (channel = feature·D + slice)."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..dualenc_core.errors import DualEncError
+from . import runtime
 
 
 def to_core(image: Tensor) -> Tensor:
@@ -18,6 +21,15 @@ def to_comfy(image: Tensor, low: float = -1.0) -> Tensor:
     """[B,1 or 3,H,W] in low..1 → IMAGE [B,H,W,3] in 0..1 on the CPU."""
     image = ((image.detach().float() - low) / (1 - low)).clamp(0, 1)
     return image.expand(-1, 3, -1, -1).movedim(1, -1).cpu().contiguous()
+
+
+def around(draw: Callable[[float], Tensor]) -> Tensor:
+    """Pictures [B,3,H,W] that ``draw`` makes at four turns, in degrees, side by side as an IMAGE."""
+    views = []
+    for turn in (0.0, 90.0, 180.0, 270.0):
+        runtime.check_interrupt()
+        views.append(draw(turn))
+    return to_comfy(torch.cat(views, dim=3))
 
 
 def mask_to_core(mask: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
@@ -114,6 +114,31 @@ def back_off(run: Callable[[int], T], chunk: int = 4096) -> T:
         log.warning("out of memory; trying again with %d rays at once", chunk)
 
 
+def move(value: Any, device: torch.device) -> Any:
+    """A triplane, mask or weight in space on a device."""
+    return value.map(lambda tensor: tensor.to(device))
+
+
+def rest(value: Any) -> Any:
+    """`move` to where values wait between nodes."""
+    return move(value, result_device())
+
+
+def free(value: Any) -> Any:
+    """Copies of tensors that were made in inference mode, so that gradients may pass; call it outside of that mode."""
+    return value.map(lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
+
+
+def mesh(ours: Any) -> Any:
+    """ComfyUI's MESH of one of ours, which it carries along for DualEnc Save Mesh."""
+    vertices, faces = ours.vertices[None], ours.faces[None]
+    found = comfy("comfy_extras.nodes_hunyuan3d")
+    kind = getattr(found, "MESH", None) or getattr(comfy("comfy_api.latest._util") or found, "MESH", SimpleNamespace)
+    result = kind(vertices=vertices, faces=faces)
+    result.dualenc = ours
+    return result
+
+
 # ------------------------------------------------------------------------------------------------ progress, interrupt
 
 
@@ -128,6 +153,12 @@ def progress(total: int) -> Progress:
             bar.update_absolute(done, total)
 
     return report
+
+
+def percent() -> Progress:
+    """`progress` for work whose size is not known beforehand, or that comes in several passes."""
+    report = progress(100)
+    return lambda done, total: report(round(100 * done / max(total, 1)), 100)
 
 
 def check_interrupt() -> None:

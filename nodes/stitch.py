@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from .. import dualenc_core as dc
 from . import images, runtime
 from .inputs import CAMERA, GENERATOR, MASK, STITCH_MODES, TRIPLANE, choice, decimal, socket, whole
@@ -52,23 +50,14 @@ class DualEncOcclusionMask:
     def run(self, generator, triplane, camera, mode, tolerance, softness, grow, feather):
         device = runtime.use(generator)
         network, triplane, camera = generator.module, triplane.to(device), camera.to(device)
-        report = runtime.progress(100)
-
-        def rays(done, total):
-            report(round(100 * done / total), 100)
-
+        report = runtime.percent()
         if mode == "points":
-            mask = dc.visibility(network, triplane, camera, tolerance, softness, progress=rays)
-            stored = mask.map(lambda tensor: tensor.to(runtime.result_device()))
+            mask = dc.visibility(network, triplane, camera, tolerance, softness, progress=report)
         else:
             feather = None if feather < 0 else feather
-            mask = dc.occlusion_mask(network, triplane, camera, dilation=grow, softness=feather, progress=rays)
-            stored = dc.TriplaneMask(mask.mask.to(runtime.result_device()), mask.meta)
-        views = []
-        for turn in (0.0, 90.0, 180.0, 270.0):
-            runtime.check_interrupt()
-            views.append(dc.inversion.mask_preview(network, triplane, mask, camera, turn))
-        return stored, images.to_comfy(torch.cat(views, dim=3))
+            mask = dc.occlusion_mask(network, triplane, camera, dilation=grow, softness=feather, progress=report)
+        preview = images.around(lambda turn: dc.inversion.mask_preview(network, triplane, mask, camera, turn))
+        return runtime.rest(mask), preview
 
 
 class DualEncStitch:

@@ -1,7 +1,31 @@
-"""Results as files: pictures, contact sheets, videos."""
+"""Results as files: pictures, contact sheets, videos, meshes."""
 
+from .density_grid import DensityGrid, density_grid, surface_density
 from .images import save_alpha, save_depth, save_png, to_uint8
+from .mesh import Mesh, extract_mesh
+from .mesh_colour import ColourViews, colour_cameras, colour_mesh, colour_views
+from .mesh_file import METRES_PER_UNIT, save_mesh
 from .sheet import contact_sheet
+from .texture import bake_texture
 from .video import save_video
 
-__all__ = ["contact_sheet", "save_alpha", "save_depth", "save_png", "save_video", "to_uint8"]
+__all__ = [
+    "METRES_PER_UNIT",
+    "ColourViews",
+    "DensityGrid",
+    "Mesh",
+    "bake_texture",
+    "colour_cameras",
+    "colour_mesh",
+    "colour_views",
+    "contact_sheet",
+    "density_grid",
+    "extract_mesh",
+    "save_alpha",
+    "save_depth",
+    "save_mesh",
+    "save_png",
+    "save_video",
+    "surface_density",
+    "to_uint8",
+]

@@ -458,4 +458,4 @@ def _expand(triplane: Triplane, frames: int) -> Triplane:
         return triplane
     if len(triplane) != 1:
         raise DualEncError(f"triplane batch is {len(triplane)} and there are {frames} cameras; expected equal or 1")
-    return triplane._map(lambda tensor: tensor.expand(frames, *tensor.shape[1:]))
+    return triplane.map(lambda tensor: tensor.expand(frames, *tensor.shape[1:]))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..generator import PanoHead
-from ..point_weight import Visibility
+from ..point_weight import PointWeight, Visibility
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import lookup
 from ..triplane import Triplane, TriplaneMask
@@ -19,13 +19,13 @@ _STRENGTH = 0.6
 
 @torch.no_grad()
 def mask_preview(
-    generator: PanoHead, triplane: Triplane, mask: TriplaneMask | Visibility, camera: Camera, turn: float
+    generator: PanoHead, triplane: Triplane, mask: TriplaneMask | PointWeight, camera: Camera, turn: float
 ) -> Tensor:
-    """Pictures [N,3,H,W] of N heads, red where the input view does not show them.
+    """Pictures [N,3,H,W] of N heads, red where the input view does not show them, or where a region is.
 
     Args:
         triplane: N heads, the ones that the mask was made from.
-        mask: its cells are averaged as the decoder averages the planes; a Visibility is evaluated at the surface.
+        mask: its cells are averaged as the decoder averages the planes; a weight in space is asked at the surface.
         camera: N input views, or one for all.
         turn: degrees by which the picture is taken further round than the input view.
     """
@@ -34,7 +34,7 @@ def mask_preview(
     radius = camera.position.norm(dim=-1)
     if turn:
         camera = Camera.look_at(yaw + turn, pitch, radius=radius).to(triplane.planes.device)
-    view = generator.render(triplane, camera)
+    view = generator.render(triplane, camera, quality="exact")
     origins, directions = camera_rays(camera, view.depth.shape[-1])
     points = origins + view.depth.flatten(1)[..., None] * directions
     hidden = hidden_share(mask, points, generator.config.render.box_warp).reshape(view.depth.shape)
@@ -43,10 +43,11 @@ def mask_preview(
     return torch.lerp(view.image.clamp(-1, 1), tint.expand_as(view.image), share)
 
 
-def hidden_share(mask: TriplaneMask | Visibility, points: Tensor, box_warp: float) -> Tensor:
-    """How hidden world points [N,M,3] are: [N,M] in 0..1."""
+def hidden_share(mask: TriplaneMask | PointWeight, points: Tensor, box_warp: float) -> Tensor:
+    """How much world points [N,M,3] belong to a mask: [N,M] in 0..1. Of a Visibility, how hidden they are."""
     if isinstance(mask, TriplaneMask):
         depth = mask.mask.shape[2]
         # A mask has the layout of planes with one feature: channel = slice.
         return lookup(mask.mask.to(points), points, depth, box_warp).mean(1)[..., 0].clamp(0, 1)
-    return 1 - mask.map(lambda tensor: tensor.to(points.device))(points)[..., 0]
+    weight = mask.map(lambda tensor: tensor.to(points.device))(points)[..., 0]
+    return 1 - weight if isinstance(mask, Visibility) else weight

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import itertools
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageSequence
 
 from dualenc_core.errors import DualEncError
 from dualenc_core.export import save_video, to_uint8
@@ -81,5 +84,89 @@ def test_wrong_input_leaves_no_file(tmp_path, frames, options, words) -> None:
 
 
 def test_another_suffix_is_refused(tmp_path) -> None:
-    with pytest.raises(DualEncError, match=r"must end in \.mp4"):
-        save_video(ramp(1), tmp_path / "x.gif")
+    with pytest.raises(DualEncError, match=r"must end in \.mp4, \.gif or \.webp"):
+        save_video(ramp(1), tmp_path / "x.avi")
+
+
+def test_an_mp4_keeps_the_comment(tmp_path) -> None:
+    path = save_video(ramp(3), tmp_path / "a.mp4", comment='{"head": "Zoë"}')
+    with av.open(str(path)) as container:
+        assert container.metadata["comment"] == '{"head": "Zoë"}'
+
+
+# --------------------------------------------------------------------------------------------------------- GIF and WebP
+
+
+def play(path) -> tuple[list[np.ndarray], list[int]]:
+    """Frames [H,W,3] uint8 and their durations in milliseconds."""
+    with Image.open(path) as image:
+        frames = [(np.asarray(f.convert("RGB")), f.info["duration"]) for f in ImageSequence.Iterator(image)]
+    return [frame for frame, _ in frames], [duration for _, duration in frames]
+
+
+@pytest.mark.parametrize(("suffix", "error"), [("gif", 8), ("webp", 6)])
+def test_animations_keep_order_colour_size_and_time(tmp_path, suffix, error) -> None:
+    frames = ramp(12, 33, 47)
+    seen = []
+    path = save_video(iter(frames), tmp_path / f"turn.{suffix}", fps=24, progress=seen.append)
+    pictures, durations = play(path)
+    assert seen == list(range(1, 13)) and len(pictures) == 12
+    for picture, frame in zip(pictures, frames, strict=True):
+        assert picture.shape == (33, 47, 3)
+        assert abs(picture.astype(int) - to_uint8(frame)).mean() <= error
+    # A GIF counts hundredths of a second; the whole must not drift.
+    assert sum(durations) == pytest.approx(500, abs=5)
+
+
+def test_a_gif_of_a_detailed_picture_is_close(tmp_path) -> None:
+    picture = torch.stack(torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij"))
+    picture = torch.cat([picture, picture[:1] * picture[1:]])
+    pictures, _ = play(save_video([picture, picture.flip(2)], tmp_path / "a.gif", fps=10))
+    for shown, frame in zip(pictures, (picture, picture.flip(2)), strict=True):
+        assert abs(shown.astype(int) - to_uint8(frame)).mean() < 12
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_animations_loop_for_ever_unless_told_not_to(tmp_path, suffix) -> None:
+    for loop, expected in ((True, (0,)), (False, (1, None))):
+        with Image.open(save_video(ramp(3), tmp_path / f"{loop}.{suffix}", fps=10, loop=loop)) as image:
+            assert image.info.get("loop") in expected
+
+
+def test_animations_keep_the_comment(tmp_path) -> None:
+    text = '{"head": "Zoë <1 & 2>"}'
+    with Image.open(save_video(ramp(3), tmp_path / "a.gif", comment=text)) as image:
+        assert image.info["comment"].decode() == text
+    with Image.open(save_video(ramp(3), tmp_path / "a.webp", comment=text)) as image:
+        described = ElementTree.fromstring(image.info["xmp"]).find(".//{*}description//{*}li")
+        assert described.text == text
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_equal_frames_give_equal_animations(tmp_path, suffix) -> None:
+    first, second = (save_video(ramp(6), tmp_path / f"{name}.{suffix}", comment="a") for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_one_frame_is_an_animation_too(tmp_path, suffix) -> None:
+    with Image.open(save_video(ramp(1), tmp_path / f"a.{suffix}")) as image:
+        assert image.size == (48, 64)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_wrong_frames_leave_no_animation(tmp_path, suffix) -> None:
+    for frames, words in (
+        ([], "no frames"),
+        (ramp(2) + ramp(1, 32, 32), "frame 2 has size"),
+        ([torch.full((3, 8, 8), float("nan"))], "NaN"),
+    ):
+        with pytest.raises(DualEncError, match=words):
+            save_video(frames, tmp_path / f"x.{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gif_faster_than_browsers_play_is_refused(tmp_path) -> None:
+    with pytest.raises(DualEncError, match="at most 50"):
+        save_video(ramp(2), tmp_path / "x.gif", fps=60)
+    assert list(tmp_path.iterdir()) == []

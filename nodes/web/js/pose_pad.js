@@ -2,13 +2,17 @@
 
 import { app } from "../../../scripts/app.js";
 import { headGlyph } from "./head_glyph.js";
-import { addStyles, canvasGetsMiddleButton, fitNode, isLinked, makePart } from "./widgets.js";
+import { addElement, addStyles, after, canvasGetsMiddleButton, isLinked, makePart } from "./widgets.js";
 
 const NODE = "DualEncCamera";
 const FRONT = { yaw: 0, pitch: 0, roll: 0, radius: 2.7, fov: 13.374 };
 const HEIGHT = 150;
-const DEGREES_PER_WIDTH = 180;
+const ANGLES = ["yaw", "pitch", "roll"];
+const DEGREES_PER_FRAME = 180;
 const RADIUS_PER_NOTCH = 1.05;
+const TIP =
+  "Drag or arrow keys: turn the head (Shift: fine dragging, large key steps). Wheel: radius. Double click: front.";
+const TIP_LINKED = "Wheel: radius. Double click: usual radius.";
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 const find = (node, name) => node.widgets?.find((widget) => widget.name === name);
@@ -41,6 +45,8 @@ function writePose(node, change, event) {
 const wrapped = (degrees) => degrees - 360 * Math.ceil((degrees - 180) / 360);
 const rounded = (value, step) => Math.round(value / step) * step;
 
+const pads = new WeakMap();
+
 class PosePad {
   constructor(node) {
     this.node = node;
@@ -53,8 +59,7 @@ class PosePad {
     this.element.append(this.svg, this.hint, this.readout);
     this.element.setAttribute("role", "application");
     this.element.setAttribute("aria-roledescription", "pose pad");
-    // Nodes 2.0 leaves the wheel to elements that say so.
-    this.element.dataset.captureWheel = "true";
+    pads.set(this.element, this);
     this.listen();
   }
 
@@ -63,8 +68,14 @@ class PosePad {
     return isLinked(this.node, "camera_info");
   }
 
+  /** What the pad shows: the pose, and which angles come from elsewhere (they are drawn as from the front). */
+  get state() {
+    const linked = ANGLES.filter((name) => this.directed || isLinked(this.node, name));
+    return { pose: { ...readPose(this.node), ...Object.fromEntries(linked.map((name) => [name, 0])) }, linked };
+  }
+
   draw() {
-    const pose = readPose(this.node);
+    const { pose, linked } = this.state;
     this.svg.replaceChildren(
       ...headGlyph(pose).map(({ part, d }) => {
         const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
@@ -73,20 +84,30 @@ class PosePad {
         return path;
       }),
     );
-    const linked = this.directed;
-    const angles = ["yaw", "pitch", "roll"].filter((name) => name !== "roll" || pose.roll !== 0);
-    const text = angles.map((name) => `${name} ${rounded(pose[name], 0.1).toFixed(1).replace(/\.0$/, "")}°`).join(" · ");
-    this.element.classList.toggle("linked", linked);
-    this.hint.textContent = linked ? "yaw and pitch come from camera_info" : "";
-    this.readout.textContent = linked ? `radius ${pose.radius.toFixed(2)}` : text;
-    this.element.setAttribute("aria-label", `Camera: ${linked ? this.hint.textContent : text}`);
-    this.element.title = linked
-      ? "Wheel: radius"
-      : "Drag or arrow keys: turn the head (Shift: fine dragging, large key steps). Wheel: radius. Double click: front.";
+    const free = ANGLES.filter((name) => !linked.includes(name) && (name !== "roll" || pose.roll !== 0));
+    const angles = free.map((name) => `${name} ${pose[name].toFixed(1).replace(/\.0$/, "")}°`);
+    this.readout.textContent = (this.directed ? [`radius ${pose.radius.toFixed(2)}`] : angles).join(" · ");
+    const names = linked.filter((name) => !this.directed || name !== "roll").join(" and ");
+    const from = this.directed ? "camera_info" : "a link";
+    this.hint.textContent = linked.length ? `${names} ${names.includes(" ") ? "come" : "comes"} from ${from}` : "";
+    this.element.classList.toggle("linked", this.directed);
+    const words = ["Camera", this.hint.textContent, this.readout.textContent];
+    this.element.setAttribute("aria-label", words.filter(Boolean).join(": "));
+    this.element.title = this.directed ? TIP_LINKED : TIP;
   }
 
   turn(yaw, pitch, event) {
     if (!this.directed) writePose(this.node, { yaw: wrapped(yaw), pitch }, event);
+    this.draw();
+  }
+
+  wheel(event) {
+    event.preventDefault();
+    event.stopPropagation();
+    // Lines and pages as pixels; one notch of a mouse wheel is about 100.
+    const notches = (event.deltaY * [1, 33, 100][event.deltaMode]) / 100;
+    const { radius } = readPose(this.node);
+    writePose(this.node, { radius: radius * RADIUS_PER_NOTCH ** Math.min(3, Math.max(-3, notches)) }, event);
     this.draw();
   }
 
@@ -106,7 +127,7 @@ class PosePad {
       event.stopPropagation();
       const fine = event.shiftKey;
       // The face follows the pointer, so the camera goes the other way round.
-      const degrees = (DEGREES_PER_WIDTH / this.svg.getBoundingClientRect().height) * (fine ? 0.1 : 1);
+      const degrees = (DEGREES_PER_FRAME / this.svg.getBoundingClientRect().height) * (fine ? 0.1 : 1);
       drag.yaw -= (event.clientX - drag.x) * degrees;
       drag.pitch = Math.min(90, Math.max(-90, drag.pitch + (event.clientY - drag.y) * degrees));
       [drag.x, drag.y] = [event.clientX, event.clientY];
@@ -127,19 +148,6 @@ class PosePad {
       writePose(this.node, { radius: FRONT.radius }, event);
       this.draw();
     });
-    element.addEventListener(
-      "wheel",
-      (event) => {
-        event.preventDefault();
-        event.stopPropagation();
-        // Lines and pages as pixels; one notch of a mouse wheel is about 100.
-        const pixels = event.deltaY * [1, 33, 100][event.deltaMode];
-        const { radius } = readPose(this.node);
-        writePose(this.node, { radius: radius * RADIUS_PER_NOTCH ** Math.min(3, Math.max(-3, pixels / 100)) }, event);
-        this.draw();
-      },
-      { passive: false },
-    );
     element.addEventListener("keydown", (event) => {
       const arrow = ARROWS[event.key];
       if (!arrow || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -155,42 +163,31 @@ class PosePad {
 
 function addPad(node) {
   const pad = new PosePad(node);
-  const widget = node.addDOMWidget("pose_pad", "DUALENC_POSE_PAD", pad.element, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => HEIGHT + 20,
-    onDraw: () => redrawIfChanged(),
-  });
-  widget.serialize = false;
-
   let drawn = null;
-  const state = () => JSON.stringify([readPose(node), pad.directed]);
   const redrawIfChanged = () => {
-    if (drawn === (drawn = state())) return;
-    pad.draw();
-  };
-  const after = (target, name) => {
-    const original = target[name];
-    target[name] = function (...args) {
-      const result = original?.apply(this, args);
-      redrawIfChanged();
-      return result;
-    };
+    const state = JSON.stringify(pad.state);
+    if (drawn !== state) pad.draw();
+    drawn = state;
   };
   for (const name of Object.keys(FRONT)) {
-    const target = find(node, name);
-    if (target) after(target, "callback");
+    const widget = find(node, name);
+    if (widget) after(widget, "callback", redrawIfChanged);
   }
-  for (const name of ["onConfigure", "onConnectionsChange", "onDrawForeground"]) after(node, name);
+  for (const name of ["onConfigure", "onConnectionsChange", "onDrawForeground"]) after(node, name, redrawIfChanged);
   // Whatever else changed the widgets, the pad is right as soon as it is on the screen again.
   new ResizeObserver(redrawIfChanged).observe(pad.element);
   redrawIfChanged();
-  fitNode(node);
+  addElement(node, "pose_pad", pad.element, HEIGHT);
 }
 
 app.registerExtension({
   name: "DualEnc.PosePad",
-  setup: addStyles,
+  setup() {
+    addStyles();
+    // Nodes 2.0 takes the wheel for the canvas before it comes to an element without focus.
+    const wheel = (event) => pads.get(event.target?.closest?.(".dualenc-pad"))?.wheel(event);
+    window.addEventListener("wheel", wheel, { capture: true, passive: false });
+  },
   nodeCreated(node) {
     if (node.comfyClass === NODE) addPad(node);
   },

@@ -1,12 +1,12 @@
 /** Shows what a node reports: the text and the warnings of its last run. */
 
 import { app } from "../../../scripts/app.js";
-import { addStyles, canvasGetsMiddleButton, fitNode, makePart } from "./widgets.js";
+import { addElement, addStyles, canvasGetsMiddleButton, makePart } from "./widgets.js";
 
 const NODES = {
-  DualEncAlignPortrait: { height: 96, empty: "What was found in the photo is said here." },
+  DualEncAlignPortrait: { height: 96, empty: "The report on the face appears here." },
   DualEncCompare: { height: 64, empty: "The figures appear here." },
-  DualEncSaveTriplane: { height: 40, empty: "The file is named here." },
+  DualEncSaveTriplane: { height: 40, empty: "The name of the file appears here." },
 };
 
 const strings = (value) => (Array.isArray(value) ? value : []).filter((line) => typeof line === "string" && line);
@@ -38,19 +38,12 @@ function addReport(node, { height, empty }) {
     { passive: false },
   );
   canvasGetsMiddleButton(element);
-  const widget = node.addDOMWidget("report_text", "DUALENC_REPORT", element, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => height + 20,
-  });
-  widget.serialize = false;
-
   let shown;
   const show = (output) => {
     if (output === shown) return;
     shown = output;
     const [texts, warnings] = [strings(output?.text), strings(output?.dualenc_warnings)];
-    const lines = [...warnings.map((line) => makePart("warning", line)), ...texts.map((line) => makePart("text", line))];
+    const lines = warnings.map((line) => makePart("warning", line)).concat(texts.map((line) => makePart("text", line)));
     element.replaceChildren(...(lines.length ? lines : [makePart("empty", empty)]));
     return warnings;
   };
@@ -72,7 +65,7 @@ function addReport(node, { height, empty }) {
     const kept = keptOutput(node);
     if (kept) show(kept);
   }).observe(element);
-  fitNode(node);
+  addElement(node, "report_text", element, height);
 }
 
 app.registerExtension({

@@ -22,8 +22,42 @@ export function isLinked(node, name) {
   return input?.link != null;
 }
 
+/** Runs something after each call of a method that others may have set too. */
+export function after(target, name, then) {
+  const original = target[name];
+  target[name] = function (...args) {
+    const result = original?.apply(this, args);
+    then();
+    return result;
+  };
+}
+
+/**
+ * Adds an element as the last widget of a node; nothing of it is saved or queued.
+ *
+ * @param {number} height smallest height of the element in pixels
+ */
+export function addElement(node, name, element, height) {
+  const margin = 10; // that the classic canvas keeps above and below
+  const options = { serialize: false, hideOnZoom: false, margin, getMinHeight: () => height + 2 * margin };
+  const widget = node.addDOMWidget(name, `DUALENC_${name.toUpperCase()}`, element, options);
+  widget.serialize = false;
+  after(node, "onAdded", () => requestAnimationFrame(() => replaceFormer(node, element)));
+  fitNode(node);
+}
+
+/**
+ * Undo makes every node anew with its old id. Nodes 2.0 then goes on showing the element of the former node, which
+ * nobody listens to any more.
+ */
+function replaceFormer(node, element) {
+  if (node.graph !== app.canvas.graph) return;
+  const former = document.querySelector(`[data-node-id="${node.id}"] .${element.classList[0]}`);
+  if (former && former !== element) former.replaceWith(element);
+}
+
 /** Make a new node large enough for the widgets that were added to it. */
-export function fitNode(node) {
+function fitNode(node) {
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
 }

@@ -1,0 +1,128 @@
+"""Meshes as files: GLB and PLY, in metres, upright, with their provenance. Equal meshes give equal bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .. import __version__
+from ..errors import DualEncError, require
+from ..files import atomic_path
+from .mesh import Mesh
+
+# One world unit of PanoHead's frame (panohead.md §10).
+METRES_PER_UNIT = 0.4177
+_COMMENT = "dualenc: "
+_COMMENT_WIDTH = 120
+
+
+def save_mesh(mesh: Mesh, path: str | Path, unlit: bool = True) -> Path:
+    """Write a GLB or PLY file, by the path's suffix, atomically.
+
+    The axes of the world are those of glTF, +y up and +z to the front, so that viewers show the head upright and from
+    its face. Vertices are in metres.
+
+    Args:
+        unlit: (GLB) show the colours as they are (KHR_materials_unlit): they hold the light of the generator's
+            pictures already. False = a matt material that the viewer lights once more.
+
+    A GLB carries the texture if there is one, else the vertex colours (linear, as glTF asks for, in 16 bits), and the
+    provenance in ``extras`` of its asset and scene. A PLY carries vertex colours and the provenance as comments.
+
+    Raises DualEncError for another suffix, an empty mesh, or NaN; MissingDependencyError without trimesh.
+    """
+    path = Path(path)
+    writers = {".glb": lambda trimesh: _glb(trimesh, mesh, unlit), ".ply": lambda trimesh: _ply(trimesh, mesh)}
+    if path.suffix.lower() not in writers:
+        raise DualEncError(f"the mesh {path} must end in .glb or .ply")
+    if len(mesh.faces) == 0:
+        raise DualEncError(f"the mesh for {path} has no faces; nothing was written")
+    for name in ("vertices", "normals", "colours", "uv", "texture"):
+        value = getattr(mesh, name)
+        if value is not None and not bool(torch.isfinite(value).all()):
+            raise DualEncError(f"mesh {name} have NaN or infinite values; nothing was written to {path}")
+    content = writers[path.suffix.lower()](require("trimesh", "trimesh"))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def _glb(trimesh: ModuleType, mesh: Mesh, unlit: bool) -> bytes:
+    body = _body(trimesh, mesh)
+    if mesh.texture is not None:
+        pixels = _levels(mesh.texture.permute(1, 2, 0), 255).astype(np.uint8)
+        material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(pixels))
+        # trimesh counts v upwards and turns it around again when it writes.
+        uv = mesh.uv.numpy().astype(np.float64) * [1, -1] + [0, 1]
+        body.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+    elif mesh.colours is not None:
+        # trimesh would write eight bits, too few for dark linear colours; as an attribute it keeps what it is given.
+        body.vertex_attributes["_COLOR_0"] = _with_alpha(_levels(_linear(mesh.colours), 65535), 65535, np.uint16)
+    scene = trimesh.Scene()
+    scene.add_geometry(body, node_name="head", geom_name="head")
+    extras = provenance(mesh)
+
+    def finish(tree: dict[str, Any]) -> None:
+        tree["asset"] = {"version": "2.0", "generator": f"dualenc {__version__}", "extras": extras}
+        tree["scenes"][0]["extras"] = extras
+        primitive = tree["meshes"][0]["primitives"][0]
+        attributes = primitive["attributes"]
+        if "_COLOR_0" in attributes:
+            attributes["COLOR_0"] = attributes.pop("_COLOR_0")
+            tree["accessors"][attributes["COLOR_0"]]["normalized"] = True
+        material = tree.setdefault("materials", [{}])[0]
+        material.update(name="head", doubleSided=False)
+        # Without factors of its own a material is a metal.
+        material.setdefault("pbrMetallicRoughness", {}).update(metallicFactor=0.0, roughnessFactor=0.9)
+        if unlit:
+            material["extensions"] = {"KHR_materials_unlit": {}}
+            tree["extensionsUsed"] = ["KHR_materials_unlit"]
+        primitive["material"] = 0
+
+    return trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=finish)
+
+
+def _ply(trimesh: ModuleType, mesh: Mesh) -> bytes:
+    body = _body(trimesh, mesh)
+    if mesh.colours is not None:
+        body.visual.vertex_colors = _with_alpha(_levels(mesh.colours, 255), 255, np.uint8)
+    content = trimesh.exchange.ply.export_ply(body, vertex_normal=True, include_attributes=False)
+    # Readers keep lines in small buffers, so a long text takes several.
+    text = json.dumps(provenance(mesh), sort_keys=True)
+    lines = [text[i : i + _COMMENT_WIDTH] for i in range(0, len(text), _COMMENT_WIDTH)]
+    comments = "".join(f"comment {_COMMENT}{line}\n" for line in lines).encode()
+    mark = b"element vertex"
+    return content.replace(mark, comments + mark, 1)
+
+
+def provenance(mesh: Mesh) -> dict[str, Any]:
+    """What files say about where a mesh comes from: its meta, the program and the unit."""
+    return {**mesh.meta, "program": f"dualenc {__version__}", "metres_per_unit": METRES_PER_UNIT}
+
+
+def _body(trimesh: ModuleType, mesh: Mesh):
+    return trimesh.Trimesh(
+        mesh.vertices.numpy().astype(np.float64) * METRES_PER_UNIT,
+        mesh.faces.numpy(),
+        vertex_normals=mesh.normals.numpy().astype(np.float64),
+        process=False,
+    )
+
+
+def _linear(srgb: torch.Tensor) -> torch.Tensor:
+    srgb = srgb.double().clamp(0, 1)
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def _levels(values: torch.Tensor, top: int) -> np.ndarray:
+    return (values.double().clamp(0, 1) * top).round().numpy()
+
+
+def _with_alpha(rgb: np.ndarray, opaque: int, dtype: type) -> np.ndarray:
+    return np.concatenate([rgb, np.full((len(rgb), 1), opaque)], axis=1).astype(dtype)
