@@ -77,6 +77,25 @@ def test_a_head_is_whole_from_any_distance(generator, heads, quality, radius):
 
 
 @torch.no_grad()
+def test_fog_that_fills_the_picture_is_exact_too():
+    torch.manual_seed(0)
+    config = GeneratorConfig(
+        z_dim=8,
+        w_dim=16,
+        plane_size=16,
+        features=4,
+        channel_base=256,
+        channel_max=16,
+        sr=SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 6), w_dim=16),
+        neural_resolution=8,
+    )
+    foggy = PanoHead(config).eval()
+    head = foggy.synthesize(foggy.mapping(foggy.latents(0)))
+    camera = dc.Camera.look_at([0.0, 70.0])
+    assert decibels(*(foggy.render(head, camera, 16, quality=q).image for q in ("exact", "reference"))) > 90
+
+
+@torch.no_grad()
 def test_it_is_deterministic_and_prepared_once(generator, heads):
     camera = dc.Camera.look_at(30.0)
     first = generator.render(heads[0], camera, SIZE, quality="exact")

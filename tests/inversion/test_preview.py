@@ -16,7 +16,7 @@ def test_a_full_mask_tints_the_head_and_an_empty_one_nothing(tiny, heads):
     head, camera = heads[0], Camera.look_at([0.0])
     plain = tiny.render(head, camera.expand(2)).image.clamp(-1, 1)
     empty = mask_preview(tiny, head, TriplaneMask(torch.zeros(2, 3, 3, 16, 16)), camera, 0.0)
-    assert torch.allclose(empty, plain, atol=1e-6)
+    assert torch.allclose(empty, plain, atol=1e-4)
     full = mask_preview(tiny, head, TriplaneMask(torch.ones(2, 3, 3, 16, 16)), camera, 0.0)
     assert (full - plain).abs().max() > 0.05
 

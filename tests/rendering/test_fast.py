@@ -47,7 +47,9 @@ def test_a_sheet_two_probes_thick_is_found():
     assert not Occupancy.find(lambda p: torch.full(p.shape[:-1], -50.0), 1.0).cells.any()
 
 
-def test_outside_the_box_is_empty():
+def test_outside_the_box_is_what_the_density_says():
+    fog = Occupancy.find(lambda p: torch.full(p.shape[:-1], 3.0), 1.0)
+    assert fog(torch.tensor([[0.6, 0.0, 0.0], [0.0, -9.0, 0.0]])).all()
     full = Occupancy.full(1.0)
     assert full(torch.tensor([[0.0, 0.0, 0.0]])).all()
     assert not full(torch.tensor([[0.6, 0.0, 0.0], [0.0, -0.51, 0.0], [0.0, 0.0, 9.0]])).any()

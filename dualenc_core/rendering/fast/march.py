@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..marching import interval_weights
-from ..renderer import EMPTY_SIGMA, RayOutput, RenderOptions
+from ..renderer import EMPTY_SIGMA, RayOutput, RenderOptions, crop_mask
 from ..sampling import importance_depths, stratified_depths
 from .field import FastField
 
@@ -79,7 +79,7 @@ def _march(
     if len(rays) == 0:
         return None
     origins, directions, coarse, occupied = origins[rays], directions[rays], coarse[rays], _widen(occupied[rays])
-    store = _Store(field, origins, directions)
+    store = _Store(field, origins, directions, options)
     sigma, rows = store.evaluate(coarse, occupied)
     depths = coarse
     if options.importance:
@@ -111,8 +111,8 @@ def _march(
 class _Store:
     """Hidden activations of the samples that were evaluated, and where they are."""
 
-    def __init__(self, field: FastField, origins: Tensor, directions: Tensor) -> None:
-        self.field, self.origins, self.directions = field, origins, directions
+    def __init__(self, field: FastField, origins: Tensor, directions: Tensor, options: RenderOptions) -> None:
+        self.field, self.origins, self.directions, self.options = field, origins, directions, options
         self.parts: list[Tensor] = []
         self.count = 0
 
@@ -123,7 +123,8 @@ class _Store:
         ray, sample = wanted.nonzero(as_tuple=True)
         points = self.origins[ray] + depths[ray, sample][:, None] * self.directions[ray]
         hidden = self.field.hidden(points)
-        sigma[ray, sample] = self.field.density(hidden)
+        cropped = crop_mask(points, self.options)[:, 0]
+        sigma[ray, sample] = torch.where(cropped, EMPTY_SIGMA, self.field.density(hidden))
         rows[ray, sample] = torch.arange(self.count, self.count + len(ray), device=depths.device)
         self.count += len(ray)
         self.parts.append(hidden)
@@ -142,9 +143,7 @@ class _Store:
 
 def _occupied(field: FastField, origins: Tensor, directions: Tensor, depths: Tensor, options: RenderOptions) -> Tensor:
     points = origins[:, None] + depths[..., None] * directions[:, None]
-    limit = options.box_warp / 2 - options.crop
-    cropped = (points[..., 0].abs() > limit) | (points[..., 2].abs() > limit)
-    return field.occupancy(points) & ~cropped
+    return field.occupancy(points) & ~crop_mask(points, options)[..., 0]
 
 
 def _widen(flags: Tensor) -> Tensor:

@@ -22,10 +22,12 @@ class Occupancy:
     Attributes:
         cells: [S,S,S] bool, index (z, y, x).
         box: side of the cube in world units.
+        outside: whether the density that all points outside the cube share is one that shows.
     """
 
     cells: Tensor
     box: float
+    outside: bool = False
 
     @classmethod
     def full(cls, box: float, device: torch.device | str = "cpu") -> Occupancy:
@@ -42,15 +44,16 @@ class Occupancy:
         coarse = _dilate(coarse)
         near = F.interpolate(coarse, size=(FINE,) * 3, mode="nearest")[0, 0] > 0
         fine = density_above(density, near.flatten(), FINE, box)
-        return cls(_dilate(fine.float()[None, None])[0, 0] > 0, box)
+        outside = bool(density(torch.full((1, 3), 2 * box, device=device)) > EMPTY_BELOW)
+        return cls(_dilate(fine.float()[None, None])[0, 0] > 0, box, outside)
 
     def __call__(self, points: Tensor) -> Tensor:
-        """World points [...,3] → bool [...]; False outside the box."""
+        """World points [...,3] → bool [...]."""
         size = self.cells.shape[0]
         place = torch.floor((points * (1 / self.box) + 0.5) * size)
         inside = ((place >= 0) & (place < size)).all(-1)
         x, y, z = place.clamp(0, size - 1).long().unbind(-1)
-        return self.cells.flatten()[(z * size + y) * size + x] & inside
+        return torch.where(inside, self.cells.flatten()[(z * size + y) * size + x], self.outside)
 
     @property
     def share(self) -> float:
