@@ -41,7 +41,7 @@ class DualEncMesh:
         mesh = dc.export.extract_mesh(
             network, head, resolution, threshold or None, largest_only, smooth, progress=report
         )
-        mesh = dc.export.colour_mesh(mesh, dc.export.colour_views(network, head, progress=report))
+        mesh = dc.export.colour_mesh(network, head, mesh, progress=report)
         return (runtime.mesh(mesh),)
 
 

@@ -81,9 +81,8 @@ def colour_views(
     if len(triplane) != 1:
         raise DualEncError(f"triplane has {len(triplane)} heads, expected one; take one with triplane[0]")
     camera = colour_cameras() if camera is None else camera
-    rendering = generator.render(
-        triplane, camera, resolution, super_resolve, background="none", progress=progress, chunk=chunk
-    )
+    options = {"background": "none", "progress": progress, "chunk": chunk, "quality": "exact"}
+    rendering = generator.render(triplane, camera, resolution, super_resolve, **options)
     return views_of(rendering, camera)
 
 

@@ -269,7 +269,9 @@ class PanoHead(nn.Module):
         ws_background = triplane.ws if ws_background is None else ws_background
         # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway.
         coupled = draws is not None or torch.is_grad_enabled()
-        if coupled or self.training or self.config.decoder_activation != "none":
+        # A subclass may have a field of its own, which the fast renderer would not ask.
+        own_field = type(self).query is not PanoHead.query
+        if coupled or self.training or own_field or self.config.decoder_activation != "none":
             quality = REFERENCE
         if coupled or (frames == 1 and quality == REFERENCE):
             triplane = _expand(triplane, frames)
