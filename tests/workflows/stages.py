@@ -1,0 +1,207 @@
+"""How the shipped workflows are laid out: the note, and the nodes by stage.
+
+Stages are given in columns from left to right; the stages of one column stand below each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INPUT, MODEL, HEAD, VIEW, RESULT = "#3f789e", "#b58b2a", "#a1309b", "#8A8", "#b06634"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A group of nodes: ids in the API prompt, each with the least column (from 0) within the column of stages."""
+
+    title: str
+    colour: str
+    ids: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A workflow: ``note`` is Markdown."""
+
+    note: str
+    columns: tuple[tuple[Stage, ...], ...]
+
+
+def stage(title: str, colour: str, ids: str) -> Stage:
+    """From words like "render" or "render@2", the latter not left of column 2."""
+    words = (word.partition("@") for word in ids.split())
+    return Stage(title, colour, {key: int(least or 0) for key, _, least in words})
+
+
+PHOTO = stage("Photo", INPUT, "load_photo align")
+MODELS = stage("Models", MODEL, "load_generator load_encoder_1 load_encoder_2")
+GENERATOR = stage("Model", MODEL, "load_generator")
+
+_YOUR_PHOTO = """
+**Your own photo:** choose it in *Photo*. Then look at the picture below *Align the portrait*: box, mesh and axes should
+sit on the face. If not, set *pose* to *by hand*.
+"""
+_REAL_WEIGHTS = """
+**Demo models:** they are small and know only heads like these. For photos of people put converted PanoHead weights and
+their encoders into `models/dualenc`, press **R**, and choose them under *Models*.
+"""
+
+PLANS = {
+    "01_photo_to_360_head": Plan(
+        f"""# Photo to 360° head
+
+Press **Run**: one photo becomes a head that you can see from all sides.
+
+1. *Align the portrait* crops the face and finds its camera.
+2. **Encoder 1** is true to the photo, **Encoder 2** is realistic all round.
+3. The **mask** says what the photo does not show (red).
+4. **Join** takes the first head where the photo shows it, the second elsewhere.
+5. **Render** draws the joined head from eight cameras.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}
+Change *start*, *end* or *pitch* in *Once round the head* and run again: only the pictures are drawn anew.
+""",
+        (
+            (stage("1 · Photo", INPUT, "load_photo align"), MODELS),
+            (stage("2 · Two heads", HEAD, "encode_1 encode_2 preview_portrait"),),
+            (stage("3 · Join them", HEAD, "mask preview_mask stitch"),),
+            (stage("4 · Views", VIEW, "orbit render save"),),
+        ),
+    ),
+    "02_photo_to_turntable_video": Plan(
+        f"""# Photo to turntable video
+
+Press **Run**: the photo becomes a head, the head a video of two seconds that loops.
+
+- *Photo to head* does encoding, masking and joining in one node.
+- *Turntable*: more **frames** = slower and longer. Turn on **swing** (for example from -40 to 40) to go to and fro.
+- Its **fps** go to the video by the link.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}""",
+        (
+            (PHOTO, MODELS),
+            (stage("Head", HEAD, "invert"),),
+            (stage("Frames", VIEW, "orbit render"),),
+            (stage("Video", RESULT, "video save_video"),),
+        ),
+    ),
+    "03_sample_heads": Plan(
+        """# Sample heads
+
+Press **Run**: eight heads that nobody has ever seen. No photo needed.
+
+- **seed**: other heads. The second picture is seed + 1, and so on, so you can go back to one you like.
+- **truncation**: 0 = the average head, 1 = all variety, with more failures.
+- **Camera**: drag on the pad.
+""",
+        (
+            (GENERATOR,),
+            (stage("Heads", HEAD, "sample"), stage("Camera", VIEW, "camera")),
+            (stage("Pictures", RESULT, "render save"),),
+        ),
+    ),
+    "04_pose_controlled_views": Plan(
+        f"""# Pose-controlled views
+
+Press **Run**: three views of one head, each from a camera of its own.
+
+- **Drag** on a camera's pad to turn the head, use the **wheel** for the distance, **double-click** for the front. Run
+  again: the head is kept, only that view is drawn anew.
+- *From above* also gives **depth** (near = white), **normals** and **alpha**, ready for ControlNet and masks.
+- *From behind* is **transparent**: background is set to *transparent*, and the saved PNG has an alpha channel.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}""",
+        (
+            (PHOTO, MODELS),
+            (stage("Head", HEAD, "invert"),),
+            (
+                stage("From the left", VIEW, "camera_left render_left save_left"),
+                stage(
+                    "From above, with depth, alpha and normals",
+                    VIEW,
+                    "camera_above render_above save_above save_depth alpha save_alpha save_normal@3",
+                ),
+                stage("From behind, transparent", VIEW, "camera_behind render_cutout save_cutout"),
+            ),
+        ),
+    ),
+    "05_head_into_diffusion": Plan(
+        f"""# Head into diffusion
+
+The head sets pose and shape, Stable Diffusion adds the detail, then paints a new background.
+
+**You need two files** (any SD 1.5 checkpoint and its depth ControlNet will do; choose yours in the two loaders):
+
+- `models/checkpoints/`
+  [v1-5-pruned-emaonly-fp16.safetensors](https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive)
+- `models/controlnet/`
+  [control_v11f1p_sd15_depth_fp16.safetensors](https://huggingface.co/comfyanonymous/ControlNet-v1-1_fp16_safetensors)
+
+Then press **Run**.
+
+- **denoise** in *Refine*: 0.3 keeps the head, 0.5 invents more. **strength** of the depth holds its shape.
+- *Everything but the head* is the alpha turned round: only the background is painted.
+- For another view drag on the camera's pad.
+- SDXL: load its files and scale to 1024.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}""",
+        (
+            (
+                PHOTO,
+                MODELS,
+                stage(
+                    "Your files and words",
+                    MODEL,
+                    "load_checkpoint load_controlnet prompt_head prompt_background prompt_negative",
+                ),
+            ),
+            (stage("Head", HEAD, "invert"), stage("Camera", VIEW, "camera")),
+            (stage("View and depth", VIEW, "render scale_image scale_depth preview_depth"),),
+            (
+                stage("Refine the head", RESULT, "control encode refine decode save_refined"),
+                stage(
+                    "Paint a background",
+                    RESULT,
+                    "background_mask@2 encode_background paint_background decode_background save_background",
+                ),
+            ),
+        ),
+    ),
+    "06_save_and_reload": Plan(
+        """# Save and reload a head
+
+Press **Run**: a head is saved to `output/dualenc` and loaded again from there.
+
+- The **path** link gives the file that was just saved. To load an older head, cut the link and choose it in **file**
+  (press **R** if it is not listed yet).
+- Heads in the input folder are listed too: share them as files.
+- A head renders only with the generator that made it.
+""",
+        (
+            (GENERATOR,),
+            (stage("Make and save", HEAD, "sample save_head"),),
+            (stage("Load and render", VIEW, "load_head orbit render save"),),
+        ),
+    ),
+    "07_compare_encoders": Plan(
+        f"""# Compare the encoders
+
+Press **Run**: the same photo by Encoder 1, by Encoder 2, and by both joined.
+
+- *From the photo's side* Encoder 1 should win: higher **PSNR** and **SSIM**, lower **L2**.
+- *From behind* Encoder 2 should look better: the photo shows nothing of it.
+- *Both joined* should be good on both sides.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}
+LPIPS and identity need weights of their own: turn on *perceptual* in a compare node, its message says which.
+""",
+        (
+            (PHOTO, MODELS),
+            (stage("Three heads", HEAD, "encode_1 encode_2 invert"),),
+            (
+                stage("Numbers", RESULT, "compare_1 compare_2 compare_both"),
+                stage("From the photo's side", VIEW, "front_1 front_2 front save_front"),
+                stage(
+                    "From behind",
+                    VIEW,
+                    "camera render_1 render_2 render_both behind_1 behind save_behind",
+                ),
+            ),
+        ),
+    ),
+}
