@@ -57,35 +57,29 @@ class DualEncRegionMask:
         device = runtime.use(generator)
         network, head = generator.module, triplane.to(device)
         report = runtime.percent()
-        if part == BACK:
-            region = dc.editing.behind_ears(box=network.config.render.box_warp)
-            region = region.map(lambda t: t.to(device).expand(len(head), *t.shape[1:]))
-            if not precise:
-                region = dc.editing.mask_from_weight(network, head, region, progress=report)
-        else:
-            masks, cameras = self._pictures(network, head, part, grow, mask, camera)
+        if part == PAINTED:
+            masks, cameras = painted(mask, camera, device)
             if all_round:
                 masks, cameras = dc.editing.complete_views(network, head, masks, cameras, progress=report)
             find = dc.editing.region_volume if precise else dc.editing.region_mask
             region = find(network, head, masks, cameras, progress=report)
-        preview = images.around(
-            lambda turn: dc.inversion.mask_preview(network, head, region, dc.Camera.look_at(), turn)
-        )
+        else:
+            name = "back" if part == BACK else part
+            options = {"precise": precise, "all_round": all_round, "grow": grow, "progress": report}
+            region = dc.editing.find_part(network, head, name, **options)
+        front = dc.Camera.look_at()
+        preview = images.around(lambda turn: dc.inversion.mask_preview(network, head, region, front, turn))
         return runtime.rest(region), preview
 
-    @staticmethod
-    def _pictures(network, head, part, grow, mask, camera):
-        """Masks [N,V,h,w] and their V cameras."""
-        if part != PAINTED:
-            front = dc.Camera.look_at().to(head.planes.device)
-            found = dc.editing.rendered_face_regions(network, head, front, parts=(part,), grow=grow)
-            return found[part].to(head.planes), front
-        if mask is None or camera is None:
-            raise DualEncError("part is 'painted': connect the painted mask and the camera of the picture it is on")
-        masks = images.mask_to_core(mask)
-        if len(masks) != len(camera):
-            raise DualEncError(f"there are {len(masks)} masks for {len(camera)} cameras; expected one for each")
-        return masks[:, 0].to(head.planes), camera.to(head.planes.device)
+
+def painted(mask, camera, device):
+    """Masks [V,h,w] and their V cameras."""
+    if mask is None or camera is None:
+        raise DualEncError("part is 'painted': connect the painted mask and the camera of the picture it is on")
+    masks = images.mask_to_core(mask)
+    if len(masks) != len(camera):
+        raise DualEncError(f"there are {len(masks)} masks for {len(camera)} cameras; expected one for each")
+    return masks[:, 0].to(device), camera.to(device)
 
 
 class DualEncTransferRegion:
@@ -299,19 +293,5 @@ class DualEncMixStyles:
     def run(self, generator, first, second, rows, strength):
         device = runtime.use(generator)
         network = generator.module
-        chosen = parse_rows(rows, network.config.num_ws)
+        chosen = dc.editing.parse_rows(rows, network.config.num_ws)
         return (runtime.rest(dc.editing.mix_styles(network, first.to(device), second.to(device), chosen, strength)),)
-
-
-def parse_rows(rows: str, count: int) -> list[int]:
-    """ "0-2, 5, 8-" → [0, 1, 2, 5, 8, …, count - 1]."""
-    chosen: set[int] = set()
-    for part in rows.replace(" ", "").split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
-            raise DualEncError(f"rows is {rows!r}, expected single rows and ranges such as '0-3, 7, 9-'")
-        end = int(last) if last else count - 1 if dash else int(first)
-        if end >= count or int(first) > end:
-            raise DualEncError(f"rows is {rows!r}, but this generator has rows 0 to {count - 1}")
-        chosen.update(range(int(first), end + 1))
-    return sorted(chosen)

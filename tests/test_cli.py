@@ -221,6 +221,46 @@ def test_render_orbits_and_cuts_out(files, result, tmp_path) -> None:
         assert len(list(container.decode(video=0))) == 3
 
 
+def test_orbit_and_interpolate_write_videos(files, result, tmp_path) -> None:
+    head = str(result / "triplane.safetensors")
+    common = ["--generator", str(files.generator), "--frames", "4"]
+    assert main(["orbit", head, "--out", str(tmp_path / "o" / "turn.webp"), "--swing", "--to", "30", *common]) == 0
+    assert main(["interpolate", head, head, "--out", str(tmp_path / "morph.gif"), "--loop", *common]) == 0
+    for path in (tmp_path / "o" / "turn.webp", tmp_path / "morph.gif"):
+        assert Image.open(path).n_frames >= 1
+
+
+def test_edits_write_a_head_and_a_sheet(files, result, tmp_path) -> None:
+    head = result / "triplane.safetensors"
+    generator = ["--generator", str(files.generator)]
+    assert main(["edit", "mirror", str(head), "--out", str(tmp_path / "m"), *generator]) == 0
+    mirrored = tmp_path / "m" / "triplane.safetensors"
+    assert main(["edit", "mirror", str(mirrored), "--out", str(tmp_path / "mm"), *generator]) == 0
+    first, twice = (Triplane.load(p) for p in (head, tmp_path / "mm" / "triplane.safetensors"))
+    assert torch.equal(first.planes, twice.planes)
+    pair = [str(head), str(mirrored)]
+    assert main(["edit", "blend", *pair, "--weight", "0", "--out", str(tmp_path / "b"), *generator]) == 0
+    assert torch.equal(Triplane.load(tmp_path / "b" / "triplane.safetensors").planes, first.planes)
+    assert main(["edit", "mix", *pair, "--rows", "0-", "--out", str(tmp_path / "x"), *generator]) == 0
+    assert main(["edit", "transfer", *pair, "--part", "back", "--out", str(tmp_path / "t"), *generator]) == 0
+    for name in ("m", "b", "x", "t"):
+        names = {p.name for p in (tmp_path / name).iterdir()}
+        assert names == {"triplane.safetensors", "sheet.png", "edit.json"}
+        assert json.loads((tmp_path / name / "edit.json").read_text())["heads"][0] == "triplane.safetensors"
+
+
+def test_mesh_writes_a_coloured_file(files, result, tmp_path, capsys) -> None:
+    head = str(result / "triplane.safetensors")
+    common = ["--generator", str(files.generator), "--grid", "24"]
+    assert main(["mesh", head, "--out", str(tmp_path / "a" / "head.glb"), *common]) == 0
+    assert (tmp_path / "a" / "head.glb").read_bytes()[:4] == b"glTF"
+    assert "triangles" in capsys.readouterr().out
+    assert main(["mesh", head, "--out", str(tmp_path / "head.obj"), *common]) == 1
+    assert ".glb or .ply" in capsys.readouterr().err
+    assert main(["mesh", head, "--out", str(tmp_path / "head.ply"), "--head", "3", *common]) == 1
+    assert "holds 1 head(s)" in capsys.readouterr().err
+
+
 def test_demo_knows_the_truth_of_its_portrait(files, tmp_path, monkeypatch, capsys) -> None:
     from dualenc_core.commands import demo
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 
@@ -161,8 +159,3 @@ def test_mesh_has_the_shape_of_comfyuis_and_is_saved_with_colours(node, generato
         assert 0.1 < loaded.extents[1] < 0.6
     with pytest.raises(ValueError, match="Save GLB"):
         node("DualEncSaveMesh", mesh=object())
-
-
-def test_row_lists(pack):
-    edit = sys.modules[pack.__name__ + ".nodes.edit"]
-    assert edit.parse_rows("0-2, 5, 8-", 10) == [0, 1, 2, 5, 8, 9]

@@ -4,7 +4,7 @@ import { app } from "../../../scripts/app.js";
 import { addElement, addStyles, canvasGetsMiddleButton, makePart } from "./widgets.js";
 
 const NODES = {
-  DualEncAlignPortrait: { height: 96, empty: "The report on the face appears here." },
+  DualEncAlignPortrait: { height: 116, empty: "The report on the face appears here." },
   DualEncCompare: { height: 64, empty: "The figures appear here." },
   DualEncSaveTriplane: { height: 40, empty: "The name of the file appears here." },
 };

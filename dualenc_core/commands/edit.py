@@ -1,0 +1,155 @@
+"""Change saved heads: take a part of another one, blend two, mirror, mix styles.
+
+Writes OUT/triplane.safetensors, OUT/sheet.png with the heads from 8 yaws, and OUT/edit.json with what was done.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .options import add_device, add_generator, add_out, add_quality, add_resolution, pick_device
+
+if TYPE_CHECKING:
+    from ..generator import PanoHead
+    from ..triplane import Triplane
+
+PARTS = ("hair", "face", "eyes", "brows", "nose", "lips", "back")
+RECIPES = ("hair", "eyes", "mouth", "nose", "glasses")
+SEAMS = ("feather", "refine")
+
+EXAMPLES = """  python -m dualenc_core edit transfer mine.safetensors other.safetensors --part hair --out out/hair
+  python -m dualenc_core edit transfer mine.safetensors other.safetensors --precise --seam refine --out out/b
+  python -m dualenc_core edit blend mine.safetensors other.safetensors --weight 0.3 --out out/between
+  python -m dualenc_core edit mirror mine.safetensors --out out/mirrored
+  python -m dualenc_core edit mix mine.safetensors other.safetensors --rows 6- --out out/colours
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(metavar="EDIT", required=True)
+    transfer = kinds.add_parser("transfer", help="a part of the second head onto the first")
+    _heads(transfer, 2)
+    transfer.add_argument("--part", choices=PARTS, default="hair", help="what is taken (default: hair)")
+    transfer.add_argument("--precise", action="store_true", help="mark points in space instead of tri-grid cells")
+    transfer.add_argument("--seam", choices=SEAMS, default="feather", help="refine is slower and smoother")
+    transfer.add_argument("--feather", type=float, default=1.0, help="factor on the seam's width, 0 = hard")
+    transfer.add_argument("--align", action="store_true", help="bring the second face onto the first one before")
+    transfer.add_argument(
+        "--match", choices=("surroundings", "region"), help="give the part the first head's colours, measured there"
+    )
+    transfer.set_defaults(edit=_transfer)
+    blend = kinds.add_parser("blend", help="a head between two")
+    _heads(blend, 2)
+    blend.add_argument("--weight", type=float, default=0.5, help="share of the second head (default: 0.5)")
+    blend.set_defaults(edit=_blend)
+    mirror = kinds.add_parser("mirror", help="the mirror image, exactly")
+    _heads(mirror, 1)
+    mirror.set_defaults(edit=_mirror)
+    mix = kinds.add_parser("mix", help="style rows of the second head for the first")
+    _heads(mix, 2)
+    mix.add_argument("--rows", default="6-", help="such as 0-3, 7 or 6- for the rest: early = shape, late = colour")
+    mix.add_argument("--strength", type=float, default=1.0, help="how far these rows move, 0..1")
+    mix.set_defaults(edit=_mix)
+    for kind in (transfer, blend, mirror, mix):
+        add_out(kind)
+        add_generator(kind)
+        add_resolution(kind)
+        add_quality(kind)
+        add_device(kind)
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..triplane import Triplane
+    from .folder import output_folder
+    from .models import load_one_generator
+    from .pipeline import write_json
+
+    heads = [Triplane.load(path) for path in args.triplane]
+    generator = load_one_generator(args.generator, pick_device(args.device))
+    heads = [head.to(generator.w_avg.device) for head in heads]
+    with output_folder(args.out) as folder:
+        result = args.edit(args, generator, *heads)
+        result.save(folder / "triplane.safetensors")
+        rows = {f"head {i}": head for i, head in enumerate(heads, start=1)} | {"result": result}
+        write_sheet(generator, rows, folder / "sheet.png", args)
+        write_json(folder / "edit.json", {"heads": [path.name for path in args.triplane], "meta": dict(result.meta)})
+    print(f"triplane.safetensors, sheet.png and edit.json are in {args.out}")
+
+
+def write_sheet(generator: PanoHead, heads: dict[str, Triplane], path: Path, args: argparse.Namespace) -> None:
+    """A contact sheet of heads (a row for each, the first of a batch) from 8 yaws."""
+    import torch
+
+    from ..camera import Camera
+    from ..export import contact_sheet, save_png
+    from .feedback import progress_bar
+    from .pipeline import SHEET_YAWS
+
+    cameras = Camera.look_at(yaw=SHEET_YAWS)
+    rows = []
+    with torch.no_grad(), progress_bar("views") as progress:
+        for i, head in enumerate(heads.values()):
+            view = generator.render(
+                head[0],
+                cameras,
+                args.resolution,
+                progress=lambda done, n, i=i: progress(i * n + done, n * len(heads)),
+                quality=args.quality,
+            )
+            rows.append(view.image)
+    columns = [f"{yaw}°" for yaw in SHEET_YAWS]
+    save_png(contact_sheet(rows, list(heads), columns, min(rows[0].shape[-1], 224)), path)
+
+
+def _heads(parser: argparse.ArgumentParser, count: int) -> None:
+    names = ("HEAD", "OTHER")[:count]
+    parser.add_argument(
+        "triplane", type=Path, nargs=count, metavar=names if count > 1 else names[0], help="saved heads"
+    )
+
+
+def _transfer(args: argparse.Namespace, generator: PanoHead, target: Triplane, reference: Triplane) -> Triplane:
+    from .. import editing
+    from .feedback import progress_bar
+
+    with progress_bar("region") as progress:
+        regions = [
+            editing.find_part(generator, head, args.part, precise=args.precise, progress=progress)
+            for head in (target, reference)
+        ]
+    recipe = {"lips": "mouth", "eyes": "eyes", "brows": "eyes", "nose": "nose"}.get(args.part, "hair")
+    with progress_bar("transfer") as progress:
+        return editing.transfer(
+            generator,
+            target,
+            reference,
+            editing.union(*regions),
+            recipe,
+            args.seam,
+            feather=args.feather,
+            align="face" if args.align else None,
+            match=args.match,
+            progress=progress,
+        )
+
+
+def _blend(args: argparse.Namespace, generator: PanoHead, first: Triplane, second: Triplane) -> Triplane:
+    from .. import editing
+
+    return editing.blend(first, second, args.weight, generator.config.render.box_warp)
+
+
+def _mirror(args: argparse.Namespace, generator: PanoHead, head: Triplane) -> Triplane:
+    from .. import editing
+
+    generator.check(head)
+    return editing.mirror(head)
+
+
+def _mix(args: argparse.Namespace, generator: PanoHead, first: Triplane, second: Triplane) -> Triplane:
+    from .. import editing
+
+    rows = editing.parse_rows(args.rows, generator.config.num_ws)
+    return editing.mix_styles(generator, first, second, rows, args.strength)

@@ -1,0 +1,74 @@
+"""Edits of heads: regions, transfer of parts, blends, mirrors, styles, colours (paper §5.3).
+
+    masks, cameras = complete_views(generator, reference, face_regions(photo)["hair"], camera)
+    hair = union(region_mask(generator, reference, masks, cameras), region_mask(generator, target, …))
+    result = transfer(generator, target, reference, hair, "hair")
+
+Every edit takes Triplanes and gives a Triplane, which renders, exports and saves as any other.
+"""
+
+from .alignment import Alignment, align_head, fit_alignment
+from .blend import blend, interpolate
+from .completion import complete_views
+from .compose import bake, complement, compose, intersection, read_region, union
+from .directions import load_direction, principal_directions, style_directions
+from .face_regions import PARTS, face_regions, rendered_face_regions
+from .geometric import ball, behind_ears, box_region, cells_of_volume, half_space
+from .mirror import complete_symmetric, mirror, mirror_mask, mirror_weight
+from .morphology import dilate, erode, feather
+from .parts import NAMED_PARTS, find_part
+from .regions import mask_from_weight, region_mask, region_volume, ring
+from .rows import parse_rows
+from .statistics import Statistics, recolour, region_statistics
+from .styles import edit_latent, mix_styles, restyle
+from .transfer import RECIPES, SEAMS, Recipe, transfer
+
+__all__ = [
+    "NAMED_PARTS",
+    "PARTS",
+    "RECIPES",
+    "SEAMS",
+    "Alignment",
+    "Recipe",
+    "Statistics",
+    "align_head",
+    "bake",
+    "ball",
+    "behind_ears",
+    "blend",
+    "box_region",
+    "cells_of_volume",
+    "complement",
+    "complete_symmetric",
+    "complete_views",
+    "compose",
+    "dilate",
+    "edit_latent",
+    "erode",
+    "face_regions",
+    "feather",
+    "find_part",
+    "fit_alignment",
+    "half_space",
+    "interpolate",
+    "intersection",
+    "load_direction",
+    "mask_from_weight",
+    "mirror",
+    "mirror_mask",
+    "mirror_weight",
+    "mix_styles",
+    "parse_rows",
+    "principal_directions",
+    "read_region",
+    "recolour",
+    "region_mask",
+    "region_statistics",
+    "region_volume",
+    "rendered_face_regions",
+    "restyle",
+    "ring",
+    "style_directions",
+    "transfer",
+    "union",
+]

@@ -1,0 +1,163 @@
+"""A linear change of tri-grid features, fitted so that decoded colours change and density stays.
+
+The same change in all cells commutes with the lookup and the mean over planes, so that it can be fitted at points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..camera import Camera
+from ..errors import DualEncError
+from ..generator import PanoHead
+from ..rendering.trigrid import lookup
+from ..triplane import Overlay, Triplane
+from .checks import Region, select_region
+from .compose import read_region
+from .lifting import Samples, collect_samples
+from .regions import ring
+
+_INSIDE = 0.5
+_POINTS = 4096
+# World units around a surface point where density must stay too.
+_NEAR = 0.03
+_RATE = 0.02
+_KEEP_DENSITY = 2.0
+_KEEP_FEATURES = 1e-3
+
+
+@dataclass(frozen=True)
+class ColourMap:
+    """f → f + matrix f + offset for the features of every cell.
+
+    Attributes:
+        matrix: [N,C,C].
+        offset: [N,C].
+    """
+
+    matrix: Tensor
+    offset: Tensor
+
+    def apply(self, triplane: Triplane, strength: float = 1.0) -> Triplane:
+        """All tri-grids of N heads, changed."""
+
+        def change(planes: Tensor) -> Tensor:
+            n, _, channels, size, _ = planes.shape
+            cells = planes.reshape(n, 3, triplane.features, triplane.depth, size, size)
+            added = torch.einsum("nij,npjdhw->npidhw", self.matrix, cells) + self.offset[:, None, :, None, None, None]
+            return planes + strength * added.reshape(n, 3, channels, size, size)
+
+        overlays = tuple(Overlay(change(overlay.planes), overlay.weight) for overlay in triplane.overlays)
+        return triplane.replace(planes=change(triplane.planes), overlays=overlays)
+
+    @classmethod
+    def stack(cls, maps: list[ColourMap]) -> ColourMap:
+        return cls(torch.cat([m.matrix for m in maps]), torch.cat([m.offset for m in maps]))
+
+
+def colours_at(generator: PanoHead, features: Tensor, ws: Tensor) -> Tensor:
+    """Decoded features [M,C] of one head → the raw picture's colours [M,3] under ws [1,num_ws,w_dim]."""
+    return generator.to_rgb(features.T[None, :, :, None], ws)[0, :, :, 0].T
+
+
+@torch.no_grad()
+def surface_in(
+    generator: PanoHead,
+    triplane: Triplane,
+    region: Region,
+    cameras: Camera | None = None,
+    *,
+    resolution: int = 64,
+    samples: int | tuple[int, int] | None = None,
+) -> list[Samples]:
+    """Points of each head's surface that lie in the region, at most 4096, as seen from ``cameras`` (None = `ring(4)`).
+
+    Raises DualEncError where there are hardly any.
+    """
+    cameras = ring() if cameras is None else cameras
+    box = generator.config.render.box_warp
+    found = []
+    for i in range(len(triplane)):
+        one = select_region(region, i)
+
+        def label(view: int, points: Tensor, pixels: Tensor, one: Region = one) -> Tensor:
+            return read_region(one, points[None], box)[0]
+
+        every = collect_samples(generator, triplane[i], cameras, label, resolution, samples)
+        inside = every.labels > _INSIDE
+        if int(inside.sum()) < 8:
+            raise DualEncError(
+                f"the region is empty: hardly anything of head {i}'s surface lies in it; mark a part of the head itself"
+            )
+        kept = Samples(*(tensor[inside] for tensor in every))
+        step = max(1, -(-len(kept.points) // _POINTS))
+        found.append(Samples(*(tensor[::step] for tensor in kept)))
+    return found
+
+
+# Points of a head's surface, and how wrong the decoded features [M,C] at them are: 0 = right.
+Goal = tuple[Samples, Callable[[Tensor], Tensor]]
+
+
+def fit_colour_map(generator: PanoHead, head: Triplane, goals: Sequence[Goal], steps: int = 150) -> ColourMap:
+    """The map of one head that lowers the sum of what is wrong and keeps density.
+
+    Args:
+        goals: one or more.
+        steps: of Adam.
+    """
+    # A caller may be in inference mode, whose tensors can have no gradients: everything is copied outside of it.
+    with torch.inference_mode(False), torch.enable_grad():
+        head = head.map(lambda tensor: tensor.detach().clone())
+        points = torch.cat([samples.points.clone() for samples, _ in goals])
+        counts = [len(samples.points) for samples, _ in goals]
+        noise = torch.rand(points.shape, generator=torch.Generator().manual_seed(0)).to(points) * 2 - 1
+        decode = _Decoder(generator, head, torch.cat([points, points + _NEAR * noise])[None])
+        matrix = torch.zeros(head.features, head.features, device=points.device, requires_grad=True)
+        offset = torch.zeros(head.features, device=points.device, requires_grad=True)
+        with torch.no_grad():
+            before, own = decode(matrix, offset)
+            unit, scale = before.std().clamp_min(1e-3), own.std().clamp_min(1e-3)
+        optimiser = torch.optim.Adam([matrix, offset], lr=_RATE)
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = _RATE * (1 - step / steps)
+            sigma, features = decode(matrix, offset)
+            loss = _KEEP_DENSITY * ((sigma - before) / unit).square().mean()
+            loss = loss + _KEEP_FEATURES * ((features - own) / scale).square().mean()
+            for part, (_, wrong) in zip(features[: len(points)].split(counts), goals, strict=True):
+                loss = loss + wrong(part)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        return ColourMap(matrix.detach()[None], offset.detach()[None])
+
+
+class _Decoder:
+    """`PanoHead.query` of one head at fixed points, for changing maps."""
+
+    def __init__(self, generator: PanoHead, head: Triplane, points: Tensor) -> None:
+        box = generator.config.render.box_warp
+        self.decoder = generator.decoder
+        with torch.no_grad():
+            every = (head.planes, *(overlay.planes for overlay in head.overlays))
+            self.grids = [lookup(planes, points, head.depth, box) for planes in every]
+            self.shares = [overlay.weight(points) for overlay in head.overlays]
+            # Features fade with the lookup towards the sides of the box, and so must the offset.
+            self.whole = lookup(torch.ones_like(head.planes[:, :, : head.depth]), points, head.depth, box)
+
+    def __call__(self, matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw density [M] and features [M,C]."""
+
+        def decode(grid: Tensor) -> tuple[Tensor, Tensor]:
+            return self.decoder(grid + grid @ matrix.T + self.whole * offset)
+
+        sigma, features = decode(self.grids[0])
+        for grid, share in zip(self.grids[1:], self.shares, strict=True):
+            other_sigma, other_features = decode(grid)
+            sigma, features = torch.lerp(sigma, other_sigma, share), torch.lerp(features, other_features, share)
+        return sigma[0, :, 0], features[0]

@@ -1,0 +1,75 @@
+"""Hair in a portrait: what of the person is neither face nor neck nor clothes, by place and colour."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..inversion.occlusion import dilate
+from .morphology import gaussian
+
+# Landmarks of the jaw's angles, the chin, the brows' outer ends, and the top of the mesh.
+_JAW, _CHIN, _BROWS, _TOP = (172, 397), 152, (70, 300), 10
+_BINS = 12
+_SURE = 0.7
+# Weight of a colour that was seen nowhere: it decides only where both classes say nothing.
+_PRIOR = 1e-4
+
+
+def hair_mask(image: Tensor, matte: Tensor, face: Tensor, landmarks: np.ndarray) -> Tensor:
+    """[S,S] in 0..1: hair of one portrait.
+
+    Colours of sure places, in the matte above the brows and around the mesh for hair, in the mesh and under the chin
+    for the rest, tell which of the two the other places are.
+
+    Args:
+        image: [3,S,S] in 0..1.
+        matte, face: [S,S] in 0..1, the person and the face mesh's outline.
+        landmarks: [468,2] in pixels.
+    """
+    size = image.shape[-1]
+    y, x = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
+    points = torch.from_numpy(landmarks).float()
+    left, right = sorted((float(points[_JAW[0], 0]), float(points[_JAW[1], 0])))
+    chin, brows = float(points[_CHIN, 1]), float(points[list(_BROWS), 1].mean())
+    height = chin - float(points[_TOP, 1])
+    person = matte > _SURE
+    around = dilate(face[None, None], max(1, round(size / 64)))[0, 0]
+    neck = (x > left) & (x < right) & (y > chin) & person
+    above = person & (around < 0.5) & (y < brows)
+    skin = person & (face > 0.5) & (y > brows)
+    if not bool(above.any()) or not bool(skin.any()):
+        return torch.zeros_like(matte)
+    index = _bins(image)
+    hair, other = _histogram(index, above), _histogram(index, skin | neck)
+    # Forehead above the mesh is in the first histogram too, and hair in front of the neck in the second.
+    ratio = (hair + _PRIOR) / (hair + other + 2 * _PRIOR)
+    likely = gaussian(ratio[index][None, None], max(size / 256, 0.5))[0, 0]
+    likely = ((likely - 0.5) * 4 + 0.5).clamp(0, 1)
+    # The face mesh itself has no hair but a beard; far below the chin the colour alone is not enough.
+    below = (y > chin + 1.6 * height) | neck
+    sure = torch.where(below & (likely < 0.9), torch.zeros_like(likely), likely)
+    return _largest_soft(sure * matte * (1 - face))
+
+
+def _bins(image: Tensor) -> Tensor:
+    """[S,S] index of each pixel's colour in a histogram of 12³ bins."""
+    r, g, b = (image * _BINS).long().clamp(0, _BINS - 1)
+    return (r * _BINS + g) * _BINS + b
+
+
+def _histogram(index: Tensor, where: Tensor) -> Tensor:
+    """Smoothed shares [12³] of the colours of some pixels."""
+    counts = torch.bincount(index[where], minlength=_BINS**3).float().reshape(1, 1, _BINS, _BINS, _BINS)
+    smooth = gaussian(counts, 0.8).flatten()
+    return smooth / smooth.sum().clamp_min(1e-9)
+
+
+def _largest_soft(mask: Tensor) -> Tensor:
+    """The mask without specks: what an opening of the picture's 1/128 leaves, grown back to the mask."""
+    radius = max(1, mask.shape[-1] // 128)
+    opened = -dilate(-(mask > 0.5).float()[None, None], radius)
+    kept = dilate(opened, 2 * radius)[0, 0]
+    return mask * F.avg_pool2d(kept[None, None], 3, 1, 1)[0, 0].clamp(0, 1)
