@@ -29,7 +29,7 @@ from ..rendering.renderer import Draws
 from ..triplane import Triplane
 from .discriminator import TriplaneDiscriminator, masked_planes, r1_penalty
 from .losses import discriminator_loss, generator_loss
-from .portraits import Portraits, load_portraits
+from .portraits import Portraits, load_portraits, misaligned
 from .presets import EncoderTraining
 
 
@@ -206,7 +206,10 @@ class EncoderTrainer:
     def _batch(self, count: int, mirror: bool = True) -> tuple[Tensor, Tensor, Camera, Tensor]:
         indices = torch.randint(len(self.portraits), (count,), generator=self.rng)
         mirror = bool(torch.rand((), generator=self.rng) < 0.5) and mirror
-        return self.portraits.batch(indices, mirror)
+        images, mattes, camera, latents = self.portraits.batch(indices, mirror)
+        if self.options.misalignment:
+            images, mattes, camera = misaligned(images, mattes, camera, self.rng, self.options.misalignment)
+        return images, mattes, camera, latents
 
     def _rays(self, images: Tensor, mattes: Tensor, camera: Camera) -> tuple[Tensor, ...]:
         """Random rays and the photo's colour and coverage there: most of them on the head."""

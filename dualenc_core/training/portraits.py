@@ -47,6 +47,33 @@ class Portraits:
         return images, mattes, camera, self.latents[indices]
 
 
+def misaligned(
+    images: Tensor, mattes: Tensor, camera: Camera, rng: torch.Generator, strength: float = 1.0
+) -> tuple[Tensor, Tensor, Camera]:
+    """Every second portrait as an imperfect alignment would hand it over: framed otherwise, and its camera misjudged.
+
+    An aligned photo is never exact: the crop is some percent too large or too small, the angles are some degrees off.
+    An encoder that has only seen exact ones puts noses and ears beside those of its first stage.
+
+    Args:
+        images, mattes, camera: N portraits.
+        strength: factor on scale (±10 %), shift (±4 % of the width), yaw (±3°) and pitch (±6°).
+    """
+    n = len(images)
+    draw = (2 * torch.rand(n, 5, generator=rng) - 1) * strength
+    draw = draw * (torch.rand(n, 1, generator=rng) < 0.5)
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 + 0.1 * draw[:, 0]
+    theta[:, :, 2] = 0.08 * draw[:, 1:3]
+    grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
+    options = {"padding_mode": "border", "align_corners": False}
+    images = torch.nn.functional.grid_sample(images, grid, **options)
+    mattes = torch.nn.functional.grid_sample(mattes, grid, **options)
+    yaw, pitch = camera.angles
+    wrong = Camera.look_at(yaw + 3 * draw[:, 3], pitch + 6 * draw[:, 4])
+    return images, mattes, wrong
+
+
 def load_portraits(path: str | Path, count: int, size: int) -> Portraits:
     """Read the portraits of ``path``, rendering those that are missing (about 5 a second and core at 128²).
 

@@ -114,6 +114,7 @@ class EncoderTraining:
         r1, r1_interval: R1 penalty and how often it runs.
         discriminator_widths: of the light (stride 2) discriminator.
         portraits: size of the training set; each is also used mirrored.
+        misalignment: how badly every second of them is aligned (`portraits.misaligned`).
     """
 
     variant: str = "fidelity"
@@ -130,6 +131,7 @@ class EncoderTraining:
     r1_interval: int = 16
     discriminator_widths: tuple[int, int, int, int] = (48, 64, 96, 128)
     portraits: int = 2048
+    misalignment: float = 1.0
     seed: int = 0
 
 

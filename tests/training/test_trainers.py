@@ -11,11 +11,12 @@ import torch
 from dualenc_core.checkpoints.store import load_encoder_file, load_generator_file
 from dualenc_core.encoders import HeadEncoder
 from dualenc_core.encoders.config import HeadEncoderConfig, LiftedConfig, StyleConfig, TrunkConfig
+from dualenc_core.errors import DualEncError
 from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
 from dualenc_core.rendering.renderer import RenderOptions
 from dualenc_core.training.encoder import EncoderTrainer
 from dualenc_core.training.generator import GeneratorTrainer
-from dualenc_core.training.portraits import load_portraits
+from dualenc_core.training.portraits import load_portraits, misaligned
 from dualenc_core.training.presets import EncoderTraining, GeneratorTraining
 from dualenc_core.training.run import RunOptions, run
 
@@ -174,3 +175,35 @@ def test_portraits_grow_without_changing(tmp_path):
     assert torch.equal(images.flip(-1), flipped)
     assert torch.allclose(camera.mirrored.cam2world, mirrored.cam2world)
     assert mattes.shape == (2, 1, 16, 16) and 0 <= mattes.min() and mattes.max() <= 1
+
+
+def test_every_second_portrait_is_misaligned(tmp_path):
+    some = load_portraits(tmp_path / "portraits.safetensors", 8, 16)
+    images, mattes, camera, _ = some.batch(torch.arange(8))
+
+    def draw(strength):
+        return misaligned(images, mattes, camera, torch.Generator().manual_seed(0), strength)
+
+    exact = draw(0.0)
+    assert torch.allclose(exact[0], images, atol=1e-5) and torch.allclose(exact[2].label, camera.label, atol=1e-5)
+    found, _, wrong = draw(1.0)
+    kept = [torch.allclose(a, b, atol=1e-5) for a, b in zip(found, images, strict=True)]
+    assert 0 < sum(kept) < 8
+    for i, same in enumerate(kept):
+        assert torch.allclose(wrong[i].label, camera[i].label, atol=1e-5) == same
+    assert torch.equal(draw(1.0)[0], found)
+
+
+def test_a_generator_goes_on_from_a_file(trained):
+    options = dataclasses.replace(tiny_generator_training(), field_steps=(0, 0, 0), ray_steps=1)
+    path = trained / "g" / "model.safetensors"
+    trainer = GeneratorTrainer.create(options, torch.Generator().manual_seed(1), path)
+    state = load_generator_file(path)[0]
+    assert torch.equal(trainer.generator.state_dict()["decoder.net.0.weight"], state["decoder.net.0.weight"])
+    assert trainer.phase(0)[0] == "rays"
+    assert all(torch.isfinite(torch.tensor(v)) for v in trainer.step(0).values())
+    changed = trainer.generator.state_dict()["decoder.net.0.weight"]
+    assert not torch.equal(changed, state["decoder.net.0.weight"])
+    other = dataclasses.replace(options, config=dataclasses.replace(options.config, plane_size=16))
+    with pytest.raises(DualEncError, match="does not fit"):
+        GeneratorTrainer.create(other, torch.Generator().manual_seed(1), path)
