@@ -66,7 +66,8 @@ class GeneratorTrainer:
 
         given = load_generator_file(resolve("generator", path))[0]
         expected = self.generator.state_dict()
-        problems = [k for k in expected if k not in given or given[k].shape != expected[k].shape]
+        problems = sorted(expected.keys() ^ given.keys())
+        problems += [k for k in expected.keys() & given.keys() if given[k].shape != expected[k].shape]
         if problems:
             raise CheckpointError(f"{path} does not fit the preset's generator: {', '.join(problems[:3])}")
         for module in (self.generator, self.average.module):
