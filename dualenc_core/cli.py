@@ -22,6 +22,7 @@ VERBS = {
     "convert": "an official checkpoint to a safetensors file",
     "weights": "list the known weights files: which are here, where to get the others",
     "train": "train the demo models",
+    "bench": "measure how fast heads are rendered here",
     "evaluate": "measure a generator and its encoders on heads whose every view is known",
 }
 

@@ -7,11 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..inversion.occlusion import dilate
+from ..inversion.occlusion import dilate, erode
 from .morphology import gaussian
 
-# Landmarks of the jaw's angles, the chin, the brows' outer ends, and the top of the mesh.
-_JAW, _CHIN, _BROWS, _TOP = (172, 397), 152, (70, 300), 10
+# Landmarks of the jaw's angles, the chin, the brows' outer ends and tops, and the top of the mesh.
+_JAW, _CHIN, _BROWS, _BROW_TOPS, _TOP = (172, 397), 152, (70, 300), (105, 334), 10
+# Of the height of the mesh; and of the picture.
+_ABOVE_BROWS = 0.04
+_HIGHLIGHT = 0.025
+# Side of the picture on which connectedness is decided.
+_GROWN_AT = 128
 _BINS = 12
 _SURE = 0.7
 # Weight of a colour that was seen nowhere: it decides only where both classes say nothing.
@@ -48,10 +53,16 @@ def hair_mask(image: Tensor, matte: Tensor, face: Tensor, landmarks: np.ndarray)
     ratio = (hair + _PRIOR) / (hair + other + 2 * _PRIOR)
     likely = gaussian(ratio[index][None, None], max(size / 256, 0.5))[0, 0]
     likely = ((likely - 0.5) * 4 + 0.5).clamp(0, 1)
-    # The face mesh itself has no hair but a beard; far below the chin the colour alone is not enough.
+    # Far below the chin the colour alone is not enough, and in the mesh hair only falls over the forehead.
     below = (y > chin + 1.6 * height) | neck
-    sure = torch.where(below & (likely < 0.9), torch.zeros_like(likely), likely)
-    return _largest_soft(sure * matte * (1 - face))
+    likely = torch.where(below & (likely < 0.9), torch.zeros_like(likely), likely)
+    forehead = y < float(points[list(_BROW_TOPS), 1].min()) - _ABOVE_BROWS * height
+    room = matte * torch.where(forehead, torch.ones_like(face), 1 - face)
+    # Highlights have colours of their own: above the brows holes are closed.
+    reach = max(1, round(size * _HIGHLIGHT))
+    closed = erode(dilate(likely[None, None], reach), reach)[0, 0]
+    found = room * torch.where(y < brows, closed, likely)
+    return found * _grown_from(found * (y < brows), found)
 
 
 def _bins(image: Tensor) -> Tensor:
@@ -67,9 +78,18 @@ def _histogram(index: Tensor, where: Tensor) -> Tensor:
     return smooth / smooth.sum().clamp_min(1e-9)
 
 
-def _largest_soft(mask: Tensor) -> Tensor:
-    """The mask without specks: what an opening of the picture's 1/128 leaves, grown back to the mask."""
-    radius = max(1, mask.shape[-1] // 128)
-    opened = -dilate(-(mask > 0.5).float()[None, None], radius)
-    kept = dilate(opened, 2 * radius)[0, 0]
-    return mask * F.avg_pool2d(kept[None, None], 3, 1, 1)[0, 0].clamp(0, 1)
+def _grown_from(seed: Tensor, mask: Tensor) -> Tensor:
+    """What of the mask [S,S] hangs together with the seed, without specks and bridges: 1 there, soft at borders."""
+    size = mask.shape[-1]
+    side = min(size, _GROWN_AT)
+    seed, room = (F.adaptive_avg_pool2d(x[None, None], side) > 0.5 for x in (seed, mask))
+    # An opening: bridges of a pixel do not count.
+    room = dilate(erode(room.float(), 1), 1) * room
+    grown = seed.float() * room
+    for _ in range(4 * side):
+        more = dilate(grown, 1) * room
+        if torch.equal(more, grown):
+            break
+        grown = more
+    near = dilate(grown, 1)
+    return F.interpolate(near, (size, size), mode="bilinear", align_corners=False)[0, 0]

@@ -53,7 +53,7 @@ class AnalyticHeads(PanoHead):
         coloured: also give colours, which costs five times as much.
     """
 
-    STEEPNESS = 4000.0
+    STEEPNESS = 1e5
 
     def __init__(self, heads: procedural.Heads, plane_size: int = 64, coloured: bool = True) -> None:
         config = GeneratorConfig(
@@ -79,7 +79,7 @@ class AnalyticHeads(PanoHead):
             distance, colour = procedural.field(heads, points)
         else:
             distance, colour = procedural.signed_distance(heads, points), torch.zeros_like(points)
-        return (1 - self.STEEPNESS * distance).clamp(-50, 400)[..., None], colour
+        return (1 - self.STEEPNESS * distance).clamp(-50, 2000)[..., None], colour
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def part_masks(head: procedural.Heads, cameras: Camera, resolution: int, part: P
 
 
 def haired(count: int, seed: int, details: bool = False, shaved: bool = False) -> procedural.Heads:
-    """The first ``count`` heads of a seed that have hair; ``shaved``: and no beard, which has the colour of the hair."""
+    """The first ``count`` heads of a seed that have hair, and, ``shaved``, no beard, which has the hair's colour."""
     heads = procedural.sample_heads(16 * count, seed, details)
     beard = 0.05 if shaved else 1.0
     return heads[[i for i in range(len(heads)) if heads.hair[i] > 0.6 and heads.beard[i] <= beard][:count]]

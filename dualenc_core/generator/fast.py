@@ -61,9 +61,10 @@ class FastHead:
 
 
 class FastHeads:
-    """The last few heads, found again by the memory that their planes are in."""
+    """The last ``kept`` heads, found again by the memory that their planes are in."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = _KEPT) -> None:
+        self.kept = kept
         self.heads: OrderedDict[Any, tuple[Triplane, FastHead]] = OrderedDict()
 
     def get(self, generator: PanoHead, triplane: Triplane, quality: str) -> FastHead:
@@ -72,7 +73,7 @@ class FastHeads:
         if key not in self.heads:
             # The triplane is kept too, so that its memory cannot become another head's.
             self.heads[key] = triplane, FastHead.build(generator, triplane, PRESETS[quality])
-            while len(self.heads) > _KEPT:
+            while len(self.heads) > self.kept:
                 self.heads.popitem(last=False)
         self.heads.move_to_end(key)
         return self.heads[key][1]
@@ -82,7 +83,7 @@ class FastHeads:
         self.heads.clear()
 
     def __deepcopy__(self, memo: dict) -> FastHeads:
-        return FastHeads()
+        return FastHeads(self.kept)
 
 
 def check_quality(quality: str) -> None:

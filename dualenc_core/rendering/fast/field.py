@@ -77,7 +77,9 @@ class FastField:
             box_warp,
             Occupancy.full(box_warp, triplane.planes.device),
         )
-        occupancy = Occupancy.find(lambda points: field.density(field.hidden(points)), box_warp, triplane.planes.device)
+        occupancy = Occupancy.find(
+            lambda points: field.density(field.hidden(points)), box_warp, triplane.planes.device, triplane.size
+        )
         return cls(field.layers, field.decoder, field.size, field.depth, box_warp, occupancy)
 
     def hidden(self, points: Tensor) -> Tensor:

@@ -35,17 +35,24 @@ class Occupancy:
         return cls(torch.ones(1, 1, 1, dtype=torch.bool, device=device), box)
 
     @classmethod
-    def find(cls, density: Callable[[Tensor], Tensor], box: float, device: torch.device | str = "cpu") -> Occupancy:
-        """Probe the density (world points [M,3] → raw [M]) on a grid twice as fine as the coarse cells, then on the
-        fine grid wherever a coarse cell or its neighbour may be occupied; every finding spreads to the neighbours."""
+    def find(
+        cls,
+        density: Callable[[Tensor], Tensor],
+        box: float,
+        device: torch.device | str = "cpu",
+        plane_size: int = FINE,
+    ) -> Occupancy:
+        """Probe the density (world points [M,3] → raw [M]) on a grid twice as fine as the coarse cells; then, for
+        planes finer than that, on the fine grid wherever a coarse cell or its neighbour may be occupied. Every finding
+        spreads to the neighbours."""
+        outside = bool(density(torch.full((1, 3), 2 * box, device=device)) > EMPTY_BELOW)
         probes = 2 * COARSE
         found = density_above(density, torch.ones(probes**3, dtype=torch.bool, device=device), probes, box)
-        coarse = F.max_pool3d(found.float()[None, None], 2)
-        coarse = _dilate(coarse)
-        near = F.interpolate(coarse, size=(FINE,) * 3, mode="nearest")[0, 0] > 0
-        fine = density_above(density, near.flatten(), FINE, box)
-        outside = bool(density(torch.full((1, 3), 2 * box, device=device)) > EMPTY_BELOW)
-        return cls(_dilate(fine.float()[None, None])[0, 0] > 0, box, outside)
+        if plane_size > probes:
+            coarse = _dilate(F.max_pool3d(found.float()[None, None], 2))
+            near = F.interpolate(coarse, size=(FINE,) * 3, mode="nearest")[0, 0] > 0
+            found = density_above(density, near.flatten(), FINE, box)
+        return cls(_dilate(found.float()[None, None])[0, 0] > 0, box, outside)
 
     def __call__(self, points: Tensor) -> Tensor:
         """World points [...,3] → bool [...]."""

@@ -1,0 +1,176 @@
+"""How long stages take, plain and fast side by side in one process, and what speed costs in decibels."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import Camera
+from ..generator import GeneratorConfig, PanoHead
+from ..generator.fast import PRESETS, REFERENCE, FastHead, FastHeads
+from ..rendering.rays import camera_rays
+from ..triplane import Triplane
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One way of doing a stage.
+
+    Attributes:
+        seconds: median of the interleaved runs.
+        psnr: dB against the reference's result with its own range as peak; None for the reference.
+        error: largest difference to it.
+    """
+
+    seconds: float
+    psnr: float | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Stage → way → timing, and what else was measured (memory in MB, shares of samples, the machine)."""
+
+    stages: Mapping[str, Mapping[str, Timing]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def markdown(self) -> str:
+        """A table for people."""
+        lines = ["| stage | way | seconds | × reference | PSNR, dB | largest error |", "|---|---|---|---|---|---|"]
+        for stage, ways in self.stages.items():
+            base = ways.get(REFERENCE)
+            for way, t in ways.items():
+                ratio = f"{base.seconds / t.seconds:.1f}" if base else ""
+                psnr = "" if t.psnr is None else f"{t.psnr:.1f}"
+                error = "" if t.error is None else f"{t.error:.2g}"
+                lines.append(f"| {stage} | {way} | {t.seconds:.4f} | {ratio} | {psnr} | {error} |")
+        facts = [f"- {name}: {value}" for name, value in self.facts.items()]
+        return "\n".join([*lines, "", *facts])
+
+
+@torch.no_grad()
+def run_benchmark(
+    generator: PanoHead,
+    triplane: Triplane,
+    resolutions: tuple[int, ...] = (64, 128),
+    repeats: int = 5,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Benchmark:
+    """Time rendering of one head.
+
+    Args:
+        generator: with ``decoder_activation`` "none".
+        triplane: one head of it.
+        resolutions: rays along each side.
+        repeats: interleaved runs of every way, after one that does not count.
+    """
+    camera = Camera.look_at(25.0, 5.0).to(triplane.planes.device)
+    fast = {name: FastHead.build(generator, triplane, preset) for name, preset in PRESETS.items()}
+    options = generator.config.render
+    stages: dict[str, dict[str, Timing]] = {}
+    for size in resolutions:
+        origins, directions = camera_rays(camera, size)
+        ways = {REFERENCE: lambda o=origins, d=directions: generator.render_rays(triplane, o, d).features}
+        for name, head in fast.items():
+            ways[name] = lambda h=head, o=origins, d=directions: h.render_rays(o, d, options, 4096).features
+        stages[f"volume rendering, {size}² rays"] = compare(ways, repeats)
+        progress(f"volume rendering, {size}² rays")
+    size = generator.config.neural_resolution
+    view = generator.render(triplane, camera, super_resolve=False)
+    rays = fast["exact"].render_rays(*camera_rays(camera, size), options, 4096)
+    features = rays.features.transpose(1, 2).reshape(1, -1, size, size)
+    ways = {REFERENCE: lambda: generator.superresolution(view.raw, features, triplane.ws)}
+    for name, head in fast.items():
+        if head.super_resolution is not None:
+            ways[name] = lambda h=head: h.super_resolution(view.raw, features)
+    stages["super-resolution"] = compare(ways, repeats)
+    progress("super-resolution")
+    qualities = (REFERENCE, *PRESETS)
+    generator._fast = FastHeads(len(PRESETS))
+    ways = {name: lambda q=name: generator.render(triplane, camera, quality=q).image for name in qualities}
+    stages["frame of an orbit, after the first"] = compare(ways, repeats)
+    progress("frame of an orbit")
+
+    def first(quality: str) -> Tensor:
+        generator._fast = FastHeads()
+        return generator.render(triplane, camera, quality=quality).image
+
+    stages["first frame of a head"] = compare({q: lambda q=q: first(q) for q in qualities}, max(2, repeats // 2))
+    generator._fast = FastHeads()
+    occupancy = fast["exact"].field.occupancy.share
+    facts = {
+        "share of the box that is occupied": f"{occupancy:.1%}",
+        "peak memory of the process": f"{peak_megabytes():.0f} MB",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "device": str(triplane.planes.device),
+    }
+    return Benchmark(stages, facts)
+
+
+def compare(ways: Mapping[str, Callable[[], Tensor]], repeats: int) -> dict[str, Timing]:
+    """Median seconds of each way, run in turn so that a busy moment of the machine hits all of them."""
+    results = {name: way() for name, way in ways.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            result = way()
+            if result.is_cuda:
+                torch.cuda.synchronize(result.device)
+            seconds[name].append(time.perf_counter() - start)
+    reference = next(iter(results.values()))
+    span = float(reference.max() - reference.min()) or 1.0
+    timings = {}
+    for i, (name, result) in enumerate(results.items()):
+        difference = (result - reference).abs()
+        psnr = 20 * torch.log10(span / difference.square().mean().sqrt().clamp(min=1e-10))
+        quality = (None, None) if i == 0 else (float(psnr), float(difference.max()))
+        timings[name] = Timing(statistics.median(seconds[name]), *quality)
+    return timings
+
+
+def full_size_head(demo: PanoHead, head: Triplane) -> tuple[PanoHead, Triplane]:
+    """A full-size generator (random weights, 53.7 M parameters) whose decoder reads a demo head at full plane size.
+
+    Random tri-grids are fog everywhere; a real head leaves most of the box empty, which is what the fast renderer lives
+    on. So the demo head's planes are enlarged to 256² and the rest of the 32 features left at zero.
+    """
+    config = GeneratorConfig(render=dataclasses.replace(demo.config.render, samples=48, importance=48))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        full = PanoHead(config).eval().requires_grad_(False)
+    few, depth, size = demo.config.features, config.plane_depth, config.plane_size
+    planes = head.planes[0].reshape(3 * few, depth, *head.planes.shape[-2:])
+    planes = F.interpolate(planes, size=(size, size), mode="bicubic", align_corners=False)
+    wide = torch.zeros(3, config.features, depth, size, size)
+    wide[:, :few] = planes.reshape(3, few, depth, size, size)
+    small, large = demo.decoder.net, full.decoder.net
+    first, last = torch.zeros_like(large[0].weight), torch.zeros_like(large[2].weight)
+    first[:, :few] = small[0].weight * (small[0].weight_gain / large[0].weight_gain)
+    last[: few + 1] = small[2].weight * (small[2].weight_gain / large[2].weight_gain)
+    bias = torch.zeros_like(large[2].bias)
+    bias[: few + 1] = small[2].bias
+    for parameter, value in ((large[0].weight, first), (large[0].bias, small[0].bias)):
+        parameter.copy_(value)
+    for parameter, value in ((large[2].weight, last), (large[2].bias, bias)):
+        parameter.copy_(value)
+    ws = full.mapping(full.latents(0))
+    full.check(triplane := Triplane(wide.reshape(1, 3, -1, size, size), ws, depth))
+    return full, triplane
+
+
+def peak_megabytes() -> float:
+    """Largest resident size of this process so far."""
+    # Linux counts kilobytes, macOS bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

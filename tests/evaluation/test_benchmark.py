@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+import dualenc_core as dc
+from dualenc_core.cli import main
+from dualenc_core.evaluation.benchmark import compare, full_size_head
+
+
+def test_ways_are_timed_and_compared():
+    value = torch.linspace(-1, 1, 100)
+
+    def slow():
+        time.sleep(0.02)
+        return value
+
+    timings = compare({"reference": slow, "fast": lambda: value + 0.02}, 3)
+    assert timings["reference"].seconds > 0.015 > timings["fast"].seconds
+    assert timings["reference"].psnr is None
+    assert timings["fast"].psnr == pytest.approx(40, abs=0.1) and timings["fast"].error == pytest.approx(0.02, abs=1e-4)
+
+
+@torch.no_grad()
+def test_an_enlarged_demo_head_looks_like_itself():
+    demo = dc.load_generator("demo")
+    head = demo.synthesize(demo.mapping(demo.latents(1)))
+    full, large = full_size_head(demo, head)
+    assert sum(p.numel() for p in full.parameters()) == 53_741_548
+    camera = dc.Camera.look_at(20.0)
+    # Enlarging smooths the planes, so silhouettes agree, not pixels.
+    small, big = (g.render(t, camera, 24, super_resolve=False).alpha > 0.5 for g, t in ((demo, head), (full, large)))
+    assert (small & big).sum() / (small | big).sum() > 0.9
+
+
+def test_the_command_writes_a_table(tmp_path, capsys):
+    assert main(["bench", "--rays", "16", "--repeats", "1", "--out", str(tmp_path / "b"), "--device", "cpu"]) == 0
+    assert {p.name for p in (tmp_path / "b").iterdir()} == {"bench.md", "bench.json"}
+    assert "volume rendering, 16² rays | exact" in capsys.readouterr().out
