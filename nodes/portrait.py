@@ -33,6 +33,8 @@ class DualEncAlignPortrait:
         "What was found, how certain it is, and warnings.",
     )
     FUNCTION = "run"
+    # So that overlay and report come again when the result is served from the cache.
+    OUTPUT_NODE = True
 
     @classmethod
     def INPUT_TYPES(cls):

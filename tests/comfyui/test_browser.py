@@ -233,7 +233,8 @@ def test_the_help_page_opens(visit) -> None:
 def test_a_workflow_loads_from_the_template_list(visit, name: str) -> None:
     assert name in visit["templates"]["listed"]
     loaded = visit["templates"]["loaded"][name]
-    assert loaded["thumbnail"] == 200
+    status, size = loaded["thumbnail"]
+    assert status == 200 and size > 1000
     assert loaded["nodes"] > 1 and loaded["missing"] == []
     assert not [text for text in loaded["dialogs"] if "DualEnc" in text or "issing node" in text], loaded["dialogs"]
 
@@ -245,7 +246,7 @@ def test_the_queued_prompt_is_the_shipped_one(visit, name: str) -> None:
 
 
 def canonical(prompt: dict) -> list[str]:
-    """Nodes as sorted text, whose links name what they lead to (class and all its inputs, as a hash) instead of an id."""
+    """Nodes as sorted text; a link names what it leads to (class and all its inputs, as a hash) instead of an id."""
     done: dict[str, str] = {}
 
     def value(given):
