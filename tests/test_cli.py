@@ -18,22 +18,13 @@ from dualenc_core.checkpoints import save_encoder, save_generator
 from dualenc_core.cli import VERBS, main
 from dualenc_core.encoders import HeadEncoder, HeadEncoderConfig, StyleConfig, TrunkConfig
 from dualenc_core.export import save_png
-from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
+from dualenc_core.generator import PanoHead
 from dualenc_core.inversion import DualEncoder
 from dualenc_core.rendering.renderer import RenderOptions
 from dualenc_core.triplane import Triplane
+from tests.small import small_generator
 
-GENERATOR = GeneratorConfig(
-    z_dim=procedural.LATENT_DIM,
-    w_dim=16,
-    plane_size=16,
-    features=4,
-    channel_base=256,
-    channel_max=16,
-    neural_resolution=8,
-    render=RenderOptions(samples=6, importance=4),
-    sr=SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 8), w_dim=16),
-)
+GENERATOR = small_generator(z_dim=procedural.LATENT_DIM, render=RenderOptions(samples=6, importance=4))
 ENCODER = HeadEncoderConfig(
     style=StyleConfig(
         trunk=TrunkConfig(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1), input_size=32),

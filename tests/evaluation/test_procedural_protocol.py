@@ -16,8 +16,9 @@ from dualenc_core.evaluation import (
     write_report,
 )
 from dualenc_core.evaluation.results import METRICS, region_of
-from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
+from dualenc_core.generator import PanoHead
 from dualenc_core.rendering.renderer import RenderOptions
+from tests.small import small_generator
 
 
 class Fixed:
@@ -36,17 +37,7 @@ class Fixed:
 @pytest.fixture(scope="module")
 def generator() -> PanoHead:
     torch.manual_seed(0)
-    config = GeneratorConfig(
-        z_dim=16,
-        w_dim=16,
-        plane_size=16,
-        features=4,
-        channel_base=256,
-        channel_max=16,
-        sr=SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 8), w_dim=16),
-        neural_resolution=8,
-        render=RenderOptions(samples=8, importance=8),
-    )
+    config = small_generator(z_dim=16, render=RenderOptions(samples=8, importance=8))
     return PanoHead(config).eval().requires_grad_(False)
 
 

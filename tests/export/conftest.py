@@ -72,22 +72,12 @@ def head_views(head) -> ColourViews:
 @pytest.fixture(scope="session")
 def real():
     """(generator, triplane) of a small generator with random weights."""
-    from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
+    from dualenc_core.generator import PanoHead
+    from tests.small import small_generator
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        generator = PanoHead(
-            GeneratorConfig(
-                z_dim=8,
-                w_dim=16,
-                plane_size=16,
-                features=4,
-                channel_base=256,
-                channel_max=16,
-                neural_resolution=8,
-                sr=SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 8), w_dim=16),
-            )
-        )
+        generator = PanoHead(small_generator())
     generator.eval().requires_grad_(False)
     z = torch.randn(1, 8, generator=torch.Generator().manual_seed(1))
     return generator, generator.synthesize(generator.mapping(z))

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import dualenc_core as dc
-from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
+from dualenc_core.generator import PanoHead, SuperResolutionConfig
 from dualenc_core.generator.fast import PRESETS
 from dualenc_core.generator.folded import FoldedSuperResolution
 from dualenc_core.inversion import stitch, visibility
+from tests.small import small_generator
 
 SIZE = 32
 # dB against the plain renderer.
@@ -79,17 +80,7 @@ def test_a_head_is_whole_from_any_distance(generator, heads, quality, radius):
 @torch.no_grad()
 def test_fog_that_fills_the_picture_is_exact_too():
     torch.manual_seed(0)
-    config = GeneratorConfig(
-        z_dim=8,
-        w_dim=16,
-        plane_size=16,
-        features=4,
-        channel_base=256,
-        channel_max=16,
-        sr=SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 6), w_dim=16),
-        neural_resolution=8,
-    )
-    foggy = PanoHead(config).eval()
+    foggy = PanoHead(small_generator()).eval()
     head = foggy.synthesize(foggy.mapping(foggy.latents(0)))
     camera = dc.Camera.look_at([0.0, 70.0])
     assert decibels(*(foggy.render(head, camera, 16, quality=q).image for q in ("exact", "reference"))) > 90
@@ -142,17 +133,8 @@ def test_an_unknown_quality_is_named(generator, heads):
 @pytest.mark.parametrize("noise", ["none", "const"])
 def test_folded_super_resolution(noise):
     torch.manual_seed(0)
-    config = GeneratorConfig(
-        z_dim=8,
-        w_dim=16,
-        plane_size=16,
-        features=4,
-        channel_base=256,
-        channel_max=16,
-        sr=SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 6), w_dim=16, noise=noise),
-        neural_resolution=8,
-    )
-    network = PanoHead(config).eval().superresolution
+    sr = SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 6), w_dim=16, noise=noise)
+    network = PanoHead(small_generator(sr=sr)).eval().superresolution
     for block in (network.block0, network.block1):
         for layer in (block.conv0, block.conv1):
             layer.noise_strength.fill_(0.3)

@@ -8,23 +8,14 @@ import torch
 from dualenc_core.camera import Camera
 from dualenc_core.checkpoints.store import load_generator_file, save_generator
 from dualenc_core.errors import CheckpointError, DualEncError, GeneratorMismatchError
-from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
+from dualenc_core.generator import GeneratorConfig, PanoHead
 from dualenc_core.rendering import trigrid
+from tests.small import small_generator
 
 
 def small(seed: int = 0, **changes) -> PanoHead:
     torch.manual_seed(seed)
-    config = GeneratorConfig(
-        z_dim=8,
-        w_dim=16,
-        plane_size=16,
-        features=4,
-        decoder_width=8,
-        channel_base=256,
-        channel_max=16,
-        neural_resolution=8,
-        sr=SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 8), w_dim=16),
-    )
+    config = small_generator(decoder_width=8)
     generator = PanoHead(config.replace(**changes)).eval().requires_grad_(False)
     # Raw densities of a random decoder are near zero: spread them, so that pictures have a head in them.
     generator.decoder.net[2].weight[0] *= 60

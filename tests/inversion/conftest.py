@@ -8,19 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
+from dualenc_core.generator import PanoHead
 from dualenc_core.triplane import Triplane
+from tests.small import small_generator
 
-TINY = GeneratorConfig(
-    z_dim=8,
-    w_dim=16,
-    plane_size=16,
-    features=4,
-    channel_base=256,
-    channel_max=16,
-    sr=SuperResolutionConfig(input_resolution=8, hidden_widths=(8, 8), w_dim=16),
-    neural_resolution=8,
-)
+TINY = small_generator()
 
 
 class Analytic(PanoHead):
