@@ -22,7 +22,7 @@ from .lifting import Samples, collect_samples
 from .regions import ring
 
 _INSIDE = 0.5
-_POINTS = 4096
+_POINTS = 2048
 # World units around a surface point where density must stay too.
 _NEAR = 0.03
 _RATE = 0.02
@@ -74,7 +74,7 @@ def surface_in(
     resolution: int = 64,
     samples: int | tuple[int, int] | None = None,
 ) -> list[Samples]:
-    """Points of each head's surface that lie in the region, at most 4096, as seen from ``cameras`` (None = `ring(4)`).
+    """Points of each head's surface that lie in the region, at most 2048, as seen from ``cameras`` (None = `ring(4)`).
 
     Raises DualEncError where there are hardly any.
     """

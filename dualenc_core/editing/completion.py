@@ -24,10 +24,10 @@ _WITNESSES = 4096
 
 
 class _Surface(NamedTuple):
-    """The r² pixels of a view: points [M,3], features [M,C], whether there is a head [M]."""
+    """The r² pixels of a view: points [M,3], colours [M,3], whether there is a head [M]."""
 
     points: Tensor
-    features: Tensor
+    colours: Tensor
     solid: Tensor
 
 
@@ -48,13 +48,13 @@ def complete_views(
     """Masks of more views than were painted: hair from the front becomes hair all around.
 
     The painted labels are lifted to the surface. Each surface point of another view then takes the label of those
-    painted points that are nearest in space and alike in rendered features.
+    painted points that are nearest in space and alike in colour.
 
     Args:
         triplane: N heads.
         masks: as `region_mask`, of the V ``cameras``.
         views: how many around the head, from the front on, or the views themselves.
-        appearance: how much likeness counts against nearness (a standard deviation of the features against 0.1 world
+        appearance: how much likeness counts against nearness (a standard deviation of the colours against 0.1 world
             units); 0 = the nearest only.
         resolution: of the masks made.
         samples, chunk: as `region_mask`.
@@ -83,7 +83,9 @@ def complete_views(
         if progress is not None:
             progress(done, total)
         points = origins + rays.depth[..., None] * directions
-        return _Surface(points[0], rays.features[0], rays.alpha[0] >= 0.5)
+        # Tri-grids that were stitched may say the same colour with different features.
+        colours = generator.to_rgb(rays.features.transpose(1, 2)[..., None], head.ws)[0, :, :, 0].T
+        return _Surface(points[0], colours, rays.alpha[0] >= 0.5)
 
     made = []
     for i in range(len(triplane)):
@@ -96,30 +98,27 @@ def complete_views(
                 f"the region is empty: no painted pixel lies on head {i}; mark a part of the head itself, and check "
                 "that masks and cameras belong together"
             )
-        points, features = (torch.cat([getattr(v, name) for v in seen])[solid] for name in ("points", "features"))
-        judge = _Judge(points, features, labels, appearance)
+        points, colours = (torch.cat([getattr(v, name) for v in seen])[solid] for name in ("points", "colours"))
+        judge = _Judge(points, colours, labels, appearance)
         judged = [judge(look(head, others[w])) for w in range(len(others))]
         made.append(torch.stack(judged).reshape(-1, resolution, resolution))
     return torch.cat([given, torch.stack(made)], 1), Camera.cat([cameras, others])
 
 
 class _Judge:
-    """Labels of surface points by the labelled points nearest to them in space and features."""
+    """Labels of surface points by the labelled points nearest to them in space and colour."""
 
-    def __init__(self, points: Tensor, features: Tensor, labels: Tensor, appearance: float) -> None:
-        self.mean = features.mean(0)
-        # All channels share one scale: those that hardly vary say little.
-        spread = (features - self.mean).square().sum(1).mean().sqrt().clamp_min(1e-6)
-        self.scale = appearance / spread
+    def __init__(self, points: Tensor, colours: Tensor, labels: Tensor, appearance: float) -> None:
+        self.scale = appearance / (colours - colours.mean(0)).square().sum(1).mean().sqrt().clamp_min(1e-6)
         step = max(1, -(-len(points) // _WITNESSES))
-        self.witnesses = self._embed(points[::step], features[::step])
+        self.witnesses = self._embed(points[::step], colours[::step])
         self.labels = labels[::step]
 
-    def _embed(self, points: Tensor, features: Tensor) -> Tensor:
-        return torch.cat([points / _REACH, (features - self.mean) * self.scale], 1)
+    def _embed(self, points: Tensor, colours: Tensor) -> Tensor:
+        return torch.cat([points / _REACH, colours * self.scale], 1)
 
     def __call__(self, view: _Surface) -> Tensor:
-        asked = self._embed(view.points, view.features)[view.solid]
+        asked = self._embed(view.points, view.colours)[view.solid]
         found = self.labels.new_zeros(len(view.solid))
         near = min(_NEIGHBOURS, len(self.labels))
         answers = [

@@ -10,10 +10,10 @@ from torch import Tensor
 from ..inversion.occlusion import dilate, erode
 from .morphology import gaussian
 
-# Landmarks of the jaw's angles, the chin, the brows' outer ends and tops, and the top of the mesh.
-_JAW, _CHIN, _BROWS, _BROW_TOPS, _TOP = (172, 397), 152, (70, 300), (105, 334), 10
+# Landmarks of the jaw's angles, the chin, the brows' outer ends and tops, the mouth's corners, and the top.
+_JAW, _CHIN, _BROWS, _BROW_TOPS, _MOUTH, _TOP = (172, 397), 152, (70, 300), (105, 334), (61, 291), 10
 # Of the height of the mesh; and of the picture.
-_ABOVE_BROWS = 0.04
+_ABOVE_BROWS, _BESIDE_CHEEKS = 0.04, 0.1
 _HIGHLIGHT = 0.025
 # Side of the picture on which connectedness is decided.
 _GROWN_AT = 128
@@ -53,11 +53,13 @@ def hair_mask(image: Tensor, matte: Tensor, face: Tensor, landmarks: np.ndarray)
     ratio = (hair + _PRIOR) / (hair + other + 2 * _PRIOR)
     likely = gaussian(ratio[index][None, None], max(size / 256, 0.5))[0, 0]
     likely = ((likely - 0.5) * 4 + 0.5).clamp(0, 1)
-    # Far below the chin the colour alone is not enough, and in the mesh hair only falls over the forehead.
+    # Far below the chin the colour alone is not enough; in the mesh hair falls over the forehead and beside the cheeks.
     below = (y > chin + 1.6 * height) | neck
     likely = torch.where(below & (likely < 0.9), torch.zeros_like(likely), likely)
     forehead = y < float(points[list(_BROW_TOPS), 1].min()) - _ABOVE_BROWS * height
-    room = matte * torch.where(forehead, torch.ones_like(face), 1 - face)
+    core = erode(face[None, None], max(1, round(_BESIDE_CHEEKS * height)))[0, 0]
+    bare = torch.where(y < float(points[list(_MOUTH), 1].mean()), core, face)
+    room = matte * torch.where(forehead, torch.ones_like(face), 1 - bare)
     # Highlights have colours of their own: above the brows holes are closed.
     reach = max(1, round(size * _HIGHLIGHT))
     closed = erode(dilate(likely[None, None], reach), reach)[0, 0]

@@ -140,10 +140,11 @@ def measure_regions(
         labels = procedural.parts(found[i], points)[0]
         head, front, four, eight = generator.head(i), ring(1), ring(4), ring(8)
         masks = part_masks(found[i], eight, resolution)
-        completed = complete_views(coloured, head, masks[:1], front, resolution=64)
+        small = min(resolution, 64)
+        completed = complete_views(coloured, head, masks[:1], front, resolution=small)
         regions = (
             region_mask(generator, head, masks[:1], front, resolution=resolution),
-            region_mask(generator, head, *completed, resolution=64),
+            region_mask(generator, head, *completed, resolution=small),
             region_mask(generator, head, masks[::2], four, resolution=resolution),
             region_mask(generator, head, masks, eight, resolution=resolution),
             region_volume(generator, head, masks[::2], four, resolution=resolution),

@@ -63,7 +63,7 @@ def region_mask(
         chunk: rays in memory at once.
         progress: called as progress(views done, views of all heads).
 
-    Returns a TriplaneMask [N,3,D,S,S]. Deterministic.
+    Returns a TriplaneMask [N,3,D,S,S]. Deterministic on the CPU.
 
     Raises DualEncError for masks that do not fit, are outside 0..1, or mark nothing of a head; GeneratorMismatchError
     for a triplane of another generator.

@@ -135,7 +135,7 @@ def _goal(generator: PanoHead, head: Triplane, ws: Tensor, wish: Wish, index: in
             own = colours_at(generator, features, head.ws).clone()
         else:
             mean, std = wish.colours.mean[index].clone(), wish.colours.std[index].clone()
-    share = (weights / weights.sum().clamp_min(1e-9))[:, None]
+        share = (weights / weights.sum().clamp_min(1e-9))[:, None]
 
     def wrong(features: Tensor) -> Tensor:
         colours = colours_at(generator, features, shown)

@@ -139,7 +139,7 @@ def transfer(
         "target": dict(target.meta),
         "reference": dict(reference.meta),
     }
-    meta = {**target.meta, "transfer": done}
+    meta = {"transfer": done}
     # Where nothing is joined there is no seam, whatever would fill it.
     if _same(target, reference):
         return target.replace(meta=meta)

@@ -43,6 +43,14 @@ class Ellipsoid(PanoHead):
         return (1 - 1e5 * distance).clamp(-50, 2000)[..., None], features
 
 
+class Ball(PanoHead):
+    """Random heads that at least have a surface."""
+
+    def _decode(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        sigma, features = super()._decode(planes, points)
+        return sigma + torch.where(points.norm(dim=-1, keepdim=True) < 0.25, 200.0, -200.0), features
+
+
 def ellipsoid_points(count: int = 4000) -> Tensor:
     """Points [1,M,3] all over the ellipsoid."""
     unit = torch.randn(1, count, 3, generator=torch.Generator().manual_seed(3))
@@ -95,7 +103,7 @@ def painted(ellipsoid) -> Callable[[Camera], Tensor]:
 @pytest.fixture(scope="session")
 def tiny() -> PanoHead:
     torch.manual_seed(0)
-    return PanoHead(TINY).eval().requires_grad_(False)
+    return Ball(TINY).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="session")

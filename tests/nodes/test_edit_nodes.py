@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
+
+from .conftest import Runner
 
 SMALL = {"resolution": 16, "samples": 8, "super_resolution": False}
 
@@ -12,6 +16,26 @@ SMALL = {"resolution": 16, "samples": 8, "super_resolution": False}
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def node(pack) -> Runner:
+    """With the edit and mesh nodes, which are registered once their help pages and workflows are there."""
+    runner = Runner(pack)
+    modules = [importlib.import_module(f"{pack.__name__}.nodes.{name}") for name in ("edit", "export")]
+    found = {name: cls for module in modules for name, cls in vars(module).items() if name.startswith("DualEnc")}
+    runner.classes = {**runner.classes, **found}
+    return runner
+
+
+@pytest.fixture(scope="module")
+def generator(node):
+    return node("DualEncLoadPanoHead")[0]
+
+
+@pytest.fixture(scope="module")
+def head(node, generator):
+    return node("DualEncSample", generator=generator, seed=3)[0]
 
 
 @pytest.fixture(scope="module")
