@@ -13,7 +13,7 @@ PAINTED, BACK = "painted", "back of the head"
 PARTS = ("hair", "face", "eyes", "brows", "nose", "lips")
 RECIPES = ("hair", "eyes", "mouth", "nose", "glasses")
 SEAMS = ("feather", "refine", "implicit")
-MATCHES = ("nothing", "surroundings", "region")
+MATCHES = ("surroundings", "reference", "region", "nothing")
 
 
 class DualEncRegionMask:
@@ -111,7 +111,8 @@ class DualEncTransferRegion:
                 "align": switch(False, "Bring the reference's face onto the target's first (scale and shift)."),
                 "match": choice(
                     MATCHES,
-                    "Colours of the target for the reference: measured around the part (its skin) or in it (its hair).",
+                    "Colours of the part. surroundings: the skin around it takes the target's tone; reference: as on "
+                    "the reference; region: as on the target; nothing: raw features, whose colours may change.",
                 ),
             },
             "optional": {
@@ -150,7 +151,7 @@ class DualEncTransferRegion:
                 seam,
                 feather=feather,
                 align="face" if align else None,
-                match=None if match == MATCHES[0] else match,
+                match=None if match == "nothing" else match,
                 encoder=None if encoder is None else encoder.module,
                 progress=runtime.percent(),
             )

@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     transfer.add_argument("--feather", type=float, default=1.0, help="factor on the seam's width, 0 = hard")
     transfer.add_argument("--align", action="store_true", help="bring the second face onto the first one before")
     transfer.add_argument(
-        "--match", choices=("surroundings", "region"), help="give the part the first head's colours, measured there"
+        "--match",
+        choices=("surroundings", "reference", "region", "nothing"),
+        default="surroundings",
+        help="colours of the part: skin around it as on the first head (default), all as on the second, all as on the "
+        "first, or raw features",
     )
     transfer.set_defaults(edit=_transfer)
     blend = kinds.add_parser("blend", help="a head between two")
@@ -130,7 +134,7 @@ def _transfer(args: argparse.Namespace, generator: PanoHead, target: Triplane, r
             args.seam,
             feather=args.feather,
             align="face" if args.align else None,
-            match=args.match,
+            match=None if args.match == "nothing" else args.match,
             progress=progress,
         )
 

@@ -17,7 +17,7 @@ from ..rendering.marching import interval_weights
 from ..rendering.rays import camera_rays
 from ..rendering.renderer import RenderOptions, query_samples
 from ..rendering.sampling import importance_depths, stratified_depths
-from ..rendering.trigrid import _corners, lookup, plane_coordinates
+from ..rendering.trigrid import corners, lookup, plane_coordinates
 from ..triplane import Triplane
 from .morphology import gaussian
 
@@ -131,7 +131,7 @@ class Reading:
     def of(cls, points: Tensor, shape: tuple[int, int, int, int], box: float) -> Reading:
         """For points [M,3] and cells of a tri-grid (mean over its planes, as the decoder takes it) or a volume."""
         planes = plane_coordinates(points[None], box)[0][: shape[0]]
-        index, weight = _corners(planes, shape[1:])
+        index, weight = corners(planes, shape[1:])
         offset = torch.arange(shape[0], device=points.device)[:, None, None] * math.prod(shape[1:])
         index, weight = ((index + offset).transpose(0, 1).flatten(1), weight.transpose(0, 1).flatten(1))
         return cls(shape, index, weight / weight.sum(1, keepdim=True).clamp_min(1e-6))

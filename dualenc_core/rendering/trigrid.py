@@ -40,7 +40,7 @@ def splat(points: Tensor, values: Tensor, size: int, depth: int, box_warp: float
     gives the hits to divide by.
     """
     n, m, k = values.shape
-    index, weight = _corners(plane_coordinates(points, box_warp).reshape(n * 3, m, 3), (depth, size, size))
+    index, weight = corners(plane_coordinates(points, box_warp).reshape(n * 3, m, 3), (depth, size, size))
     cells = depth * size * size
     batch = torch.arange(n * 3, device=points.device)[:, None, None] * cells
     flat = torch.zeros(n * 3 * cells, k, device=values.device, dtype=values.dtype)
@@ -52,13 +52,13 @@ def splat(points: Tensor, values: Tensor, size: int, depth: int, box_warp: float
 def _gather_lookup(volume: Tensor, coordinates: Tensor) -> Tensor:
     # 5-D grid_sample has no MPS kernel; eight gathers from a channels-last table give the same sum.
     b, channels, depth, height, width = volume.shape
-    index, weight = _corners(coordinates, (depth, height, width))
+    index, weight = corners(coordinates, (depth, height, width))
     table = volume.permute(0, 2, 3, 4, 1).reshape(b, -1, channels)
     texels = table.gather(1, index.reshape(b, -1, 1).expand(-1, -1, channels))
     return (texels.reshape(b, -1, 8, channels) * weight[..., None]).sum(2)
 
 
-def _corners(coordinates: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+def corners(coordinates: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """(W,H,D) coordinates [B,M,3] → flat cell index and trilinear weight [B,M,8]; weight 0 outside the volume."""
     depth, height, width = shape
     sizes = torch.tensor([width, height, depth], device=coordinates.device, dtype=coordinates.dtype)
