@@ -140,7 +140,7 @@ class EncoderTrainer:
         images, _, _, latents = self._batch(self.options.latent_batch, mirror=False)
         with torch.no_grad():
             target = self.generator.mapping(latents)
-        loss = F.smooth_l1_loss(self.encoder.styles(images), target, beta=0.1)
+        loss = F.smooth_l1_loss(self._styles(images), target, beta=0.1)
         self._update(["one"], loss)
         return {"latent": float(loss.detach())}
 
@@ -154,7 +154,7 @@ class EncoderTrainer:
             # A batch this small would only disturb the statistics that the latent phase settled.
             self.encoder.stage_one.eval()
         with torch.set_grad_enabled(joint or not refine):
-            coarse = self.generator.synthesize(self.encoder.styles(images))
+            coarse = self.generator.synthesize(self._styles(images))
         if joint or not refine:
             losses["coarse"] = self._reconstruction(coarse, rays)
         if refine:
@@ -202,6 +202,10 @@ class EncoderTrainer:
             self.optimizers[name].step()
 
     # -------------------------------------------------------------------------------------------------------- pieces
+
+    def _styles(self, images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+            return self.encoder.styles(images).float()
 
     def _batch(self, count: int, mirror: bool = True) -> tuple[Tensor, Tensor, Camera, Tensor]:
         indices = torch.randint(len(self.portraits), (count,), generator=self.rng)
