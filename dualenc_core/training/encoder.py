@@ -154,7 +154,7 @@ class EncoderTrainer:
             # A batch this small would only disturb the statistics that the latent phase settled.
             self.encoder.stage_one.eval()
         with torch.set_grad_enabled(joint or not refine):
-            coarse = self.generator.synthesize(self._styles(images))
+            coarse = self._coarse(images)
         if joint or not refine:
             losses["coarse"] = self._reconstruction(coarse, rays)
         if refine:
@@ -206,6 +206,12 @@ class EncoderTrainer:
     def _styles(self, images: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
             return self.encoder.styles(images).float()
+
+    def _coarse(self, images: Tensor) -> Triplane:
+        ws = self._styles(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+            coarse = self.generator.synthesize(ws)
+        return coarse.replace(planes=coarse.planes.float())
 
     def _batch(self, count: int, mirror: bool = True) -> tuple[Tensor, Tensor, Camera, Tensor]:
         indices = torch.randint(len(self.portraits), (count,), generator=self.rng)

@@ -128,14 +128,14 @@ class EncoderTraining:
         discriminator_widths: of the light (stride 2) discriminator.
         portraits: size of the training set; each is also used mirrored.
         misalignment: how badly every second of them is aligned (`portraits.misaligned`).
-        bfloat16: compute stage one in bfloat16: faster on CPUs that have it, slower on others.
+        bfloat16: compute stage one and the backbone in bfloat16: faster on CPUs that have it, slower on others.
     """
 
     variant: str = "fidelity"
     config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
     latent_steps: int = 2500
-    style_steps: int = 1000
-    refine_steps: int = 2000
+    style_steps: int = 300
+    refine_steps: int = 1600
     latent_batch: int = 12
     batch: int = 4
     rays: int = 384
