@@ -270,7 +270,7 @@ class PanoHead(nn.Module):
         # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway.
         coupled = draws is not None or torch.is_grad_enabled()
         # A subclass may have a field of its own, which the fast renderer would not ask.
-        own_field = type(self).query is not PanoHead.query
+        own_field = type(self).query is not PanoHead.query or type(self)._decode is not PanoHead._decode
         if coupled or self.training or own_field or self.config.decoder_activation != "none":
             quality = REFERENCE
         if coupled or (frames == 1 and quality == REFERENCE):
