@@ -83,7 +83,7 @@ def complete_views(
             if progress is not None:
                 progress(before + seen, total)
 
-        options = {"samples": samples, "chunk": chunk, "background": "none", "quality": "exact", "progress": report}
+        options = {"samples": samples, "chunk": chunk, "quality": "exact", "progress": report}
         picture = generator.render(head, views, resolution, super_resolve=False, **options)
         done += len(views)
         surfaces = []
