@@ -286,7 +286,9 @@ def morph(studio: Studio) -> Page:
 
 def mirror(studio: Studio) -> Page:
     yaws = (-40, 0, 40)
-    rows = [studio.views(head, *yaws) for head in (studio.donor, studio.run("Mirror", triplane=studio.donor)[0])]
+    # A head with a parting: others are nearly their own mirror images.
+    head = studio.run("Sample", generator=studio.generator, seed=45)[0]
+    rows = [studio.views(head, *yaws) for head in (head, studio.run("Mirror", triplane=head)[0])]
     return [(rows, ("head", "mirrored"), [f"yaw {yaw}" for yaw in yaws])]
 
 
@@ -327,7 +329,7 @@ def loaded(core: ModuleType, path: Path) -> Any:
 
 def mesh_views(core: ModuleType, made: Any, yaws: Sequence[int], side: int = 256) -> list[Tensor]:
     """A mesh from the usual distance: its triangles as dots, the nearest on top, a little lit from the front."""
-    spots = torch.rand(12, 2, generator=torch.Generator().manual_seed(0)).sort(dim=1).values
+    spots = torch.rand(32, 2, generator=torch.Generator().manual_seed(0)).sort(dim=1).values
     shares = torch.stack([spots[:, 0], spots[:, 1] - spots[:, 0], 1 - spots[:, 1]], 1)
     points, colours, normals = (
         (shares[None, :, :, None] * value[made.faces][:, None]).sum(2).flatten(0, 1)

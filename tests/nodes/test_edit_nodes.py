@@ -99,13 +99,13 @@ def test_without_a_mask_the_part_is_found_on_both_heads(node, generator, head, o
 
     def find(network, triplane, part, **options):
         asked.append((triplane.ws[0, 0, 0].item(), part))
-        return hair[0].replace(mask=hair[0].mask * (0.5 if len(asked) == 1 else 1.0))
+        return hair[0].map(lambda mask: mask * (0.5 if len(asked) == 1 else 1.0))
 
     monkeypatch.setattr(dc.editing, "find_part", find)
     heads = {"generator": generator, "target": head, "reference": other}
     itself = node("DualEncTransferRegion", **heads)[0]
     assert asked == [(other.ws[0, 0, 0].item(), "hair"), (head.ws[0, 0, 0].item(), "hair")]
-    half = hair[0].replace(mask=hair[0].mask * 0.5)
+    half = hair[0].map(lambda mask: mask * 0.5)
     given = node("DualEncTransferRegion", mask=half, target_mask=hair[0], **heads)[0]
     assert torch.equal(itself.planes, given.planes)
     asked.clear()
