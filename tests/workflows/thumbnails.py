@@ -108,7 +108,7 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
             *s("render")[:4].split(1),
         ],
     ),
-    "09_morph_video": (4, ("morph",), lambda s: list(s("morph")[::12].split(1))),
+    "09_morph_video": (4, ("morph",), lambda s: list(s("morph")[::9].split(1))),
     "10_coloured_mesh": (
         3,
         ("mesh", "align"),
