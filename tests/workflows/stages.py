@@ -232,7 +232,8 @@ Press **Run**: the head of the photo gets somebody else's hair, all round.
     "09_morph_video": Plan(
         """# Morph video
 
-Press **Run**: four heads turn into one another while the camera goes to and fro, as a video of three seconds that loops.
+Press **Run**: four heads turn into one another while the camera goes to and fro, as a video of three seconds that
+loops.
 
 - **seed** in *Four heads*: other heads; **count**: more of them (give *To and fro* more **frames** then).
 - *To and fro* decides how many **frames** there are, how fast they run and how the camera moves. *Morph* makes one
