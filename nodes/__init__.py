@@ -7,7 +7,16 @@ from pathlib import Path
 from . import runtime
 from .camera import DualEncCamera, DualEncOrbit
 from .compare import DualEncCompare
+from .edit import (
+    DualEncBlend,
+    DualEncMirror,
+    DualEncMixStyles,
+    DualEncMorph,
+    DualEncRegionMask,
+    DualEncTransferRegion,
+)
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
+from .export import DualEncMesh, DualEncSaveMesh
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
 from .portrait import DualEncAlignPortrait
 from .render import DualEncRender
@@ -26,6 +35,14 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncCamera": "DualEnc Camera",
     "DualEncOrbit": "DualEnc Orbit",
     "DualEncRender": "DualEnc Render",
+    "DualEncRegionMask": "DualEnc Region Mask",
+    "DualEncTransferRegion": "DualEnc Transfer Region (Hair Transfer)",
+    "DualEncBlend": "DualEnc Blend",
+    "DualEncMorph": "DualEnc Morph",
+    "DualEncMirror": "DualEnc Mirror",
+    "DualEncMixStyles": "DualEnc Mix Styles",
+    "DualEncMesh": "DualEnc Mesh",
+    "DualEncSaveMesh": "DualEnc Save Mesh",
     "DualEncSaveTriplane": "DualEnc Save Triplane",
     "DualEncLoadTriplane": "DualEnc Load Triplane",
     "DualEncCompare": "DualEnc Compare",
@@ -42,6 +59,14 @@ _CLASSES = (
     DualEncCamera,
     DualEncOrbit,
     DualEncRender,
+    DualEncRegionMask,
+    DualEncTransferRegion,
+    DualEncBlend,
+    DualEncMorph,
+    DualEncMirror,
+    DualEncMixStyles,
+    DualEncMesh,
+    DualEncSaveMesh,
     DualEncSaveTriplane,
     DualEncLoadTriplane,
     DualEncCompare,

@@ -219,6 +219,8 @@ def test_orbit_and_interpolate_write_videos(files, result, tmp_path) -> None:
     assert main(["interpolate", head, head, "--out", str(tmp_path / "morph.gif"), "--loop", *common]) == 0
     for path in (tmp_path / "o" / "turn.webp", tmp_path / "morph.gif"):
         assert Image.open(path).n_frames >= 1
+    said = json.loads(Image.open(tmp_path / "morph.gif").info["comment"])
+    assert said["generator"] == Triplane.load(head).generator and len(said["heads"]) == 2
 
 
 def test_edits_write_a_head_and_a_sheet(files, result, tmp_path) -> None:
@@ -234,7 +236,16 @@ def test_edits_write_a_head_and_a_sheet(files, result, tmp_path) -> None:
     assert torch.equal(Triplane.load(tmp_path / "b" / "triplane.safetensors").planes, first.planes)
     assert main(["edit", "mix", *pair, "--rows", "0-", "--out", str(tmp_path / "x"), *generator]) == 0
     assert main(["edit", "transfer", *pair, "--part", "back", "--out", str(tmp_path / "t"), *generator]) == 0
-    for name in ("m", "b", "x", "t"):
+    painted = tmp_path / "front.png"
+    picture = Image.new("L", (64, 64))
+    picture.paste(255, (0, 0, 64, 32))
+    picture.save(painted)
+    transfer = ["edit", "transfer", *pair, *generator, "--seam", "implicit", "--encoder", str(files.encoder2)]
+    assert main([*transfer, "--painted", str(painted), "--out", str(tmp_path / "p")]) == 0
+    assert main([*transfer, "--painted", str(painted), "--yaw", "0", "90", "--out", str(tmp_path / "q")]) == 1
+    assert main([*transfer, "--painted", str(head), "--out", str(tmp_path / "q")]) == 1
+    assert not (tmp_path / "q").exists()
+    for name in ("m", "b", "x", "t", "p"):
         names = {p.name for p in (tmp_path / name).iterdir()}
         assert names == {"triplane.safetensors", "sheet.png", "edit.json"}
         assert json.loads((tmp_path / name / "edit.json").read_text())["heads"][0] == "triplane.safetensors"

@@ -182,6 +182,11 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def provenance(content: dict[str, Any]) -> str:
+    """What a video's comment says about where it comes from: JSON, with the program."""
+    return json.dumps(_without_nan(content | {"program": f"dualenc {__version__}"}), sort_keys=True)
+
+
 def _views(
     generator: PanoHead, heads: dict[str, Triplane], cameras: Camera, options: ViewOptions
 ) -> dict[str, Rendering]:

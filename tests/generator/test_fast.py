@@ -143,3 +143,35 @@ def test_folded_super_resolution(noise):
     raw, features = torch.randn(2, 3, 12, 12), torch.randn(2, 4, 12, 12)
     expected = network(raw, features, ws.expand(2, -1, -1))
     assert torch.allclose(FoldedSuperResolution.of(network, ws[0, -1])(raw, features), expected, atol=1e-4)
+
+
+def test_solid_density_is_the_density_where_there_is_any(generator, heads, stitched):
+    points = torch.rand(1, 4000, 3, generator=torch.Generator().manual_seed(0)) * 0.8 - 0.4
+    for head in (heads[1], stitched):
+        with torch.no_grad():
+            true = generator.query(head, points)[0]
+            found = generator.solid_density(head)(points)
+        assert found.shape == true.shape == (1, 4000, 1)
+        looked = found > -999
+        assert 0.05 < looked.float().mean() < 0.95
+        # Weights that are nearly 0 or 1 are rounded; densities go up to a hundred.
+        assert (found - true)[looked].abs().max() < 0.02
+        # What was not looked at would not show.
+        assert true[~looked].max() < -4
+    with pytest.raises(ValueError, match="expected one"):
+        generator.solid_density(heads)
+
+
+def test_a_field_of_its_own_is_asked_itself(generator, heads):
+    class Ball(PanoHead):
+        def _decode(self, planes, points):
+            density = 100 * (0.1 - points.norm(dim=-1, keepdim=True))
+            return density, torch.ones(*points.shape[:2], self.config.features)
+
+    ball = Ball(generator.config).eval()
+    head = heads[0].replace(generator="")
+    with torch.no_grad():
+        inside = ball.solid_density(head)(torch.zeros(1, 1, 3))
+        view = ball.render(head, dc.Camera.look_at(), SIZE, super_resolve=False, quality="exact")
+    assert inside.item() == pytest.approx(10)
+    assert view.alpha[0, 0, SIZE // 2, SIZE // 2] > view.alpha[0, 0, 0, 0]
