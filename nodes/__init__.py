@@ -9,6 +9,7 @@ from .camera import DualEncCamera, DualEncOrbit
 from .compare import DualEncCompare
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
+from .optimize import DualEncOptimize
 from .portrait import DualEncAlignPortrait
 from .render import DualEncRender
 from .stitch import DualEncOcclusionMask, DualEncStitch
@@ -22,6 +23,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncOcclusionMask": "DualEnc Occlusion Mask",
     "DualEncStitch": "DualEnc Stitch",
     "DualEncInvert": "DualEnc Invert (Photo to Head)",
+    "DualEncOptimize": "DualEnc Optimize (W+, PTI, Refine)",
     "DualEncSample": "DualEnc Sample",
     "DualEncCamera": "DualEnc Camera",
     "DualEncOrbit": "DualEnc Orbit",
@@ -38,6 +40,7 @@ _CLASSES = (
     DualEncOcclusionMask,
     DualEncStitch,
     DualEncInvert,
+    DualEncOptimize,
     DualEncSample,
     DualEncCamera,
     DualEncOrbit,
