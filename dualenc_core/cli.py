@@ -22,6 +22,7 @@ VERBS = {
     "mesh": "a coloured mesh of a saved head",
     "convert": "an official checkpoint to a safetensors file",
     "weights": "list the known weights files: which are here, where to get the others",
+    "prepare": "a folder of photos to aligned crops with cameras, for training and evaluation",
     "train": "train the demo models",
     "bench": "measure how fast heads are rendered here",
     "evaluate": "measure a generator and its encoders on heads whose every view is known",

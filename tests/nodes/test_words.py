@@ -27,7 +27,8 @@ TRANSLATIONS = ("zh",)
 AFTER_GENERATE = {"en": "control after generate", "zh": "生成后控制"}
 # Names stay as they are in every language.
 NAMES = set(
-    "DualEnc PanoHead ControlNet ArcFace LPIPS PSNR SSIM PTI W L2 dB models dualenc output safetensors pkl rrggbb".split()
+    "DualEnc PanoHead ControlNet ArcFace LPIPS PSNR SSIM PTI W L2 dB models dualenc output safetensors pkl "
+    "rrggbb".split()
 )
 
 
