@@ -23,6 +23,8 @@ LABELS = {
     "control": "control (Encoder 2 without D)",
     "cells": "dual, cells",
     "points": "dual, points",
+    "wplus": "W+ optimisation",
+    "pti": "PTI",
     "g_true_z": "G(true z)",
     "g_unseen": "G(true z), heads without details",
 }
@@ -79,6 +81,7 @@ def markdown(report: Report) -> str:
         f"{s['input_resolution']} pixels. {s['yaws']} views around each head, yaw counted from the input view, "
         f"compared with the exact picture at {s['image_resolution']} pixels on the same background. "
         "front: up to 60°, side: up to 110°, behind: beyond. Means over heads and views.",
+        *_baseline_lines(s),
         "",
         "![by yaw](report.png)",
         "",
@@ -118,6 +121,14 @@ def markdown(report: Report) -> str:
     lines += [f"- SHA-256 of the weights of {k}: {v}" for k, v in report.provenance["weights_sha256"].items()]
     lines += ["- seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in report.timings.items())]
     return "\n".join(lines) + "\n"
+
+
+def _baseline_lines(settings: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for made in settings.get("baselines", {}).values():
+        measure = "LPIPS (VGG)" if made["perceptual"] == "lpips-vgg" else f"{made['perceptual']}, not LPIPS"
+        lines += ["", f"{made['method']}: {made['steps']} steps, likeness by {measure}. {made['note']}".rstrip()]
+    return lines
 
 
 def plot(report: Report, path: str | Path) -> None:
