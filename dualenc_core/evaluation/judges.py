@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checkpoints import resolve
+from ..checkpoints import read_catalog, resolve, weights_folder
 from ..encoders.loading import load_arcface
-from ..errors import DualEncError, NoFaceError
+from ..errors import CheckpointError, NoFaceError
 
 SIZE = 256
 # Eye centres, nose tip and mouth corners (x, y) of a face of 112 pixels (encoders.md §7).
@@ -60,11 +60,21 @@ def find_judges(weights_dir: str | Path | None = None, device: str | torch.devic
     for name, kind in kinds.items():
         try:
             path = resolve(kind, kind, weights_dir)
-        except DualEncError as error:
+        except CheckpointError as error:
+            if _there(kind, weights_dir):
+                raise CheckpointError(
+                    f"the {kind} weights in {weights_dir or weights_folder()} are no safetensors file: damaged; make "
+                    f"them again ({error})"
+                ) from error
             absent[name] = str(error)
             continue
         found[name] = builders[name](path, device)
     return Judges(found, absent, {name: ABOUT[name] for name in found})
+
+
+def _there(kind: str, weights_dir: str | Path | None) -> bool:
+    entry = next(entry for entry in read_catalog() if entry.id == kind)
+    return (Path(weights_dir or weights_folder()) / entry.converted).exists()
 
 
 def _lpips(path: Path, device) -> Callable[[Tensor, Tensor], Tensor]:

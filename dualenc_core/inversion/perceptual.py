@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checkpoints import resolve
+from ..checkpoints import read_catalog, resolve
 from ..checkpoints.torch_file import read_torch_file
 from ..errors import CheckpointError, DualEncError
 
@@ -55,10 +55,10 @@ def find_distance(
     """
     try:
         network = VGGDistance.from_file(resolve("lpips-vgg", path or "lpips-vgg", weights_dir))
-    except CheckpointError as error:
+    except CheckpointError:
         if path is not None or _present(weights_dir):
             raise
-        return Distance("laplacian-pyramid", laplacian_pyramid, f"LPIPS is not used: {error}")
+        return Distance("laplacian-pyramid", laplacian_pyramid, _absence())
     return Distance("lpips-vgg", network.to(device))
 
 
@@ -150,6 +150,15 @@ def _read(path: Path) -> dict[str, Tensor]:
 
         return load_file(path)
     return read_torch_file(path)
+
+
+def _absence() -> str:
+    """Without any path of this machine: heads carry it along."""
+    entry = next(entry for entry in read_catalog() if entry.id == "lpips-vgg")
+    return (
+        f"LPIPS is not used: {entry.files[0].name} (VGG-16) is missing; get it from {entry.url} and put it into the "
+        "weights folder (`python -m dualenc_core weights` names it)"
+    )
 
 
 def _present(weights_dir: str | Path | None) -> bool:
