@@ -91,7 +91,9 @@ class DualEncOptimize:
                     fitted = dc.inversion.optimise_latent(generator.module, portrait, camera, latent, progress=report)
             used = generator
             if mode == PTI:
-                used = runtime.Network.wrap(fitted.generator, f"{generator.name} (tuned by PTI)")
+                # ComfyUI's memory management takes networks over from the CPU.
+                used = runtime.Network.wrap(fitted.generator.to("cpu"), f"{generator.name} (tuned by PTI)")
+        device = runtime.use(used)
         view = runtime.back_off(
             lambda chunk: fitted.generator.render(
                 fitted.triplane, fitted.camera.to(device), chunk=chunk, quality="exact"

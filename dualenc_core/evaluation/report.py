@@ -28,7 +28,7 @@ LABELS = {
     "g_true_z": "G(true z)",
     "g_unseen": "G(true z), heads without details",
 }
-_PLOTTED = ("psnr", "ssim", "depth", "gradient")
+_PLOTTED = ("psnr", "ssim", "depth", "iou", "gradient", "sharpness")
 
 
 def state_hash(module: nn.Module) -> str:
@@ -134,8 +134,8 @@ def _baseline_lines(settings: Mapping[str, Any]) -> list[str]:
 def plot(report: Report, path: str | Path) -> None:
     """Curves by yaw from the input view, one for each variant."""
     # The figure is drawn without pyplot, which would touch the caller's backend and windows.
-    figure = require("matplotlib.figure", "matplotlib").Figure(figsize=(11, 7.5), layout="constrained")
-    for axes, metric in zip(figure.subplots(2, 2).flat, _PLOTTED, strict=True):
+    figure = require("matplotlib.figure", "matplotlib").Figure(figsize=(16, 7.5), layout="constrained")
+    for axes, metric in zip(figure.subplots(2, 3).flat, _PLOTTED, strict=True):
         for variant, curve in report.by_yaw(metric).items():
             # Turned so that the input view is in the middle; the first view closes the circle.
             points = sorted(((yaw + 180) % 360 - 180, value) for yaw, value in curve.items())
