@@ -13,6 +13,7 @@ from dualenc_core.checkpoints.store import WeightsFile
 from dualenc_core.encoders import arcface
 from dualenc_core.errors import CheckpointError, DualEncError
 from dualenc_core.evaluation import FeatureStatistics, find_inception, find_judges, frechet_distance
+from dualenc_core.evaluation import judges as module
 from dualenc_core.evaluation.judges import TEMPLATE, aligned_face, similarity
 from dualenc_core.training.losses import LPIPS
 
@@ -93,6 +94,21 @@ def test_a_face_is_brought_onto_the_template_however_it_stands():
     other = aligned_face(torch.nn.functional.interpolate(photo[None, :, :320, 60:380], (512, 512), mode="bilinear")[0])
     assert float((face - other).abs().mean()) < 0.12
     assert aligned_face(torch.zeros(3, 64, 64)) is None
+
+
+def test_curricularface_judges_aligned_faces_and_says_nothing_without_a_face(monkeypatch):
+    data = pytest.importorskip("skimage.data")
+    face = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+    def network(crop):
+        assert crop.shape == (1, 3, 112, 112)
+        return torch.nn.functional.normalize(crop.flatten(1))
+
+    monkeypatch.setattr(module, "load_arcface", lambda *_, **__: network)
+    judge = module._curricular("unread", "cpu")
+    nobody = torch.zeros_like(face)
+    found = judge(torch.cat([face, face]), torch.cat([face, nobody]))
+    assert float(found[0]) == pytest.approx(1, abs=1e-5) and torch.isnan(found[1])
 
 
 # ------------------------------------------------------------------------------------------------------------------ FID

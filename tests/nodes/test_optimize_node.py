@@ -86,3 +86,16 @@ def test_the_user_can_stop_it(made, quick, pack, monkeypatch) -> None:
     with pytest.raises(Interrupted):
         made(mode="W+", steps=50)
     assert len(calls) == 2
+
+
+def test_lpips_is_looked_for_in_the_models_folder(made, quick, pack, tmp_path, monkeypatch) -> None:
+    import sys
+
+    models = sys.modules[pack.__name__ + ".nodes.models"]
+    asked = []
+    monkeypatch.setattr(models.runtime, "find_model", lambda name: asked.append(name))
+    made(mode="W+", steps=1)
+    assert asked == ["vgg16-397923af.pth"]
+    monkeypatch.setattr(models.runtime, "find_model", lambda name: tmp_path / name)
+    with pytest.raises(ValueError, match=r"vgg16-397923af\.pth"):
+        made(mode="W+", steps=1)
