@@ -124,7 +124,8 @@ def _photos(args: argparse.Namespace) -> None:
     encoders = [load_encoder(name, device) if encoded else None for name in (args.encoder1, args.encoder2)]
     optimised = any(name in OPTIMISED for name in names)
     chosen = methods(generator, *encoders, names, _baselines(args, device) if optimised else None)
-    command = f"python -m dualenc_core evaluate --protocol {args.protocol} --methods {' '.join(names)}"
+    command = f"python -m dualenc_core evaluate --protocol {args.protocol} --data {args.data.name}"
+    command += f" --methods {' '.join(names)} --novel {args.novel}" + (f" --limit {args.limit}" if args.limit else "")
     command += f" --steps {args.steps} --tune-steps {args.tune_steps}" if optimised else ""
     modules = {"generator": generator, "encoder 1": encoders[0], "encoder 2": encoders[1]}
     evaluate = evaluate_photos if args.protocol == "photos" else evaluate_mead

@@ -78,7 +78,7 @@ def _same_view(report: PhotoReport) -> list[str]:
             lines += ["FID of fewer than 1000 pictures is too high and cannot be compared with published figures."]
     lines += ["", "## Beside the paper", "", *_beside(report)]
     lines += ["", "Published ablation, FFHQ+LPFF (LPIPS / ID / FID):", ""]
-    lines += _table(["", "LPIPS", "ID", "FID"], [[k, *map(str, v)] for k, v in ABLATION.items()])
+    lines += _table(["", "LPIPS", "ID", "FID"], [[k, *(f"{n:.2f}" for n in v)] for k, v in ABLATION.items()])
     return lines
 
 
@@ -93,8 +93,8 @@ def _beside(report: PhotoReport) -> list[str]:
             ours.setdefault(SAME_METHOD[method], []).append(f"{LABELS[method]}: {' / '.join(values)}")
     rows = []
     for method, (ffhq, celeba, seconds) in SAME_VIEW.items():
-        published = [" / ".join(map(str, values)) for values in (ffhq, celeba)]
-        rows.append([method, *published, str(seconds), "; ".join(ours.get(method, ["–"]))])
+        published = [_published(values) for values in (ffhq, celeba)]
+        rows.append([method, *published, f"{seconds:.2f}", "; ".join(ours.get(method, ["–"]))])
     head = ["method", "FFHQ+LPFF", "CelebA-HQ", "seconds", "here: L2 / LPIPS / ID / FID / seconds"]
     return [
         "L2 / LPIPS / ID / FID. Published figures hold for their data, weights and machine; the range of their L2 is "
@@ -102,6 +102,10 @@ def _beside(report: PhotoReport) -> list[str]:
         "",
         *_table(head, rows),
     ]
+
+
+def _published(values: Sequence[float]) -> str:
+    return f"{values[0]:.3f} / " + " / ".join(f"{value:.2f}" for value in values[1:])
 
 
 def _mead(report: PhotoReport) -> list[str]:

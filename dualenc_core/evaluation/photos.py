@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..data import ImageFolder
-from ..data.folder import Example
+from ..data.folder import IMAGES, Example
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..inversion import Fitted, on_backdrop
@@ -311,7 +311,8 @@ class _Run:
         if self.device.type == "cuda":
             memory["GPU"] = torch.cuda.max_memory_allocated(self.device) / 2**20
         photos = len({row["photo"] for row in self.rows})
-        settings = asdict(self.settings) | {"photos": photos, "folder": folder.root.name}
+        root = folder.root.parent if folder.root.name == IMAGES else folder.root
+        settings = asdict(self.settings) | {"photos": photos, "folder": root.name}
         return PhotoReport(
             protocol, settings, provenance or {}, self.rows, fid, seconds, memory, absent, about, dict(folder.problems)
         )

@@ -140,7 +140,7 @@ def test_what_could_not_be_measured_is_said_and_not_replaced(generator, data, tm
     paths = write_photo_report(report, tmp_path / "out")
     text = paths["md"].read_text(encoding="utf-8")
     assert "## Not measured" in text and "model_ir_se50.pth" in text
-    assert "| dual encoder | 0.017 / 0.1 / 0.87 / 65.44 |" in text and "dual encoder (points): " in text
+    assert "| dual encoder | 0.017 / 0.10 / 0.87 / 65.44 |" in text and "dual encoder (points): " in text
     assert "– / –" in text
     values = json.loads(paths["json"].read_text(encoding="utf-8"))
     assert values["means"]["same"]["e1"]["l2"] == pytest.approx(report.mean("l2", "e1", "same"))
