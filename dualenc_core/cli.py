@@ -21,7 +21,7 @@ VERBS = {
     "mesh": "a coloured mesh of a saved head",
     "convert": "an official checkpoint to a safetensors file",
     "weights": "list the known weights files: which are here, where to get the others",
-    "train": "train the demo models",
+    "train": "train the demo models, or encoders like the paper",
     "bench": "measure how fast heads are rendered here",
     "evaluate": "measure a generator and its encoders on heads whose every view is known",
 }
