@@ -38,8 +38,8 @@ def read_config(path: str | Path) -> TrainConfig:
         raise DualEncError(f"{path} holds {type(values).__name__}, expected keys and values")
     from .paper_presets import preset
 
-    base = preset(values.pop("preset")).to_dict() if "preset" in values else {}
     try:
+        base = preset(values.pop("preset")).to_dict() if "preset" in values else {}
         return TrainConfig.from_dict(_merged(base, values))
     except DualEncError as error:
         raise DualEncError(f"{path}: {error}") from error

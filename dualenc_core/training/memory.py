@@ -37,12 +37,14 @@ def _is_convolution_stack(child: nn.Sequential) -> bool:
     return len(child) == 5 and isinstance(child[0], nn.Conv2d) and isinstance(child[1], nn.PReLU)
 
 
-def _recomputed(module: nn.Module, forward: Callable, *args):
+def _recomputed(module: nn.Module, forward: Callable, *args, **options):
     if not torch.is_grad_enabled():
-        return forward(*args)
-    return checkpoint(
-        forward, *args, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), statistics_stay(module))
-    )
+        return forward(*args, **options)
+
+    def contexts() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
+        return contextlib.nullcontext(), statistics_stay(module)
+
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **options)
 
 
 def _recomputed_query(query: Callable, triplane: Triplane, points: Tensor) -> tuple[Tensor, Tensor]:

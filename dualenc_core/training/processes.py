@@ -114,4 +114,5 @@ class Processes:
         """Leave the process group."""
         if self.accelerator is not None:
             self.accelerator.end_training()
-            torch.distributed.destroy_process_group()
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
