@@ -238,20 +238,9 @@ class HeadEncoder(nn.Module):
             views.append((camera.mirrored, image.flip(-1), None if matte is None else matte.flip(-1)))
         return [Observation.compare(c, i, m, self._render(generator, triplane, c)) for c, i, m in views]
 
-    def _check(self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None) -> Camera:
+    def check(self, generator: PanoHead) -> None:
+        """Raise GeneratorMismatchError unless the encoder's styles are those of this generator."""
         style = self.config.style
-        size = style.trunk.input_size
-        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] != image.shape[3]:
-            raise DualEncError(f"image has shape {tuple(image.shape)}, expected [N,3,S,S]; align the portrait first")
-        if image.shape[-1] < size:
-            raise DualEncError(
-                f"image is {image.shape[-1]} pixels wide, expected at least {size}, the encoder's input size; "
-                "align the portrait at a larger size"
-            )
-        if matte is not None and (matte.ndim != 4 or matte.shape[:2] != (len(image), 1)):
-            raise DualEncError(f"matte has shape {tuple(matte.shape)}, expected [{len(image)},1,S,S]")
-        if len(camera) not in (1, len(image)):
-            raise DualEncError(f"there are {len(camera)} cameras for {len(image)} images; expected as many, or one")
         if (style.n_styles, style.w_dim) != (generator.config.num_ws, generator.config.w_dim):
             raise GeneratorMismatchError(
                 f"the encoder {self.name!r} makes {style.n_styles} styles of width {style.w_dim}, the generator reads "
@@ -268,6 +257,21 @@ class HeadEncoder(nn.Module):
                 f"the encoder {self.name!r} was trained for the generator {wanted}, this one is "
                 f"{generator.fingerprint}; load the matching pair"
             )
+
+    def _check(self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None) -> Camera:
+        size = self.config.style.trunk.input_size
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] != image.shape[3]:
+            raise DualEncError(f"image has shape {tuple(image.shape)}, expected [N,3,S,S]; align the portrait first")
+        if image.shape[-1] < size:
+            raise DualEncError(
+                f"image is {image.shape[-1]} pixels wide, expected at least {size}, the encoder's input size; "
+                "align the portrait at a larger size"
+            )
+        if matte is not None and (matte.ndim != 4 or matte.shape[:2] != (len(image), 1)):
+            raise DualEncError(f"matte has shape {tuple(matte.shape)}, expected [{len(image)},1,S,S]")
+        if len(camera) not in (1, len(image)):
+            raise DualEncError(f"there are {len(camera)} cameras for {len(image)} images; expected as many, or one")
+        self.check(generator)
         if not self._has_average:
             # Anew at every use, so that the result does not depend on which generator came first.
             self.latent_avg.copy_(generator.w_avg)

@@ -40,7 +40,8 @@ class DataConfig:
             slot of a batch by the flip of a coin).
         mirror: probability that a real picture and its camera are mirrored.
         rebalance: repeat rare poses as LPFF does (folders).
-        generated_yaw, generated_pitch: generated heads are seen from yaws and pitches up to this, in degrees, both ways.
+        masks: "require" = a picture without a mask is an error; "ignore" = its background counts as head (folders).
+        generated_yaw, generated_pitch: generated heads are seen from up to this, in degrees, both ways.
         generated_psi: truncation of generated heads.
         workers: processes that read pictures ahead; 0 = the training process itself.
     """
@@ -52,6 +53,7 @@ class DataConfig:
     source: str = "real"
     mirror: float = 0.5
     rebalance: bool = True
+    masks: str = "require"
     generated_yaw: float = 60.0
     generated_pitch: float = 15.0
     generated_psi: float = 0.85
@@ -60,6 +62,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _one_of("data.kind", self.kind, ("folder", "procedural", "none"))
         _one_of("data.source", self.source, ("real", "generated", "both"))
+        _one_of("data.masks", self.masks, ("require", "ignore"))
         _expect(self.size >= 16, "data.size", self.size, "at least 16 pixels (512 is the paper's)")
         _expect(self.count is None or self.count > 0, "data.count", self.count, "a positive number, or null for all")
         _expect(0 <= self.mirror <= 1, "data.mirror", self.mirror, "a probability in 0..1")
@@ -321,11 +324,6 @@ class TrainConfig:
             raise DualEncError(
                 f"schedule.latent_steps is {self.schedule.latent_steps} but losses.latent is 0; set its weight, "
                 "or latent_steps to 0"
-            )
-        if self.losses.latent and self.encoder.style.latent:
-            raise DualEncError(
-                f"losses.latent is {self.losses.latent} with projection {self.encoder.style.projection!r}; it compares "
-                "styles, which these encoders cannot reach exactly: use it with w+ or w"
             )
 
     @property

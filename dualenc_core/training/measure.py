@@ -95,7 +95,9 @@ def measure(config: TrainConfig, steps: int, device: str = "auto") -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m dualenc_core.training.measure", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m dualenc_core.training.measure", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--variant", choices=("encoder1", "encoder2"), default="encoder2")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=1)

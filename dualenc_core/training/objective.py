@@ -166,4 +166,3 @@ def latent_loss(ws: Tensor, known: Tensor) -> Tensor:
     good = ~known.isnan().flatten(1).any(1)
     error = F.smooth_l1_loss(ws, torch.where(known.isnan(), ws.detach(), known), beta=0.1, reduction="none")
     return (error.flatten(1).mean(1) * good).mean()
-

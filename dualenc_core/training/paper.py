@@ -125,6 +125,7 @@ class PaperTrainer:
     def _new_encoder(self) -> HeadEncoder:
         config = self.encoder_config()
         encoder = HeadEncoder(config)
+        encoder.check(self.generator)
         if self.trunk is not None:
             for network in (encoder.stage_one, encoder.stage_two):
                 if hasattr(network, "load_arcface"):

@@ -33,11 +33,12 @@ def _demo() -> TrainConfig:
     """The schedule of `presets.EncoderTraining` in this trainer's terms: latents first, then rays, stage two last."""
     demo = EncoderTraining()
     total = demo.latent_steps + demo.style_steps + demo.refine_steps
+    style = dataclasses.replace(demo.config.style, z_dim=demo_generator_config().z_dim)
     return TrainConfig(
         generator="demo",
         trunk_weights=None,
         batch_norm="batch",
-        encoder=demo.config,
+        encoder=demo.config.replace(style=style),
         data=DataConfig(
             kind="procedural", size=demo.config.style.trunk.input_size, count=demo.portraits, rebalance=False, workers=0
         ),

@@ -24,7 +24,6 @@ from dualenc_core.training.config import (
 )
 from dualenc_core.training.objective import Judges
 from dualenc_core.training.paper import PaperTrainer
-
 from tests.small import small_generator
 
 TRUNK = {"widths": (8, 8, 8, 8), "blocks": (1, 1, 1, 1), "input_size": 32}
@@ -123,4 +122,3 @@ def gradients(t: PaperTrainer, step: int = 0) -> dict[str, Tensor]:
         for key, p in module.named_parameters()
         if p.grad is not None
     }
-

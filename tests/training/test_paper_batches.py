@@ -80,9 +80,7 @@ def test_generated_heads_come_from_z_plus_and_know_their_styles():
     yaw, pitch = batch.camera.angles
     assert (yaw.abs() <= 60).all() and (pitch.abs() <= 15.1).all()
     g = b.generator
-    expected = g.render(
-        g.synthesize(batch.styles), batch.camera, resolution=8, background=(0.0, 0.0, 1.0)
-    ).image
+    expected = g.render(g.synthesize(batch.styles), batch.camera, resolution=8, background=(0.0, 0.0, 1.0)).image
     assert torch.allclose(batch.image, expected.clamp(-1, 1), atol=1e-5)
 
 

@@ -76,7 +76,7 @@ def test_a_file_may_change_a_preset_and_leave_the_rest(tmp_path):
         ("variant: encoder3", "encoder1, encoder2"),
         ("data: {kind: none}", "set source: generated"),
         ("schedule: {latent_steps: 5}", "losses.latent is 0"),
-        ("losses: {latent: 1}\nencoder: {style: {projection: z}}", "use it with w\\+ or w"),
+        ("data: {masks: maybe}", "require, ignore"),
         ("preset: huge", "one of paper, demo, smoke"),
         ("- 3", "expected keys and values"),
         ("a: [", "not readable YAML"),

@@ -20,7 +20,6 @@ from dualenc_core.training.draws import named
 from dualenc_core.training.measure import random_judges
 from dualenc_core.training.objective import Judges
 from dualenc_core.training.paper import PaperTrainer
-
 from tests.training.paper_small import Pictures, encoder_config, generator, gradients, paper_config, trainer
 
 ENCODER2 = {"variant": "encoder2"}
@@ -276,8 +275,10 @@ def test_rays_train_both_stages():
 
 
 def test_training_fits_two_heads():
-    t = trainer(paper_config(schedule={"learning_rate": 1e-2, "optimizer": "adam", "steps": 24}, data={"mirror": 0.0}),
-                dataset=Pictures(2))
+    t = trainer(
+        paper_config(schedule={"learning_rate": 1e-2, "optimizer": "adam", "steps": 24}, data={"mirror": 0.0}),
+        dataset=Pictures(2),
+    )
     values = [t.step(i) for i in range(24)]
     for name in ("one.l2", "two.l2"):
         assert sum(v[name] for v in values[-5:]) < 0.9 * sum(v[name] for v in values[:5])
