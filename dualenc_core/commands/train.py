@@ -9,6 +9,8 @@ EXAMPLES = """  python -m dualenc_core train --preset demo-generator --minutes 6
   python -m dualenc_core train --preset smoke --out runs/smoke
   python -m dualenc_core train --preset paper --print-config > encoder1.yaml
   python -m dualenc_core train --config encoder1.yaml --set data.path=ffhq --out runs/encoder1
+  python -m dualenc_core train --config encoder1.yaml --set variant=encoder2 \\
+      --set start=runs/encoder1/model.safetensors --out runs/encoder2
   accelerate launch --num_processes 4 -m dualenc_core train --config encoder1.yaml --set schedule.batch=12
 """
 

@@ -165,7 +165,8 @@ class ScheduleConfig:
             part.
         latent_steps: the first steps train stage one on the latent loss alone, without rendering; they need
             ``losses.latent`` and known latents.
-        stage_two_from: stage two joins at this step (after the latent ones).
+        stage_two_from: stage two joins at this step; None = at 20,000 in a new encoder, at once in one that begins
+            from a file.
         stage_one_until: stage one stops learning at this step; None = never.
         learning_rate, optimizer: "ranger" (the paper's) or "adam" (betas .9, .99).
         decay: "constant" (the paper's) or "cosine" (to zero at the end).
@@ -176,7 +177,7 @@ class ScheduleConfig:
     batch: int = 3
     accumulate: int = 1
     latent_steps: int = 0
-    stage_two_from: int = 20_000
+    stage_two_from: int | None = None
     stage_one_until: int | None = None
     learning_rate: float = 1e-4
     optimizer: str = "ranger"
@@ -189,7 +190,8 @@ class ScheduleConfig:
         good = self.accumulate > 0 and self.batch % self.accumulate == 0
         _expect(good, "schedule.accumulate", self.accumulate, f"a divisor of schedule.batch ({self.batch})")
         _expect(self.latent_steps >= 0, "schedule.latent_steps", self.latent_steps, "0 or more")
-        _expect(self.stage_two_from >= 0, "schedule.stage_two_from", self.stage_two_from, "0 or more")
+        joins = self.stage_two_from
+        _expect(joins is None or joins >= 0, "schedule.stage_two_from", joins, "null, or a step from 0 up")
         _expect(self.learning_rate > 0, "schedule.learning_rate", self.learning_rate, "above 0 (the paper has 1e-4)")
         _one_of("schedule.optimizer", self.optimizer, ("ranger", "adam"))
         _one_of("schedule.decay", self.decay, ("constant", "cosine"))
@@ -325,6 +327,12 @@ class TrainConfig:
                 f"schedule.latent_steps is {self.schedule.latent_steps} but losses.latent is 0; set its weight, "
                 "or latent_steps to 0"
             )
+
+    @property
+    def stage_two_from(self) -> int:
+        """The step at which stage two joins."""
+        joins = self.schedule.stage_two_from
+        return joins if joins is not None else 0 if self.start is not None else 20_000
 
     @property
     def adversarial(self) -> bool:

@@ -209,7 +209,7 @@ class PaperTrainer:
         if step < s.latent_steps:
             return ("latent",)
         one = s.stage_one_until is None or step < s.stage_one_until
-        two = step >= s.stage_two_from and self.encoder.stage_two is not None
+        two = step >= self.config.stage_two_from and self.encoder.stage_two is not None
         return (("one",) if one else ()) + (("two",) if two else ())
 
     # --------------------------------------------------------------------------------------------------------- steps

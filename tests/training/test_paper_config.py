@@ -34,6 +34,7 @@ def test_the_paper_preset_is_the_paper():
     assert (c.discriminator.kind, c.discriminator.weight, c.discriminator.stride) == ("occluded", 0.001, 1)
     assert (c.discriminator.r1, c.discriminator.r1_every) == (10.0, 16)
     assert c.encoder == HeadEncoderConfig() and c.encoder.triplane.plane_channels == 288
+    assert preset("paper").stage_two_from == 20_000 and c.stage_two_from == 0
     assert c.adversarial and not preset("paper").adversarial
 
 
