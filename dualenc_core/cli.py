@@ -23,7 +23,7 @@ VERBS = {
     "convert": "an official checkpoint to a safetensors file",
     "weights": "list the known weights files: which are here, where to get the others",
     "prepare": "a folder of photos to aligned crops with cameras, for training and evaluation",
-    "train": "train the demo models",
+    "train": "train the demo models, or encoders like the paper",
     "bench": "measure how fast heads are rendered here",
     "evaluate": "measure a generator and its encoders on heads whose every view is known",
 }

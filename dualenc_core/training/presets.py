@@ -87,7 +87,7 @@ class GeneratorTraining:
 def demo_encoder_config(plane_scale: float = 1.0) -> HeadEncoderConfig:
     """A HeadEncoder of about 3 M parameters for `demo_generator_config`, with the lifted refiner (demo.md)."""
     generator = demo_generator_config()
-    trunk = TrunkConfig(widths=(32, 48, 64, 96), blocks=(2, 2, 3, 2), input_size=128)
+    trunk = TrunkConfig(widths=(32, 48, 64, 96), blocks=(2, 2, 3, 2), input_size=64)
     return HeadEncoderConfig(
         style=StyleConfig(
             trunk=trunk, n_styles=generator.num_ws, coarse=3, middle=6, w_dim=generator.w_dim, head_width=64
@@ -122,29 +122,32 @@ class EncoderTraining:
         refine_steps: steps of stage two on image losses (Encoder 1: with stage one frozen; the others: both stages).
         latent_batch, batch: heads a step.
         rays: rays a head in the image losses.
-        learning_rate: Adam; halved as a cosine to zero within each phase.
+        latent_rate, learning_rate: Adam, of the latent phase and of the others; lowered as a cosine to zero within each
+            phase.
         adversarial: weight of the adversarial loss (paper: 0.001 at full size).
         r1, r1_interval: R1 penalty and how often it runs.
         discriminator_widths: of the light (stride 2) discriminator.
-        portraits: size of the training set; each is also used mirrored.
+        portraits, portrait_size: the training set and its pictures' side in pixels; each is also used mirrored.
         misalignment: how badly every second of them is aligned (`portraits.misaligned`).
         bfloat16: compute stage one and the backbone in bfloat16: faster on CPUs that have it, slower on others.
     """
 
     variant: str = "fidelity"
     config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
-    latent_steps: int = 2500
+    latent_steps: int = 3400
     style_steps: int = 300
     refine_steps: int = 1600
-    latent_batch: int = 12
+    latent_batch: int = 32
     batch: int = 4
     rays: int = 384
+    latent_rate: float = 2e-3
     learning_rate: float = 1e-3
     adversarial: float = 0.0
     r1: float = 10.0
     r1_interval: int = 16
     discriminator_widths: tuple[int, int, int, int] = (48, 64, 96, 128)
     portraits: int = 6144
+    portrait_size: int = 128
     misalignment: float = 1.0
     bfloat16: bool = True
     seed: int = 0

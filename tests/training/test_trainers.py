@@ -77,6 +77,7 @@ def tiny_encoder_training(variant: str) -> EncoderTraining:
         r1_interval=2,
         discriminator_widths=(8, 8, 8, 8),
         portraits=6,
+        portrait_size=32,
     )
 
 
