@@ -237,8 +237,8 @@ def _order(claim: Claim, better: dict, worse: dict) -> str:
     spread = statistics.stdev(gains) if len(gains) > 1 else math.inf
     wins = sum(gain > 0 for gain in gains)
     verdict = "holds" if mean > 0 else "is the other way round"
-    if abs(mean) <= spread / math.sqrt(len(gains)):
-        verdict = "is not decided: the difference is within its standard error"
+    if len(gains) < 3 or abs(mean) <= 2 * spread / math.sqrt(len(gains)):
+        verdict = "is not decided (fewer than three seeds, or within two standard errors)"
     shown = f"± {spread:.3g}" if math.isfinite(spread) else "(one seed)"
     return f"{start}: {verdict}; gain {mean:+.3g} {shown} over {len(gains)} seeds, {wins} of them in the paper's order."
 

@@ -152,9 +152,8 @@ def test_known_latents_are_learned_and_unknown_ones_do_not_count():
     known = torch.stack([torch.ones(6, 16), torch.full((6, 16), float("nan"))])
     loss = objectives.latent_loss(ws, known)
     loss.backward()
-    assert (
-        float(loss.detach()) == pytest.approx(0.5 * (1 - 0.05)) and (ws.grad[1] == 0).all() and (ws.grad[0] != 0).all()
-    )
+    assert float(loss.detach()) == pytest.approx(0.5 * (1 - 0.05))
+    assert (ws.grad[1] == 0).all() and (ws.grad[0] != 0).all()
 
 
 # ----------------------------------------------------------------------------------- the same numbers in other ways
@@ -265,10 +264,15 @@ def test_rays_see_what_pictures_show():
     front = g.to_rgb(features + (1 - alpha) * scene, triplane.ws)
     expected = front + (1 - alpha) * (t.backdrop[:, None, None] - g.to_rgb(scene, triplane.ws))
     assert float((image - expected).abs().max()) < 1e-5
-    rays = dataclasses.replace(t.objective, render=dataclasses.replace(plain, rays=200))
-    value, parts = rays(triplane, HeadBatch(image.detach(), alpha.detach(), batch.camera, batch.styles, (0,)), 0, "x")
-    # The same head, up to interpolation between its 8 pixels.
-    assert parts["l1"] < 0.35 * float((image - t.backdrop[:, None, None]).abs().mean() + image.std())
+    # A finer picture of the same head is what random rays see, up to interpolation between its pixels.
+    fine = dataclasses.replace(t.objective, render=dataclasses.replace(plain, resolution=96))
+    rays = dataclasses.replace(t.objective, render=dataclasses.replace(plain, rays=400))
+    image, alpha = (x.detach() for x in fine.view(triplane, batch.camera, []))
+    errors = [
+        rays(triplane, HeadBatch(picture, alpha, batch.camera, batch.styles, (0,)), 0, "x")[1]["l1"]
+        for picture in (image, image.flip(-1))
+    ]
+    assert errors[0] < 0.1 * errors[1], errors
 
 
 def test_rays_train_both_stages():
