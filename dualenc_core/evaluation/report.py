@@ -154,7 +154,8 @@ def plot(report: Report, path: str | Path) -> None:
         axes.set_xlabel("yaw from the input view, degrees")
         axes.set_xticks(range(-180, 181, 60))
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=8)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
