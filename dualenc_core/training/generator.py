@@ -26,6 +26,7 @@ from ..rendering.rays import pixel_rays
 from ..rendering.renderer import Draws
 from ..triplane import Triplane
 from .ema import ExponentialMovingAverage
+from .muon import Muon
 from .presets import GeneratorTraining
 
 # Raw density for one unit of occupancy logit: three logits, which is one cell inside, are opaque within one sample.
@@ -108,19 +109,23 @@ class GeneratorTrainer:
         self.average = ExponentialMovingAverage(self.generator, self.options.ema)
         mapping = list(self.generator.backbone.mapping.parameters())
         apart = ("backbone.mapping.", "superresolution.", "bcg_synthesis.", "t_mapping.", "torgb.bias")
-        main = [
-            p
+        main = {
+            name: p
             for name, p in self.generator.named_parameters()
             if not name.startswith(apart) and not name.endswith("noise_strength")
-        ]
-        tail = [p for name, p in self.generator.superresolution.named_parameters() if "noise_strength" not in name]
-        rate = self.options.learning_rate
-        groups = {
-            "mapping": [{"params": mapping, "lr": MAPPING_RATE}],
-            "main": [{"params": main, "lr": rate}],
-            "tail": [{"params": tail, "lr": rate}],
         }
-        self.optimizers = {k: torch.optim.Adam(v, betas=(0.9, 0.99), eps=1e-8) for k, v in groups.items()}
+        matrices = {name: p for name, p in main.items() if name.startswith("backbone.synthesis.") and p.ndim > 1}
+        # The constant that everything grows from is a picture, not a matrix.
+        matrices.pop("backbone.synthesis.b4.const")
+        others = [p for name, p in main.items() if name not in matrices]
+        tail = [p for name, p in self.generator.superresolution.named_parameters() if "noise_strength" not in name]
+        rate, betas = self.options.learning_rate, (0.9, 0.99)
+        self.optimizers = {
+            "mapping": torch.optim.Adam(mapping, lr=MAPPING_RATE, betas=betas),
+            "matrices": Muon(matrices.values(), lr=self.options.matrix_rate),
+            "main": torch.optim.Adam(others, lr=rate, betas=betas),
+            "tail": torch.optim.Adam(tail, lr=rate, betas=betas),
+        }
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["base"] = group["lr"]
@@ -158,9 +163,11 @@ class GeneratorTrainer:
         """Run optimisation step number ``step``."""
         name, size, progress = self.phase(step)
         decay = 1.0 if name == "field" else self.options.final_rate ** (0.5 - 0.5 * math.cos(math.pi * progress))
-        optimizer = self.optimizers[{"mapping": "mapping", "super-resolution": "tail"}.get(name, "main")]
-        for group in optimizer.param_groups:
-            group["lr"] = group["base"] * decay * min(1.0, (step + 1) / 50)
+        used = {"mapping": ("mapping",), "super-resolution": ("tail",)}.get(name, ("matrices", "main"))
+        optimizers = [self.optimizers[key] for key in used]
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["base"] * decay * min(1.0, (step + 1) / 50)
         if name == "mapping":
             losses = self._mapping()
         elif name == "field":
@@ -169,10 +176,11 @@ class GeneratorTrainer:
             losses = self._rays(size, FIELD_SHARE**progress)
         else:
             losses = self._super_resolution()
-        optimizer.zero_grad(set_to_none=True)
-        total = sum(losses.values())
-        total.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        for optimizer in optimizers:
+            optimizer.step()
         if name != "mapping":
             self.average.update(self.generator, step - self.options.mapping_steps)
         elif step + 1 == self.options.mapping_steps:

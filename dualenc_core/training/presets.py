@@ -42,6 +42,7 @@ class GeneratorTraining:
         super_resolution_steps: steps of the last phase, which trains only that network, on patches.
         heads, points, rays: batch sizes of field and rays.
         learning_rate: Adam, for weights of unit variance.
+        matrix_rate: Muon, for the weights of the backbone's layers.
         final_rate: factor of the learning rate at the end of a phase (cosine; the field phase has none).
         ema: decay of the averaged copy, which is what is saved.
         bfloat16: compute the backbone in bfloat16: twice as fast on CPUs that have it, slower on others.
@@ -52,10 +53,11 @@ class GeneratorTraining:
     field_steps: tuple[tuple[int, int], ...] = ((32, 800),)
     ray_steps: tuple[tuple[int, int], ...] = ((64, 7000),)
     super_resolution_steps: int = 1500
-    heads: int = 4
+    heads: int = 8
     points: int = 1024
     rays: int = 320
-    learning_rate: float = 3e-2
+    learning_rate: float = 2e-2
+    matrix_rate: float = 1e-2
     final_rate: float = 0.03
     ema: float = 0.998
     bfloat16: bool = True
@@ -68,10 +70,7 @@ class GeneratorTraining:
         return self.mapping_steps + planes + self.super_resolution_steps
 
     def continued(self) -> GeneratorTraining:
-        """The schedule that goes on from a trained generator: no field, more heads a step, a gentler start.
-
-        What is left to learn is small against the noise of four heads' gradients.
-        """
+        """The schedule that goes on from a trained generator: no field, fewer rays, a gentler start."""
         size = self.ray_steps[-1][0]
         return dataclasses.replace(
             self,
@@ -79,8 +78,8 @@ class GeneratorTraining:
             field_steps=(),
             ray_steps=((size, 3000),),
             super_resolution_steps=1200,
-            heads=2 * self.heads,
-            learning_rate=1e-2,
+            learning_rate=6e-3,
+            matrix_rate=3e-3,
         )
 
 

@@ -129,7 +129,7 @@ def test_the_mapping_phase_makes_w_tell_the_head():
     settled = trainer.average.module.backbone.mapping
     z = torch.randn(4096, 16, generator=torch.Generator().manual_seed(1))
     w = trainer.generator.mapping(z)[:, 0]
-    assert torch.allclose(settled.w_avg, w.mean(0), atol=0.1 * float(w.std()))
+    assert torch.allclose(settled.w_avg, w.mean(0), atol=0.1 * w.std().item())
     before = {k: v.clone() for k, v in trainer.generator.backbone.mapping.state_dict().items()}
     trainer.step(150)
     after = trainer.generator.backbone.mapping.state_dict()
