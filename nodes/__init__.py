@@ -18,6 +18,7 @@ from .edit import (
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
 from .export import DualEncMesh, DualEncSaveMesh
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
+from .optimize import DualEncOptimize
 from .portrait import DualEncAlignPortrait
 from .render import DualEncRender
 from .stitch import DualEncOcclusionMask, DualEncStitch
@@ -31,6 +32,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncOcclusionMask": "DualEnc Occlusion Mask",
     "DualEncStitch": "DualEnc Stitch",
     "DualEncInvert": "DualEnc Invert (Photo to Head)",
+    "DualEncOptimize": "DualEnc Optimize (W+, PTI, Refine)",
     "DualEncSample": "DualEnc Sample",
     "DualEncCamera": "DualEnc Camera",
     "DualEncOrbit": "DualEnc Orbit",
@@ -55,6 +57,7 @@ _CLASSES = (
     DualEncOcclusionMask,
     DualEncStitch,
     DualEncInvert,
+    DualEncOptimize,
     DualEncSample,
     DualEncCamera,
     DualEncOrbit,

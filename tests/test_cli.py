@@ -285,6 +285,24 @@ def test_evaluate_writes_its_report(files, tmp_path, capsys) -> None:
     assert "Encoder 1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("mode", ["wplus", "pti", "refine"])
+def test_optimize_writes_what_reconstruct_writes(files, tmp_path, capsys, mode) -> None:
+    arguments = ["optimize", str(files.crop), f"--out={tmp_path}", *files.weights, *files.given]
+    assert main([*arguments, f"--mode={mode}", "--steps=3", "--tune-steps=2", "--frames=2"]) == 0
+    found = {p.name for p in tmp_path.iterdir()}
+    assert found == RESULTS | ({"generator.safetensors"} if mode == "pti" else set())
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    made = report["optimisation"]
+    assert made["perceptual"] == "laplacian-pyramid" and len(made["history"]) == (5 if mode == "pti" else 3)
+    assert "LPIPS is not used" in capsys.readouterr().out
+    tuned = f"--generator={tmp_path / 'generator.safetensors'}" if mode == "pti" else files.weights[0]
+    render = ["render", str(tmp_path / "triplane.safetensors"), "--yaw=0", "--device=cpu"]
+    assert main([*render, f"--out={tmp_path / 'view'}", tuned]) == 0
+    if mode == "pti":
+        assert main([*render, f"--out={tmp_path / 'wrong'}", files.weights[0]]) == 1
+        assert "was made by generator" in capsys.readouterr().err
+
+
 def test_weights_lists_the_catalog(capsys) -> None:
     assert main(["weights"]) == 0
     text = capsys.readouterr().out

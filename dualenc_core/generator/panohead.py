@@ -265,6 +265,7 @@ class PanoHead(nn.Module):
         chunk: int = 4096,
         ws_background: Tensor | None = None,
         quality: str = REFERENCE,
+        options: RenderOptions | None = None,
     ) -> Rendering:
         """Pictures of heads (§7).
 
@@ -282,6 +283,7 @@ class PanoHead(nn.Module):
             quality: "reference" = the plain renderer; "exact" = the same up to rounding, "high" and "draft" = with
                 stated errors (`fast.PRESETS`), many times as fast from the second picture of a head on. Ignored while
                 training, with gradients, with ``draws`` and for decoders with an activation.
+            options: the whole ray sampling, instead of ``samples`` and limits that follow the cameras.
 
         Raises GeneratorMismatchError for a triplane of another generator, DualEncError for other wrong input.
         """
@@ -289,7 +291,8 @@ class PanoHead(nn.Module):
         check_quality(quality)
         colour = _parse_background(background)
         resolution = resolution or self.config.neural_resolution
-        options = self.render_options(samples)
+        given = options
+        options = given or self.render_options(samples)
         frames = max(len(triplane), len(camera))
         camera = camera.to(triplane.planes.device).expand(frames)
         ws_background = triplane.ws if ws_background is None else ws_background
@@ -301,7 +304,7 @@ class PanoHead(nn.Module):
             triplane = _expand(triplane, frames)
             ws_background = ws_background.expand(frames, -1, -1)
             scene = self._background(ws_background, resolution)
-            if draws is None:
+            if draws is None and given is None:
                 options = self.render_options(samples, camera)
             rendering = self._render(triplane, camera, resolution, super_resolve, colour, options, draws, chunk, scene)
             if progress is not None:
@@ -316,7 +319,7 @@ class PanoHead(nn.Module):
                 rows = ws_background[i : i + 1] if len(ws_background) > 1 else ws_background
                 prepared = fast.background if fast is not None and own_background else None
                 scene = self._background(rows, resolution, prepared)
-            options = self.render_options(samples, camera[i])
+            options = given or self.render_options(samples, camera[i])
             renderings.append(
                 self._render(one, camera[i], resolution, super_resolve, colour, options, None, chunk, scene, fast)
             )

@@ -197,6 +197,20 @@ def invert(studio: Studio) -> Page:
     return labelled(pictures | dict(turned), 3)
 
 
+def optimize(studio: Studio) -> Page:
+    # Heads and steps enough to see what each mode does; the report of the node says how to do better.
+    inputs = {"generator": studio.generator, **studio.photo, "patience": 0, "rate": 0.0, "seed": 0}
+    modes = {"W+": {"steps": 120}, "PTI": {"steps": 120, "tune_steps": 80}}
+    modes["refine"] = {"steps": 60, "triplane": studio.stitched}
+    front, behind = [frames(studio.photo["image"])[0]], [frames(studio.photo["image"])[0]]
+    for mode, more in modes.items():
+        used, head, _, picture, _ = studio.run("Optimize", mode=mode, **inputs, **{"tune_steps": 1, **more})
+        front += frames(picture)
+        camera = studio.run("Camera", yaw=180.0)[0]
+        behind += frames(studio.run("Render", generator=used, triplane=head, camera=camera)[0])
+    return [([front, behind], ("its camera", "yaw 180"), ("image", *modes))]
+
+
 def sample(studio: Studio) -> Page:
     psi = (0.3, 0.7, 1.0)
     rows = [studio.views(studio.sampled(value)) for value in psi]
@@ -361,6 +375,7 @@ PAGES: dict[str, Callable[[Studio], Page]] = {
     "DualEncOcclusionMask": occlusion_mask,
     "DualEncStitch": stitch,
     "DualEncInvert": invert,
+    "DualEncOptimize": optimize,
     "DualEncSample": sample,
     "DualEncCamera": camera,
     "DualEncOrbit": orbit,

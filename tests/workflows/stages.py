@@ -267,4 +267,32 @@ front, in metres.
             (stage("Files", RESULT, "save_mesh preview_mesh save_shape"),),
         ),
     ),
+    "11_optimize_and_compare": Plan(
+        f"""# Optimize and compare
+
+Press **Run** and wait a minute or two: the same photo by both encoders, by **W+** optimisation, and the joined head
+**refined** on the photo.
+
+- *W+* needs no encoder: only the generator. More **steps** come closer; the published setting is 500.
+- *Refine* should beat the joined head from the photo's side and keep what the photo does not show.
+- For the closest likeness set *mode* of W+ to **PTI**: then its **generator** output is a tuned copy, which alone can
+  render that head. It is linked already.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}
+The report below each optimize node says which measure of likeness was used; LPIPS needs a weights file.
+""",
+        (
+            (PHOTO, MODELS),
+            (stage("Encoders", HEAD, "invert"),),
+            (stage("Optimize", HEAD, "search improve"),),
+            (
+                stage("Numbers", RESULT, "compare_invert compare_search compare_improve"),
+                stage("From the photo's side", VIEW, "front_1 front save_front"),
+                stage(
+                    "From behind",
+                    VIEW,
+                    "camera render_invert render_search render_improve behind_1 behind save_behind",
+                ),
+            ),
+        ),
+    ),
 }

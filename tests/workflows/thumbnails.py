@@ -114,6 +114,18 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
         ("mesh", "align"),
         lambda s: [s("load_photo"), s("align"), s("invert", 1), *mesh_tiles(s("mesh").dualenc, (0, 60, 150))],
     ),
+    "11_optimize_and_compare": (
+        4,
+        ("render_invert", "render_search", "render_improve"),
+        lambda s: [
+            s("align"),
+            s("invert", 1),
+            s("search", 3),
+            s("improve", 3),
+            s("load_photo"),
+            *(s(f"render_{key}") for key in ("invert", "search", "improve")),
+        ],
+    ),
 }
 
 
