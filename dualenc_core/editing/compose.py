@@ -164,7 +164,7 @@ def _combine(regions: Sequence[Region], function) -> Region:
             raise GeneratorMismatchError(
                 f"the regions were made with generators {', '.join(sorted(made))}; use one generator for all"
             )
-        return TriplaneMask(function(values), meta | {"generator": name for name in made})
+        return TriplaneMask(function(values), meta | ({"generator": made.pop()} if made else {}))
     if any(isinstance(region, TriplaneMask) for region in regions):
         raise DualEncError(
             "a mask of cells and a weight in space cannot be combined; use mask_from_weight on the weight"
