@@ -54,7 +54,7 @@ class Triplane:
         shape = tuple(self.planes.shape)
         if len(shape) != 5 or shape[1] != 3 or shape[3] != shape[4]:
             raise DualEncError(f"triplane planes have shape {shape}, expected [N,3,C·D,H,H]")
-        if shape[2] % self.depth:
+        if self.depth < 1 or shape[2] % self.depth:
             raise DualEncError(f"triplane has {shape[2]} channels, expected a multiple of its depth {self.depth}")
         if self.ws.ndim != 3 or len(self.ws) != shape[0]:
             raise DualEncError(f"triplane ws has shape {tuple(self.ws.shape)}, expected [{shape[0]},num_ws,w_dim]")

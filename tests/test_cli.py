@@ -241,7 +241,8 @@ def test_edits_write_a_head_and_a_sheet(files, result, tmp_path) -> None:
     picture.paste(255, (0, 0, 64, 32))
     picture.save(painted)
     transfer = ["edit", "transfer", *pair, *generator, "--seam", "implicit", "--encoder", str(files.encoder2)]
-    assert main([*transfer, "--painted", str(painted), "--out", str(tmp_path / "p")]) == 0
+    assert main([*transfer, "--painted", str(painted), "--recipe", "mouth", "--out", str(tmp_path / "p")]) == 0
+    assert json.loads((tmp_path / "p" / "edit.json").read_text())["meta"]["transfer"]["recipe"] == "mouth"
     assert main([*transfer, "--painted", str(painted), "--yaw", "0", "90", "--out", str(tmp_path / "q")]) == 1
     assert main([*transfer, "--painted", str(head), "--out", str(tmp_path / "q")]) == 1
     assert not (tmp_path / "q").exists()

@@ -114,6 +114,7 @@ def test_mask_round_trip_and_channel_order(tmp_path):
         (lambda: Triplane(rand(2, 12, 8, 8), rand(2, 6, 16)), "triplane planes have shape"),
         (lambda: Triplane(rand(2, 3, 12, 8, 4), rand(2, 6, 16)), "triplane planes have shape"),
         (lambda: Triplane(rand(2, 3, 10, 8, 8), rand(2, 6, 16)), "has 10 channels, expected a multiple of its depth 3"),
+        (lambda: Triplane(rand(2, 3, 12, 8, 8), rand(2, 6, 16), depth=0), "expected a multiple of its depth 0"),
         (lambda: Triplane(rand(2, 3, 12, 8, 8), rand(1, 6, 16)), "triplane ws has shape"),
         (
             lambda: Triplane(

@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     transfer.add_argument("--yaw", type=float, nargs="+", default=[0.0], help="of each painted picture, degrees")
     transfer.add_argument("--pitch", type=float, nargs="+", default=[0.0], help="of each painted picture, degrees")
+    transfer.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        help="how wide the seam is (default: by --part; hair for painted parts)",
+    )
     transfer.add_argument("--precise", action="store_true", help="mark points in space instead of tri-grid cells")
     transfer.add_argument("--seam", choices=SEAMS, default="feather", help="refine and implicit are slower")
     transfer.add_argument("--encoder", default="demo-e2", help="for the seam implicit (default: demo-e2)")
@@ -139,7 +144,8 @@ def _transfer(args: argparse.Namespace, generator: PanoHead, target: Triplane, r
                 editing.find_part(generator, head, args.part, precise=args.precise, progress=progress)
                 for head in (target, reference)
             ]
-    recipe = {"lips": "mouth", "eyes": "eyes", "brows": "eyes", "nose": "nose"}.get(args.part, "hair")
+    part = "hair" if args.painted else args.part
+    recipe = args.recipe or {"lips": "mouth", "eyes": "eyes", "brows": "eyes", "nose": "nose"}.get(part, "hair")
     with progress_bar("transfer") as progress:
         return editing.transfer(
             generator,

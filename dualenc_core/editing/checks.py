@@ -64,7 +64,8 @@ def check_unit(name: str, values: Tensor) -> None:
 def fit_region(region: Region, triplane: Triplane, name: str = "region") -> Region:
     """The region on the triplane's device and for its batch.
 
-    Raises DualEncError for another kind of value, a shape or batch that does not fit, or values outside 0..1.
+    Raises DualEncError for another kind of value, a shape or batch that does not fit, or values outside 0..1;
+    GeneratorMismatchError for a mask of another generator's cells.
     """
     planes = triplane.planes
     n, size = len(triplane), triplane.size
@@ -73,6 +74,12 @@ def fit_region(region: Region, triplane: Triplane, name: str = "region") -> Regi
         if tuple(region.mask.shape[1:]) != expected or len(region) not in (1, n):
             raise DualEncError(f"{name} has shape {tuple(region.mask.shape)}, expected {(n, *expected)}")
         check_unit(name, region.mask)
+        made = region.meta.get("generator", "")
+        if made and triplane.generator and made != triplane.generator:
+            raise GeneratorMismatchError(
+                f"the {name} was made with generator {made}, the head by {triplane.generator}; cells of two generators "
+                "lie elsewhere, make the mask again with the head's generator"
+            )
         return TriplaneMask(region.mask.to(planes).expand(n, *expected), region.meta)
     if not isinstance(region, PointWeight):
         raise DualEncError(

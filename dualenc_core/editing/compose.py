@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import DualEncError
+from ..errors import DualEncError, GeneratorMismatchError
 from ..point_weight import LabelVolume, PointWeight
 from ..triplane import Overlay, Triplane, TriplaneMask
 from .checks import Region
@@ -158,7 +158,13 @@ def _combine(regions: Sequence[Region], function) -> Region:
         raise DualEncError("no region was given, expected at least one")
     if all(isinstance(region, TriplaneMask) for region in regions):
         values = _same([region.mask for region in regions])
-        return TriplaneMask(function(values), {"kind": "region", "of": [dict(region.meta) for region in regions]})
+        meta = {"kind": "region", "of": [dict(region.meta) for region in regions]}
+        made = {region.meta.get("generator") for region in regions} - {None, ""}
+        if len(made) > 1:
+            raise GeneratorMismatchError(
+                f"the regions were made with generators {', '.join(sorted(made))}; use one generator for all"
+            )
+        return TriplaneMask(function(values), meta | ({"generator": made.pop()} if made else {}))
     if any(isinstance(region, TriplaneMask) for region in regions):
         raise DualEncError(
             "a mask of cells and a weight in space cannot be combined; use mask_from_weight on the weight"

@@ -130,7 +130,7 @@ class HeadEncoder(nn.Module):
             camera: N cameras of the portraits, or one for all.
             matte: [N,1,S',S'] in 0..1, coverage of the head; only the lifted refiner uses it.
 
-        Returns N heads, with the generator's fingerprint and the encoder in ``meta``.
+        Returns N heads, with the generator's fingerprint, and encoder and camera in ``meta``.
 
         Raises DualEncError for a wrong shape, range, NaN, or batch; GeneratorMismatchError for a generator that does
         not fit.
@@ -146,6 +146,7 @@ class HeadEncoder(nn.Module):
         meta = {
             **triplane.meta,
             "encoder": self.name,
+            "camera": camera.label.tolist(),
             "projection": self.config.style.projection,
             "refiner": self.config.refiner,
             "passes": self.config.passes,

@@ -245,8 +245,8 @@ def test_the_queued_prompt_is_the_shipped_one(visit, name: str) -> None:
     assert ours == shipped
 
 
-# The frontend's own viewer is a widget of its core node, of which the server knows nothing.
-VIEWERS = {("Preview3D", "image")}
+# The frontend adds its viewers to core nodes as widgets, of which the server knows nothing.
+VIEWERS = {("Preview3D", "image"), ("SaveGLB", "image")}
 
 
 def canonical(prompt: dict) -> list[str]:

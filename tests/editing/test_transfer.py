@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from dualenc_core.camera import Camera
-from dualenc_core.editing import RECIPES, Recipe, ball, complement, compose, half_space, transfer
+from dualenc_core.editing import (
+    RECIPES,
+    Recipe,
+    ball,
+    blend,
+    complement,
+    compose,
+    half_space,
+    region_mask,
+    transfer,
+    union,
+)
 from dualenc_core.editing.morphology import dilate, erode
 from dualenc_core.editing.morphology import feather as soften
 from dualenc_core.editing.seams import refined_fusion
@@ -237,3 +248,17 @@ def test_bad_input(tiny, heads, blob):
         transfer(tiny, target, reference.replace(generator="beef"), blob)
     with pytest.raises(GeneratorMismatchError, match="made by generator beef"):
         transfer(tiny, target.replace(generator="beef"), reference.replace(generator="beef"), blob)
+    with pytest.raises(GeneratorMismatchError, match="the region was made with generator beef"):
+        transfer(tiny, target, reference, TriplaneMask(blob.mask, {"generator": "beef"}))
+
+
+def test_a_mask_remembers_its_generator_through_a_file_and_a_union(tiny, heads, tmp_path):
+    mask = region_mask(tiny, heads[0][0], torch.ones(1, 8, 8), Camera.look_at(), resolution=8)
+    assert mask.meta["generator"] == tiny.fingerprint
+    loaded = TriplaneMask.load(mask.save(tmp_path / "mask.safetensors"))
+    joined = union(loaded, TriplaneMask(torch.zeros_like(mask.mask)))
+    transfer(tiny, heads[0][0], heads[1][0], joined)
+    with pytest.raises(GeneratorMismatchError, match=f"the weight was made with generator {tiny.fingerprint}"):
+        blend(heads[0][0].replace(generator="beef"), heads[1][0].replace(generator="beef"), joined, 1.0)
+    with pytest.raises(GeneratorMismatchError, match="use one generator for all"):
+        union(loaded, TriplaneMask(mask.mask, {"generator": "beef"}))

@@ -87,6 +87,7 @@ def test_encode_returns_heads_of_the_generator(generator, photo, refiner, projec
     assert torch.isfinite(triplane.planes).all() and not triplane.planes.requires_grad
     assert triplane.generator == generator.fingerprint
     assert triplane.meta["encoder"] == "tiny" and triplane.meta["refiner"] == refiner
+    assert len(triplane.meta["camera"]) == len(triplane) and len(triplane.meta["camera"][0]) == 25
     json.dumps(dict(triplane.meta))
     assert generator.render(triplane, CAMERAS).image.shape == (2, 3, 64, 64)
     assert torch.equal(triplane.planes, encoder.encode(generator, photo, CAMERAS).planes)
