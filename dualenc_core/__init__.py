@@ -41,6 +41,7 @@ _HOME_OF_NAME = {
 }
 _SUBPACKAGES = (
     "checkpoints",
+    "data",
     "editing",
     "encoders",
     "evaluation",

@@ -12,6 +12,7 @@ from .errors import DualEncError
 
 VERBS = {
     "reconstruct": "a photo to a head that can be seen from every side",
+    "optimize": "a photo to a head by optimisation (W+, PTI), or an encoded head refined on its photo",
     "demo": "reconstruct a bundled portrait and a public-domain photo with the bundled weights",
     "sample": "invent heads",
     "render": "pictures of a saved head from any camera",
@@ -21,7 +22,8 @@ VERBS = {
     "mesh": "a coloured mesh of a saved head",
     "convert": "an official checkpoint to a safetensors file",
     "weights": "list the known weights files: which are here, where to get the others",
-    "train": "train the demo models",
+    "prepare": "a folder of photos to aligned crops with cameras, for training and evaluation",
+    "train": "train the demo models, or encoders like the paper",
     "bench": "measure how fast heads are rendered here",
     "evaluate": "measure a generator and its encoders on heads whose every view is known",
 }

@@ -168,9 +168,10 @@ class TriplaneMask:
         n, p, d, h, w = self.mask.shape
         return self.mask[:, :, None].expand(n, p, features, d, h, w).reshape(n, p, features * d, h, w)
 
-    def save(self, path: str | Path) -> Path:
-        """Write a safetensors file, atomically."""
-        return _save(path, {"mask": self.mask}, _MASK_FORMAT, {"meta": dict(self.meta)})
+    def save(self, path: str | Path, half: bool = False) -> Path:
+        """Write a safetensors file, atomically; ``half`` rounds to float16. Raises DualEncError for NaN."""
+        mask = self.mask.half() if half else self.mask
+        return _save(path, {"mask": mask}, _MASK_FORMAT, {"meta": dict(self.meta)})
 
     @classmethod
     def load(cls, path: str | Path) -> TriplaneMask:

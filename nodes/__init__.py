@@ -7,8 +7,18 @@ from pathlib import Path
 from . import runtime
 from .camera import DualEncCamera, DualEncOrbit
 from .compare import DualEncCompare
+from .edit import (
+    DualEncBlend,
+    DualEncMirror,
+    DualEncMixStyles,
+    DualEncMorph,
+    DualEncRegionMask,
+    DualEncTransferRegion,
+)
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
+from .export import DualEncMesh, DualEncSaveMesh
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
+from .optimize import DualEncOptimize
 from .portrait import DualEncAlignPortrait
 from .render import DualEncRender
 from .stitch import DualEncOcclusionMask, DualEncStitch
@@ -22,10 +32,19 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncOcclusionMask": "DualEnc Occlusion Mask",
     "DualEncStitch": "DualEnc Stitch",
     "DualEncInvert": "DualEnc Invert (Photo to Head)",
+    "DualEncOptimize": "DualEnc Optimize (W+, PTI, Refine)",
     "DualEncSample": "DualEnc Sample",
     "DualEncCamera": "DualEnc Camera",
     "DualEncOrbit": "DualEnc Orbit",
     "DualEncRender": "DualEnc Render",
+    "DualEncRegionMask": "DualEnc Region Mask",
+    "DualEncTransferRegion": "DualEnc Transfer Region (Hair Transfer)",
+    "DualEncBlend": "DualEnc Blend",
+    "DualEncMorph": "DualEnc Morph",
+    "DualEncMirror": "DualEnc Mirror",
+    "DualEncMixStyles": "DualEnc Mix Styles",
+    "DualEncMesh": "DualEnc Mesh",
+    "DualEncSaveMesh": "DualEnc Save Mesh",
     "DualEncSaveTriplane": "DualEnc Save Triplane",
     "DualEncLoadTriplane": "DualEnc Load Triplane",
     "DualEncCompare": "DualEnc Compare",
@@ -38,10 +57,19 @@ _CLASSES = (
     DualEncOcclusionMask,
     DualEncStitch,
     DualEncInvert,
+    DualEncOptimize,
     DualEncSample,
     DualEncCamera,
     DualEncOrbit,
     DualEncRender,
+    DualEncRegionMask,
+    DualEncTransferRegion,
+    DualEncBlend,
+    DualEncMorph,
+    DualEncMirror,
+    DualEncMixStyles,
+    DualEncMesh,
+    DualEncSaveMesh,
     DualEncSaveTriplane,
     DualEncLoadTriplane,
     DualEncCompare,

@@ -8,11 +8,14 @@ from .. import dualenc_core as dc
 from ..dualenc_core.errors import DualEncError
 from . import images, runtime
 from .inputs import CAMERA, ENCODER, GENERATOR, MASK, TRIPLANE, choice, decimal, socket, switch, text, whole
+from .render import BACKGROUNDS, background_of, resized
 
 PAINTED, BACK = "painted", "back of the head"
 PARTS = ("hair", "face", "eyes", "brows", "nose", "lips")
-RECIPES = ("hair", "eyes", "mouth", "nose", "glasses")
+# Recipes of dualenc_core.editing and the part that is found for each; importing that here would slow the start down.
+RECIPES = {"hair": "hair", "eyes": "eyes", "mouth": "lips", "nose": "nose", "glasses": None}
 SEAMS = ("feather", "refine", "implicit")
+MIXES = ("planes", "styles")
 MATCHES = ("surroundings", "reference", "region", "nothing")
 
 
@@ -22,7 +25,7 @@ class DualEncRegionMask:
     CATEGORY = "DualEnc/edit"
     DESCRIPTION = (
         "Marks a part of a head, all round: one that is found by itself (hair, eyes, …), the back of the head, or what "
-        "you paint on a picture of it. The preview shows the part in red from four sides."
+        "you paint on a picture of it. The node shows the part in red from four sides."
     )
     SEARCH_ALIASES = ["segment head", "hair mask", "face parsing", "select region", "triplane mask"]
     RETURN_TYPES = (MASK, "IMAGE")
@@ -37,15 +40,26 @@ class DualEncRegionMask:
                 "generator": socket(GENERATOR, "The generator that made the head."),
                 "triplane": socket(TRIPLANE, "The head or heads."),
                 "part": choice(
-                    (*PARTS, BACK, PAINTED), "What to mark. painted: the mask below, as seen from the camera below."
+                    (*PARTS, BACK, PAINTED),
+                    "What to mark: hair, face, eyes, brows, nose or lips as they are found from the front; back of the "
+                    "head: what lies behind the ears; painted: the mask below, seen from the camera below.",
                 ),
                 "all_round": switch(
                     True, "Continue the part to the sides that no picture shows: needed for hair and for painted masks."
                 ),
                 "precise": switch(
-                    False, "Mark points in space instead of tri-grid cells: sharper, for Transfer Region and Blend."
+                    False,
+                    "Mark points in space instead of tri-grid cells: sharper, but the edited head takes twice the "
+                    "memory and time.",
                 ),
-                "grow": decimal(0.0, -0.1, 0.3, 0.01, "Grows what is found, in face sizes.", advanced=True),
+                "grow": decimal(
+                    0.0,
+                    -0.1,
+                    0.3,
+                    0.01,
+                    "Grows (+) or shrinks (-) face, eyes, brows, nose and lips, in face sizes.",
+                    advanced=True,
+                ),
             },
             "optional": {
                 "mask": socket("MASK", "painted: the part on pictures of the head, 1 = part; one for each camera."),
@@ -69,7 +83,7 @@ class DualEncRegionMask:
             region = dc.editing.find_part(network, head, name, **options)
         front = dc.Camera.look_at()
         preview = images.around(lambda turn: dc.inversion.mask_preview(network, head, region, front, turn))
-        return runtime.rest(region), preview
+        return {"ui": {"images": images.shown(preview, "dualenc_region")}, "result": (runtime.rest(region), preview)}
 
 
 def painted(mask, camera, device):
@@ -86,7 +100,10 @@ class DualEncTransferRegion:
     """A part of one head onto another."""
 
     CATEGORY = "DualEnc/edit"
-    DESCRIPTION = "Gives a head a part of another one, hair above all, and treats the seam. The result is a whole head."
+    DESCRIPTION = (
+        "Gives a head a part of another one, hair above all, and treats the seam. The result is a whole head. Without "
+        "masks the part is found by itself on both heads."
+    )
     SEARCH_ALIASES = ["hair transfer", "hairstyle", "swap", "reference editing", "copy part"]
     RETURN_TYPES = (TRIPLANE,)
     RETURN_NAMES = ("triplane",)
@@ -98,26 +115,33 @@ class DualEncTransferRegion:
         return {
             "required": {
                 "generator": socket(GENERATOR, "The generator that made both heads."),
-                "target": socket(TRIPLANE, "The head that is changed."),
+                "target": socket(TRIPLANE, "The head that is changed: it keeps its face."),
                 "reference": socket(TRIPLANE, "The head that gives the part."),
-                "mask": socket(MASK, "The part on the reference, from DualEnc Region Mask."),
-                "recipe": choice(RECIPES, "Widths of the seam that suit the part."),
+                "recipe": choice(tuple(RECIPES), "The part: it decides the width of the seam, and what is found."),
                 "seam": choice(
                     SEAMS,
-                    "feather: mixes both heads; refine: the generator's own head that fits best there, slower; "
+                    "feather: mixes both heads there; refine: the generator's own head that fits best, slower; "
                     "implicit: what the encoder makes of a picture of the mixed head.",
                 ),
                 "feather": decimal(1.0, 0.0, 4.0, 0.05, "Factor on the width of the seam; 0 = a hard edge."),
-                "align": switch(False, "Bring the reference's face onto the target's first (scale and shift)."),
+                "align": switch(
+                    False, "Bring the reference's face onto the target's first, for heads of different size or place."
+                ),
                 "match": choice(
                     MATCHES,
                     "Colours of the part. surroundings: the skin around it takes the target's tone; reference: as on "
-                    "the reference; region: as on the target; nothing: raw features, whose colours may change.",
+                    "the reference; region: as the part had on the target; nothing: raw features, whose colours may "
+                    "change.",
                 ),
             },
             "optional": {
-                "target_mask": socket(MASK, "The same part on the target, so that it goes too: long hair under short."),
-                "encoder": socket(ENCODER, "For the seam 'implicit': Encoder 2."),
+                "mask": socket(MASK, "The part on the reference, from DualEnc Region Mask; without it, it is found."),
+                "target_mask": socket(
+                    MASK,
+                    "The same part on the target, so that it goes too: long hair under short. Without any mask it is "
+                    "found.",
+                ),
+                "encoder": socket(ENCODER, "For the seam implicit: Encoder 2."),
             },
         }
 
@@ -126,26 +150,33 @@ class DualEncTransferRegion:
         generator,
         target,
         reference,
-        mask,
         recipe,
         seam,
         feather,
         align,
         match,
+        mask=None,
         target_mask=None,
         encoder=None,
     ):
-        networks = (generator,) if encoder is None else (generator, encoder)
-        device = runtime.use(*networks)
-        region = runtime.move(mask, device)
-        if target_mask is not None:
-            region = dc.editing.union(region, runtime.move(target_mask, device))
+        if seam == "implicit" and encoder is None:
+            raise DualEncError("seam 'implicit' needs an encoder: connect Encoder 2, or choose feather")
+        device = runtime.use(*(network for network in (generator, encoder) if network is not None))
+        target, reference = target.to(device), reference.to(device)
+        report = runtime.percent()
+        masks = [runtime.move(given, device) for given in (mask, target_mask) if given is not None]
+        if mask is None:
+            heads = (reference,) if masks else (reference, target)
+            # Masks of one kind can be joined.
+            precise = bool(masks) and not isinstance(masks[0], dc.TriplaneMask)
+            masks += [found(generator.module, head, recipe, precise, report) for head in heads]
+        region = dc.editing.union(*masks)
         # Refining computes gradients, which ComfyUI's inference mode forbids, also for tensors made in it.
         with torch.inference_mode(False):
             result = dc.editing.transfer(
                 generator.module,
-                runtime.free(target.to(device)),
-                runtime.free(reference.to(device)),
+                runtime.free(target),
+                runtime.free(reference),
                 runtime.free(region),
                 recipe,
                 seam,
@@ -153,9 +184,16 @@ class DualEncTransferRegion:
                 align="face" if align else None,
                 match=None if match == "nothing" else match,
                 encoder=None if encoder is None else encoder.module,
-                progress=runtime.percent(),
+                progress=report,
             )
         return (runtime.rest(result),)
+
+
+def found(network, head, recipe, precise, report):
+    """The part of a recipe on a head."""
+    if RECIPES[recipe] is None:
+        raise DualEncError(f"{recipe} are not found by themselves; connect a painted mask from DualEnc Region Mask")
+    return dc.editing.find_part(network, head, RECIPES[recipe], precise=precise, progress=report)
 
 
 class DualEncBlend:
@@ -189,42 +227,71 @@ class DualEncBlend:
 
 
 class DualEncMorph:
-    """Two heads → pictures of the way from one to the other."""
+    """Heads → pictures of the way from one to the next."""
 
     CATEGORY = "DualEnc/edit"
-    DESCRIPTION = "Pictures of one head turning into another, for a video; the cameras are spread over the frames."
-    SEARCH_ALIASES = ["morph video", "interpolate heads", "transition"]
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("image",)
-    OUTPUT_TOOLTIPS = ("One picture a frame.",)
+    DESCRIPTION = (
+        "Pictures of one head turning into another, or into several in turn, for a video. The camera may move "
+        "meanwhile: link DualEnc Orbit."
+    )
+    SEARCH_ALIASES = ["morph video", "interpolate heads", "transition", "animate"]
+    RETURN_TYPES = ("IMAGE", "MASK")
+    RETURN_NAMES = ("image", "alpha")
+    OUTPUT_TOOLTIPS = ("One picture a frame, for Create Video.", "The head: 1 = head, 0 = background.")
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "generator": socket(GENERATOR, "The generator that made both heads."),
-                "first": socket(TRIPLANE, "The first head, or several that are passed in turn."),
-                "second": socket(TRIPLANE, "The last head."),
-                "camera": socket(CAMERA, "One camera for all frames, or a move such as DualEnc Orbit's."),
-                "frames": whole(48, 2, 2000, "How many pictures."),
-                "loop": switch(True, "Go back to the first head at the end."),
-            }
+                "generator": socket(GENERATOR, "The generator that made all heads."),
+                "triplane": socket(TRIPLANE, "The first head; a batch of heads is passed in turn."),
+                "camera": socket(CAMERA, "One camera for all frames, or a move such as that of DualEnc Orbit."),
+                "frames": whole(
+                    0, 0, 2000, "How many pictures, over which the cameras are spread; 0 = one for each camera."
+                ),
+                "loop": switch(True, "Return to the first head, so that the video can be repeated."),
+                "pause": switch(True, "Slow down at every head; off: change evenly."),
+                "mix": choice(
+                    MIXES,
+                    "planes: blends the tri-grids; styles: goes through the generator's own heads between, slower.",
+                    advanced=True,
+                ),
+                "background": choice(BACKGROUNDS[:2], "generator: what it invents; colour: one colour.", advanced=True),
+                "colour": text("#808080", "Background colour as #rrggbb, for colour.", advanced=True),
+            },
+            "optional": {
+                "second": socket(TRIPLANE, "The next head, or several."),
+                "third": socket(TRIPLANE, "The head after that, or several."),
+            },
         }
 
-    def run(self, generator, first, second, camera, frames, loop):
+    def run(self, generator, triplane, camera, frames, loop, pause, mix, background, colour, second=None, third=None):
+        batches = [batch for batch in (triplane, second, third) if batch is not None]
+        if sum(map(len, batches)) < 2:
+            raise DualEncError("there is one head only; connect second, or a batch of heads to triplane")
+        frames = frames or len(camera)
+        if frames < 2:
+            raise DualEncError("frames is 0 and there is one camera, so one picture; set frames, or link DualEnc Orbit")
         device = runtime.use(generator)
         network = generator.module
-        heads = [part[i].to(device) for part in (first, second) for i in range(len(part))]
+        heads = [batch[i].to(device) for batch in batches for i in range(len(batch))]
+        path = dc.editing.interpolate(heads, frames, loop=loop, smooth=pause, space=mix, generator=network)
+        behind = background_of(background, colour)
         report = runtime.progress(frames)
-        pictures = []
-        for i, head in enumerate(dc.editing.interpolate(heads, frames, loop=loop)):
+        pictures, alphas = [], []
+        for i, head in enumerate(path):
             view = camera[i * len(camera) // frames].to(device)
-            # Every frame is another head: preparing it for fast rendering would not pay.
-            image = runtime.back_off(lambda chunk, head=head, view=view: network.render(head, view, chunk=chunk).image)
-            pictures.append(images.to_comfy(image))
+
+            def draw(chunk, head=head, view=view):
+                # Every frame is another head: preparing it for fast rendering would not pay.
+                return network.render(head, view, chunk=chunk, background=behind)
+
+            frame = runtime.back_off(draw)
+            pictures.append(images.to_comfy(frame.image))
+            alphas.append(images.mask_to_comfy(resized(frame.alpha, frame.image.shape[-1])))
             report(i + 1, frames)
-        return (torch.cat(pictures),)
+        return torch.cat(pictures), torch.cat(alphas)
 
 
 class DualEncMirror:

@@ -24,24 +24,42 @@ class DualEncMesh:
         return {
             "required": {
                 "generator": socket(GENERATOR, "The generator that made the head."),
-                "triplane": socket(TRIPLANE, "The head; of a batch, the first."),
-                "resolution": whole(192, 32, 512, "Cells along a side of the head's box.", step=16),
-                "smooth": whole(0, 0, 50, "Rounds of smoothing.", advanced=True),
+                "triplane": socket(TRIPLANE, "The head, or a batch of which one is taken."),
+                "resolution": whole(192, 32, 512, "Cells along a side of the head's box: finer, slower.", step=16),
+                "texture": whole(
+                    0, 0, 4096, "Side of a texture in texels, for few triangles; 0 = colours of vertices.", step=256
+                ),
+                "triangles": whole(
+                    0, 0, 2_000_000, "Reduce to about this many, for games and the web; 0 = keep all.", step=1000
+                ),
+                "smooth": whole(0, 0, 50, "Rounds of smoothing; 2 to 10 take ripples away.", advanced=True),
                 "largest_only": switch(True, "Leave out pieces that are not joined to the head.", advanced=True),
                 "threshold": decimal(
                     0.0, 0.0, 1000.0, 0.5, "Density of the surface; 0 = where a step is half opaque.", advanced=True
                 ),
+                "head": whole(0, 0, 4095, "Which head of a batch, counted from 0.", advanced=True),
             }
         }
 
-    def run(self, generator, triplane, resolution, smooth, largest_only, threshold):
+    def run(self, generator, triplane, resolution, texture, triangles, smooth, largest_only, threshold, head):
+        if head >= len(triplane):
+            raise DualEncError(f"head is {head}, but the batch holds {len(triplane)} head(s), counted from 0")
+        if 0 < texture < 64 or 0 < triangles < 100:
+            raise DualEncError(
+                f"texture is {texture} and triangles {triangles}, expected at least 64 and 100, or 0 for none"
+            )
         device = runtime.use(generator)
-        network, head = generator.module, triplane[0].to(device)
+        network, head = generator.module, triplane[head].to(device)
         report = runtime.percent()
         mesh = dc.export.extract_mesh(
-            network, head, resolution, threshold or None, largest_only, smooth, progress=report
+            network, head, resolution, threshold or None, largest_only, smooth, triangles or None, progress=report
         )
-        mesh = dc.export.colour_mesh(network, head, mesh, progress=report)
+        views = dc.export.colour_views(network, head, progress=report)
+        if device.type != "cpu":
+            network.release_prepared()
+        mesh = dc.export.colour_mesh(network, head, mesh, views)
+        if texture:
+            mesh = dc.export.bake_texture(mesh, views, texture)
         return (runtime.mesh(mesh),)
 
 
@@ -49,7 +67,10 @@ class DualEncSaveMesh:
     """Mesh → file in output/."""
 
     CATEGORY = "DualEnc/export"
-    DESCRIPTION = "Saves a mesh of DualEnc Mesh with its colours as GLB or PLY in the output folder."
+    DESCRIPTION = (
+        "Saves a mesh of DualEnc Mesh with its colours as GLB or PLY in the output folder. Link path to Preview 3D to "
+        "look at it."
+    )
     SEARCH_ALIASES = ["save glb", "export ply", "export mesh"]
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("path",)
@@ -63,7 +84,9 @@ class DualEncSaveMesh:
             "required": {
                 "mesh": socket("MESH", "From DualEnc Mesh."),
                 "filename_prefix": text("dualenc/head", "Start of the file name; may name a folder inside output."),
-                "format": choice(("glb", "ply"), "glb for viewers, engines and the web; ply for mesh tools."),
+                "format": choice(
+                    ("glb", "ply"), "glb: for viewers, engines and the web; ply: for mesh tools, without the texture."
+                ),
             }
         }
 
@@ -74,4 +97,5 @@ class DualEncSaveMesh:
         path, line = runtime.new_output(filename_prefix, f".{format}")
         dc.export.save_mesh(ours, path)
         name = "/".join(part for part in (line["subfolder"], line["filename"]) if part)
-        return {"ui": {"3d": [line], "files": [line], "text": [name]}, "result": (name,)}
+        size = f"{len(ours.vertices):,} vertices, {len(ours.faces):,} triangles"
+        return {"ui": {"3d": [line], "files": [line], "text": [f"{name}\n{size}"]}, "result": (name,)}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .. import dualenc_core as dc
 from ..dualenc_core.errors import DualEncError
 from . import runtime
 
@@ -30,6 +31,16 @@ def around(draw: Callable[[float], Tensor]) -> Tensor:
         runtime.check_interrupt()
         views.append(draw(turn))
     return to_comfy(torch.cat(views, dim=3))
+
+
+def shown(image: Tensor, name: str) -> list[dict[str, str]]:
+    """An IMAGE as pictures in temp/, for a node's ``ui``."""
+    lines = []
+    for picture in image:
+        path, line = runtime.new_preview(name)
+        dc.export.save_png(picture.movedim(-1, 0) * 2 - 1, path)
+        lines.append(line)
+    return lines
 
 
 def mask_to_core(mask: Tensor) -> Tensor:

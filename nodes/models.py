@@ -84,9 +84,12 @@ class DualEncLoadEncoder:
 
 
 def locate_known(entry: str) -> Path:
-    """The converted file of a catalog entry in models/dualenc; CheckpointError says where to get a missing one."""
+    """The usable file of a catalog entry in models/dualenc; CheckpointError says where to get a missing one."""
     known = next(e for e in dc.checkpoints.read_catalog() if e.id == entry)
-    return runtime.find_model(known.converted) or dc.checkpoints.resolve(known.kind, entry, runtime.model_home())
+    # Some published files are used as they are.
+    return runtime.find_model(known.converted or known.files[0].name) or dc.checkpoints.resolve(
+        known.kind, entry, runtime.model_home()
+    )
 
 
 def fingerprint(path: Path) -> str:

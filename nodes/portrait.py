@@ -105,7 +105,7 @@ class DualEncAlignPortrait:
             text,
         )
         ui = {
-            "images": [_preview(picture) for picture in overlay],
+            "images": images.shown(result[3], "dualenc_overlay"),
             "text": [text],
             "dualenc_warnings": [w.message for p in portraits for w in p.report.warnings if w.code != "note"],
             "alignment": [dataclasses.asdict(p.report) for p in portraits],
@@ -130,9 +130,3 @@ def _one_size(overlays: list[torch.Tensor]) -> torch.Tensor:
         top, left = (height - overlay.shape[2]) // 2, (width - overlay.shape[3]) // 2
         place[:, top : top + overlay.shape[2], left : left + overlay.shape[3]] = overlay[0]
     return batch
-
-
-def _preview(picture: torch.Tensor) -> dict[str, str]:
-    path, line = runtime.new_preview("dualenc_overlay")
-    dc.export.save_png(picture * 2 - 1, path)
-    return line

@@ -12,7 +12,7 @@ from . import images, runtime
 from .inputs import CAMERA, GENERATOR, TRIPLANE, choice, socket, switch, text, whole
 
 QUALITIES = ("exact", "high", "draft", "reference")
-GENERATOR_BACKGROUND, COLOUR, TRANSPARENT = "generator", "colour", "transparent"
+BACKGROUNDS = GENERATOR_BACKGROUND, COLOUR, TRANSPARENT = "generator", "colour", "transparent"
 _FRAMES_AT_ONCE = 8
 
 
@@ -43,7 +43,7 @@ class DualEncRender:
                 "triplane": socket(TRIPLANE, "The head or heads."),
                 "camera": socket(CAMERA, "One camera, or as many as pictures are wanted."),
                 "background": choice(
-                    (GENERATOR_BACKGROUND, COLOUR, TRANSPARENT),
+                    BACKGROUNDS,
                     "generator: what it invents; colour: one colour; transparent: a fourth (alpha) channel, over the "
                     "colour where there is no head.",
                 ),
@@ -68,12 +68,11 @@ class DualEncRender:
         if 0 < samples < 4:
             raise DualEncError(f"samples is {samples}, expected at least 4, or 0 for the generator's own")
         device = runtime.use(generator)
-        behind = {GENERATOR_BACKGROUND: "generator", TRANSPARENT: "none"}.get(background) or parse_colour(colour)
         options = {
             "resolution": resolution or None,
             "samples": samples or None,
             "super_resolve": super_resolution,
-            "background": behind,
+            "background": background_of(background, colour),
             "quality": quality,
         }
         frames = len(triplane) * len(camera)
@@ -91,16 +90,21 @@ class DualEncRender:
         image, alpha, depth = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         cameras = dc.Camera.cat([camera] * len(triplane))
         size = image.shape[-1]
-        coverage = _resize(alpha, size)
+        coverage = resized(alpha, size)
         picture = images.to_comfy(image)
         if background == TRANSPARENT:
             picture = _with_alpha(picture, coverage, parse_colour(colour))
         return (
             picture,
             images.mask_to_comfy(coverage),
-            images.to_comfy(_resize(dc.rendering.relative_depth(depth, alpha), size), low=0.0),
-            images.to_comfy(_resize(dc.rendering.normals(depth, alpha, cameras.to(depth.device)), size)),
+            images.to_comfy(resized(dc.rendering.relative_depth(depth, alpha), size), low=0.0),
+            images.to_comfy(resized(dc.rendering.normals(depth, alpha, cameras.to(depth.device)), size)),
         )
+
+
+def background_of(background: str, colour: str) -> str | tuple[float, float, float]:
+    """What `PanoHead.render` takes for the widgets."""
+    return {GENERATOR_BACKGROUND: "generator", TRANSPARENT: "none"}.get(background) or parse_colour(colour)
 
 
 def parse_colour(colour: str) -> tuple[float, float, float]:
@@ -124,7 +128,8 @@ def _frames(network, head, views, options, report, before, total):
     return tuple(tensor.to(runtime.result_device()) for tensor in (view.image, view.alpha, view.depth))
 
 
-def _resize(picture, size):
+def resized(picture, size):
+    """[N,C,h,w] → [N,C,size,size]."""
     return torch.nn.functional.interpolate(picture, (size, size), mode="bilinear", align_corners=False)
 
 

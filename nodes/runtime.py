@@ -6,6 +6,7 @@ Imported lazily, with plain-Python stand-ins, so that node classes can be import
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import os
 import re
@@ -130,11 +131,22 @@ def free(value: Any) -> Any:
 
 
 def mesh(ours: Any) -> Any:
-    """ComfyUI's MESH of one of ours, which it carries along for DualEnc Save Mesh."""
-    vertices, faces = ours.vertices[None], ours.faces[None]
-    found = comfy("comfy_extras.nodes_hunyuan3d")
-    kind = getattr(found, "MESH", None) or getattr(comfy("comfy_api.latest._util") or found, "MESH", SimpleNamespace)
-    result = kind(vertices=vertices, faces=faces)
+    """ComfyUI's MESH of one of ours, in metres, which it carries along for DualEnc Save Mesh.
+
+    Colours and normals go into it where this ComfyUI's class has a place for them.
+    """
+    from ..dualenc_core.export import METRES_PER_UNIT
+
+    found = comfy("comfy_api.latest._util"), comfy("comfy_extras.nodes_hunyuan3d")
+    kind = next((module.MESH for module in found if hasattr(module, "MESH")), None)
+    fields = {"vertices": ours.vertices * METRES_PER_UNIT, "faces": ours.faces}
+    if kind is not None:
+        known = inspect.signature(kind).parameters
+        # The colours hold the light of the pictures already.
+        more = {"normals": ours.normals, "vertex_colors": ours.colours, "unlit": True}
+        fields |= {name: value for name, value in more.items() if name in known and value is not None}
+    batch = {name: value[None] if isinstance(value, torch.Tensor) else value for name, value in fields.items()}
+    result = (kind or SimpleNamespace)(**batch)
     result.dualenc = ours
     return result
 

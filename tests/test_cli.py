@@ -219,6 +219,8 @@ def test_orbit_and_interpolate_write_videos(files, result, tmp_path) -> None:
     assert main(["interpolate", head, head, "--out", str(tmp_path / "morph.gif"), "--loop", *common]) == 0
     for path in (tmp_path / "o" / "turn.webp", tmp_path / "morph.gif"):
         assert Image.open(path).n_frames >= 1
+    said = json.loads(Image.open(tmp_path / "morph.gif").info["comment"])
+    assert said["generator"] == Triplane.load(head).generator and len(said["heads"]) == 2
 
 
 def test_edits_write_a_head_and_a_sheet(files, result, tmp_path) -> None:
@@ -234,7 +236,16 @@ def test_edits_write_a_head_and_a_sheet(files, result, tmp_path) -> None:
     assert torch.equal(Triplane.load(tmp_path / "b" / "triplane.safetensors").planes, first.planes)
     assert main(["edit", "mix", *pair, "--rows", "0-", "--out", str(tmp_path / "x"), *generator]) == 0
     assert main(["edit", "transfer", *pair, "--part", "back", "--out", str(tmp_path / "t"), *generator]) == 0
-    for name in ("m", "b", "x", "t"):
+    painted = tmp_path / "front.png"
+    picture = Image.new("L", (64, 64))
+    picture.paste(255, (0, 0, 64, 32))
+    picture.save(painted)
+    transfer = ["edit", "transfer", *pair, *generator, "--seam", "implicit", "--encoder", str(files.encoder2)]
+    assert main([*transfer, "--painted", str(painted), "--out", str(tmp_path / "p")]) == 0
+    assert main([*transfer, "--painted", str(painted), "--yaw", "0", "90", "--out", str(tmp_path / "q")]) == 1
+    assert main([*transfer, "--painted", str(head), "--out", str(tmp_path / "q")]) == 1
+    assert not (tmp_path / "q").exists()
+    for name in ("m", "b", "x", "t", "p"):
         names = {p.name for p in (tmp_path / name).iterdir()}
         assert names == {"triplane.safetensors", "sheet.png", "edit.json"}
         assert json.loads((tmp_path / name / "edit.json").read_text())["heads"][0] == "triplane.safetensors"
@@ -272,6 +283,24 @@ def test_evaluate_writes_its_report(files, tmp_path, capsys) -> None:
     assert main(command) == 0
     assert {p.name for p in tmp_path.iterdir()} == {"report.md", "report.json", "report.png"}
     assert "Encoder 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", ["wplus", "pti", "refine"])
+def test_optimize_writes_what_reconstruct_writes(files, tmp_path, capsys, mode) -> None:
+    arguments = ["optimize", str(files.crop), f"--out={tmp_path}", *files.weights, *files.given]
+    assert main([*arguments, f"--mode={mode}", "--steps=3", "--tune-steps=2", "--frames=2"]) == 0
+    found = {p.name for p in tmp_path.iterdir()}
+    assert found == RESULTS | ({"generator.safetensors"} if mode == "pti" else set())
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    made = report["optimisation"]
+    assert made["perceptual"] == "laplacian-pyramid" and len(made["history"]) == (5 if mode == "pti" else 3)
+    assert "LPIPS is not used" in capsys.readouterr().out
+    tuned = f"--generator={tmp_path / 'generator.safetensors'}" if mode == "pti" else files.weights[0]
+    render = ["render", str(tmp_path / "triplane.safetensors"), "--yaw=0", "--device=cpu"]
+    assert main([*render, f"--out={tmp_path / 'view'}", tuned]) == 0
+    if mode == "pti":
+        assert main([*render, f"--out={tmp_path / 'wrong'}", files.weights[0]]) == 1
+        assert "was made by generator" in capsys.readouterr().err
 
 
 def test_weights_lists_the_catalog(capsys) -> None:

@@ -115,8 +115,23 @@ def test_public_names_are_there() -> None:
 
 
 def test_no_optional_package_is_imported_at_module_level() -> None:
-    optional = {"cv2", "kornia", "lpips", "matplotlib", "av", "skimage", "scipy", "trimesh", "accelerate", "tqdm"} | {
-        "fast_simplification"
+    optional = {
+        "cv2",
+        "kornia",
+        "lpips",
+        "matplotlib",
+        "av",
+        "skimage",
+        "scipy",
+        "trimesh",
+        "accelerate",
+        "tqdm",
+        "ray",
+    } | {
+        "fast_simplification",
+        "pytorch_fid",
+        "yaml",
+        "tensorboard",
     }
     found = []
     for path in SOURCES:

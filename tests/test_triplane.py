@@ -99,6 +99,9 @@ def test_mask_round_trip_and_channel_order(tmp_path):
     mask = TriplaneMask(rand(1, 3, 3, 8, 8), {"kind": "occlusion"})
     back = TriplaneMask.load(mask.save(tmp_path / "mask.safetensors"))
     assert torch.equal(back.mask, mask.mask) and dict(back.meta) == {"kind": "occlusion"}
+    half = mask.save(tmp_path / "half.safetensors", half=True)
+    assert half.stat().st_size < 0.6 * (tmp_path / "mask.safetensors").stat().st_size
+    assert (TriplaneMask.load(half).mask - mask.mask).abs().max() < 1e-3
     channels = mask.channels(4)
     assert channels.shape == (1, 3, 12, 8, 8)
     for feature in range(4):

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 PARTS = ("hair", "face", "eyes", "brows", "nose", "lips", "back")
 RECIPES = ("hair", "eyes", "mouth", "nose", "glasses")
-SEAMS = ("feather", "refine")
+SEAMS = ("feather", "refine", "implicit")
 
 EXAMPLES = """  python -m dualenc_core edit transfer mine.safetensors other.safetensors --part hair --out out/hair
   python -m dualenc_core edit transfer mine.safetensors other.safetensors --precise --seam refine --out out/b
+  python -m dualenc_core edit transfer mine.safetensors other.safetensors --painted front.png --yaw 0 --out out/c
   python -m dualenc_core edit blend mine.safetensors other.safetensors --weight 0.3 --out out/between
   python -m dualenc_core edit mirror mine.safetensors --out out/mirrored
   python -m dualenc_core edit mix mine.safetensors other.safetensors --rows 6- --out out/colours
@@ -32,8 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     transfer = kinds.add_parser("transfer", help="a part of the second head onto the first")
     _heads(transfer, 2)
     transfer.add_argument("--part", choices=PARTS, default="hair", help="what is taken (default: hair)")
+    transfer.add_argument(
+        "--painted",
+        type=Path,
+        nargs="+",
+        metavar="PNG",
+        help="instead of --part: pictures of the second head's part, white = part, as seen from --yaw and --pitch",
+    )
+    transfer.add_argument("--yaw", type=float, nargs="+", default=[0.0], help="of each painted picture, degrees")
+    transfer.add_argument("--pitch", type=float, nargs="+", default=[0.0], help="of each painted picture, degrees")
     transfer.add_argument("--precise", action="store_true", help="mark points in space instead of tri-grid cells")
-    transfer.add_argument("--seam", choices=SEAMS, default="feather", help="refine is slower and smoother")
+    transfer.add_argument("--seam", choices=SEAMS, default="feather", help="refine and implicit are slower")
+    transfer.add_argument("--encoder", default="demo-e2", help="for the seam implicit (default: demo-e2)")
     transfer.add_argument("--feather", type=float, default=1.0, help="factor on the seam's width, 0 = hard")
     transfer.add_argument("--align", action="store_true", help="bring the second face onto the first one before")
     transfer.add_argument(
@@ -116,13 +127,18 @@ def _heads(parser: argparse.ArgumentParser, count: int) -> None:
 
 def _transfer(args: argparse.Namespace, generator: PanoHead, target: Triplane, reference: Triplane) -> Triplane:
     from .. import editing
+    from ..encoders import load_encoder
     from .feedback import progress_bar
 
+    encoder = load_encoder(args.encoder, target.planes.device) if args.seam == "implicit" else None
     with progress_bar("region") as progress:
-        regions = [
-            editing.find_part(generator, head, args.part, precise=args.precise, progress=progress)
-            for head in (target, reference)
-        ]
+        if args.painted:
+            regions = [_painted(args, generator, reference, progress)]
+        else:
+            regions = [
+                editing.find_part(generator, head, args.part, precise=args.precise, progress=progress)
+                for head in (target, reference)
+            ]
     recipe = {"lips": "mouth", "eyes": "eyes", "brows": "eyes", "nose": "nose"}.get(args.part, "hair")
     with progress_bar("transfer") as progress:
         return editing.transfer(
@@ -135,8 +151,38 @@ def _transfer(args: argparse.Namespace, generator: PanoHead, target: Triplane, r
             feather=args.feather,
             align="face" if args.align else None,
             match=None if args.match == "nothing" else args.match,
+            encoder=encoder,
             progress=progress,
         )
+
+
+def _painted(args: argparse.Namespace, generator: PanoHead, head: Triplane, progress):
+    """The region of painted pictures, all round."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from .. import editing
+    from ..camera import Camera
+    from ..errors import DualEncError
+
+    for name, angles in (("--yaw", args.yaw), ("--pitch", args.pitch)):
+        if len(angles) not in (1, len(args.painted)):
+            raise DualEncError(f"{name} has {len(angles)} angles for {len(args.painted)} painted picture(s)")
+    yaw, pitch = (list(angles) * len(args.painted) for angles in (args.yaw, args.pitch))
+    cameras = Camera.look_at(yaw[: len(args.painted)], pitch[: len(args.painted)]).to(head.planes.device)
+    masks = []
+    for path in args.painted:
+        try:
+            with Image.open(path) as picture:
+                pixels = np.asarray(picture.convert("L"), dtype=np.float32) / 255
+        except OSError as error:
+            raise DualEncError(f"the painted picture {path} cannot be read: {error}") from error
+        square = torch.from_numpy(pixels)[None, None]
+        masks.append(torch.nn.functional.interpolate(square, (256, 256), mode="bilinear", antialias=True)[0, 0])
+    masks, cameras = editing.complete_views(generator, head, torch.stack(masks), cameras, progress=progress)
+    find = editing.region_volume if args.precise else editing.region_mask
+    return find(generator, head, masks, cameras, progress=progress)
 
 
 def _blend(args: argparse.Namespace, generator: PanoHead, first: Triplane, second: Triplane) -> Triplane:

@@ -1,32 +1,72 @@
-"""Measure a generator and its encoders on procedural heads, whose every view is known.
+"""Measure a generator and its encoders, on heads whose every view is known or on photos.
 
-Each head is inverted from one view and compared with the truth all around, for Encoder 1, Encoder 2, both joined by
-cells and by points, and the generator alone. Writes report.md, report.json and report.png.
+procedural: each head is inverted from one view and compared with the truth all around, for Encoder 1, Encoder 2, both
+joined by cells and by points, and the generator alone; with --methods also for W+ optimisation and PTI.
+photos: a folder of aligned portraits (`prepare`): the same view (L2, PSNR, SSIM, LPIPS, ID) and novel views (FID).
+mead: the same of frames that several cameras took at once, in folders front, left_30, left_60, right_30, right_60.
+Metrics whose weights are not here are reported as absent, with where to get them. Writes report.md and report.json,
+and report.png for procedural heads.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from .options import add_device, add_encoders, add_generator, add_out, pick_device, whole
+from .options import add_device, add_encoders, add_generator, add_out, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
   python -m dualenc_core evaluate --out out/quick --heads 4 --control runs/demo-control/model.safetensors
+  python -m dualenc_core evaluate --out out/baselines --heads 4 --methods wplus pti --steps 200 --tune-steps 200
+  python -m dualenc_core evaluate --protocol photos --data dataset/ --out out/photos \\
+      --generator weights/panohead.safetensors --encoder1 weights/e1.safetensors --encoder2 weights/e2.safetensors
+  python -m dualenc_core evaluate --protocol mead --data mead/ --out out/mead --methods points pti
 """
+FEED_FORWARD, OPTIMISED = ("e1", "e2", "cells", "points"), ("wplus", "pti")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
+    parser.add_argument(
+        "--protocol", choices=("procedural", "photos", "mead"), default="procedural", help="default: procedural"
+    )
     add_generator(parser)
     add_encoders(parser)
-    parser.add_argument("--control", metavar="FILE", help="an Encoder 2 trained without its discriminator, to compare")
-    parser.add_argument("--heads", type=whole(1), default=48, help="number of heads (default: 48)")
-    parser.add_argument("--yaws", type=whole(1), default=8, help="views around each head (default: 8)")
-    parser.add_argument("--seed", type=int, help="of the heads; the default is one that no training uses")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=(*FEED_FORWARD, *OPTIMISED),
+        metavar="METHOD",
+        help=f"of {', '.join((*FEED_FORWARD, *OPTIMISED))}; procedural always has the first four "
+        "(default: the first four)",
+    )
+    parser.add_argument("--steps", type=whole(1), default=500, help="of W+ optimisation (default: 500)")
+    parser.add_argument("--tune-steps", type=whole(1), default=500, help="of PTI's second stage (default: 500)")
+    parser.add_argument("--rate", type=positive, default=0.1, help="of W+ optimisation (default: 0.1)")
+    parser.add_argument("--samples", type=whole(4), help="samples a ray while optimising (default: the generator's)")
+    procedural = parser.add_argument_group("procedural heads")
+    procedural.add_argument(
+        "--control", metavar="FILE", help="an Encoder 2 trained without its discriminator, to compare"
+    )
+    procedural.add_argument("--heads", type=whole(1), default=48, help="number of heads (default: 48)")
+    procedural.add_argument("--yaws", type=whole(1), default=8, help="views around each head (default: 8)")
+    procedural.add_argument("--seed", type=int, help="of the heads; the default is one that no training uses")
+    photos = parser.add_argument_group("photos and mead")
+    photos.add_argument("--data", type=Path, metavar="FOLDER", help="aligned portraits with dataset.json")
+    photos.add_argument("--masks", type=Path, metavar="FOLDER", help="their masks (default: masks/ beside images/)")
+    photos.add_argument("--limit", type=whole(1), help="only the first photos")
+    photos.add_argument("--novel", type=whole(0), default=1000, help="novel views for FID, 0 for none (default: 1000)")
+    photos.add_argument("--keep-background", action="store_true", help="do not replace what is not head")
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
+    run_protocol = _procedural if args.protocol == "procedural" else _photos
+    run_protocol(args)
+    print((args.out / "report.md").read_text(encoding="utf-8"))
+
+
+def _procedural(args: argparse.Namespace) -> None:
     from ..encoders import load_encoder
     from ..errors import require
     from ..evaluation import run_procedural
@@ -42,6 +82,10 @@ def run(args: argparse.Namespace) -> None:
     control = load_encoder(args.control, device) if args.control else None
     seed = FIRST_TEST_SEED if args.seed is None else args.seed
     command = f"python -m dualenc_core evaluate --heads {args.heads} --yaws {args.yaws} --seed {seed}"
+    optimise = tuple(name for name in OPTIMISED if name in (args.methods or ()))
+    if optimise:
+        command += f" --methods {' '.join(optimise)} --steps {args.steps} --tune-steps {args.tune_steps}"
+        command += f" --rate {args.rate:g}" + (f" --samples {args.samples}" if args.samples else "")
     with output_folder(args.out) as folder, progress_bar("heads") as progress:
         run_procedural(
             folder,
@@ -54,5 +98,50 @@ def run(args: argparse.Namespace) -> None:
             seed=seed,
             progress=progress,
             command=command,
+            optimise=optimise,
+            baselines=_baselines(args, device) if optimise else None,
         )
-    print((args.out / "report.md").read_text(encoding="utf-8"))
+
+
+def _photos(args: argparse.Namespace) -> None:
+    from ..data import ImageFolder
+    from ..encoders import load_encoder
+    from ..errors import DualEncError
+    from ..evaluation import PhotoSettings, evaluate_mead, evaluate_photos, methods, write_photo_report
+    from ..evaluation.report import provenance
+    from .feedback import progress_bar
+    from .folder import output_folder
+    from .models import load_one_generator
+
+    if args.data is None:
+        raise DualEncError(f"--protocol {args.protocol} needs --data FOLDER; `prepare` makes one from photos")
+    names = tuple(args.methods or FEED_FORWARD)
+    settings = PhotoSettings(limit=args.limit, novel=args.novel, keep_background=args.keep_background)
+    folder = ImageFolder.open(args.data, masks=args.masks)
+    device = pick_device(args.device)
+    generator = load_one_generator(args.generator, device)
+    encoded = any(name in FEED_FORWARD for name in names)
+    encoders = [load_encoder(name, device) if encoded else None for name in (args.encoder1, args.encoder2)]
+    optimised = any(name in OPTIMISED for name in names)
+    chosen = methods(generator, *encoders, names, _baselines(args, device) if optimised else None)
+    command = f"python -m dualenc_core evaluate --protocol {args.protocol} --data {args.data.name}"
+    command += f" --methods {' '.join(names)} --novel {args.novel}" + (f" --limit {args.limit}" if args.limit else "")
+    command += f" --steps {args.steps} --tune-steps {args.tune_steps}" if optimised else ""
+    modules = {"generator": generator, "encoder 1": encoders[0], "encoder 2": encoders[1]}
+    evaluate = evaluate_photos if args.protocol == "photos" else evaluate_mead
+    with output_folder(args.out) as out, progress_bar("photos") as progress:
+        made = provenance(modules, command)
+        report = evaluate(generator, chosen, folder, settings, made, progress=progress)
+        write_photo_report(report, out)
+
+
+def _baselines(args: argparse.Namespace, device):
+    from ..evaluation import Baselines
+    from ..inversion import LatentSettings, Objective, PivotalSettings, find_distance
+
+    distance = find_distance(device=device)
+    if distance.note:
+        print(distance.note)
+    objective = Objective(distance=distance, samples=args.samples)
+    latent = LatentSettings(steps=args.steps, rate=args.rate, objective=objective)
+    return Baselines(latent, PivotalSettings(latent, steps=args.tune_steps))

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from ..triplane import Triplane
     from .feedback import progress_bar
     from .models import load_one_generator
+    from .pipeline import provenance
 
     loaded = [Triplane.load(path) for path in args.triplane]
     generator = load_one_generator(args.generator, pick_device(args.device))
@@ -49,5 +50,6 @@ def run(args: argparse.Namespace) -> None:
     with torch.no_grad(), progress_bar("frames") as progress:
         path = interpolate(heads, args.frames, loop=args.loop, space=args.space, generator=generator)
         frames = (generator.render(head, cameras[i], args.resolution).image[0] for i, head in enumerate(path))
-        save_video(frames, args.out, args.fps, progress=lambda done: progress(done, args.frames))
+        comment = provenance({"heads": [dict(head.meta) for head in heads], "generator": heads[0].generator})
+        save_video(frames, args.out, args.fps, progress=lambda done: progress(done, args.frames), comment=comment)
     print(f"{args.frames} frames are in {args.out}")

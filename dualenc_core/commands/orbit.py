@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from ..triplane import Triplane
     from .feedback import progress_bar
     from .models import load_one_generator
+    from .pipeline import provenance
 
     heads = Triplane.load(args.triplane)
     if args.head >= len(heads):
@@ -51,5 +52,6 @@ def run(args: argparse.Namespace) -> None:
             generator.render(head, cameras[i], args.resolution, quality=args.quality).image[0]
             for i in range(args.frames)
         )
-        save_video(frames, args.out, args.fps, progress=lambda done: progress(done, args.frames))
+        comment = provenance({"head": dict(head.meta), "generator": head.generator})
+        save_video(frames, args.out, args.fps, progress=lambda done: progress(done, args.frames), comment=comment)
     print(f"{args.frames} frames are in {args.out}")

@@ -1,9 +1,9 @@
-"""From an aligned portrait to every file that ``reconstruct`` and ``demo`` write."""
+"""From an aligned portrait to every file that ``reconstruct``, ``optimize`` and ``demo`` write."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,46 +66,67 @@ class ViewOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What stays in memory: the views [9,3,h,w] of the dual head (input view, 8 yaws), the photo, the report."""
+    """What stays in memory: the views [9,3,h,w] of the resulting head (input view, 8 yaws), the photo, the report."""
 
     photo: Tensor
     views: Tensor
     report: dict[str, Any]
 
 
-@torch.no_grad()
 def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: Path, clock: Stopwatch) -> Outcome:
-    """Invert a portrait and write crop, overlay, comparison, sheet, turntable, depth, alpha, triplane and report.
-
-    Everything but ``report.json``, which has the timings, has the same bytes for the same inputs on a CPU.
-    """
+    """Invert a portrait with both encoders and write everything that `present` writes."""
     generator, device = models.generator, models.device
-    image, camera = subject.image.to(device), subject.camera.to(device)
-    matte = None if subject.matte is None else subject.matte.to(device)
-    save_png(subject.image[0], folder / "crop.png")
-    if subject.overlay is not None:
-        save_png(subject.overlay[0], folder / "overlay.png")
-
     dual = DualEncoder(generator, models.encoder1, models.encoder2, options.stitch)
+    matte = None if subject.matte is None else subject.matte.to(device)
     with progress_bar("inverting") as progress:
-        inversion = dual.invert(image, camera, matte, progress=progress)
+        inversion = dual.invert(subject.image.to(device), subject.camera.to(device), matte, progress=progress)
     for stage, seconds in inversion.timings.items():
         clock.add(stage, seconds)
     heads = {"Encoder 1": inversion.visible, "Encoder 2": inversion.occluded, "Dual": inversion.triplane}
-    inversion.triplane.save(folder / "triplane.safetensors")
+    return present(generator, heads, models.files, subject, options, folder, clock, {"stitch": options.stitch})
+
+
+@torch.no_grad()
+def present(
+    generator: PanoHead,
+    heads: dict[str, Triplane],
+    files: Sequence[dict[str, str]],
+    subject: Subject,
+    options: ViewOptions,
+    folder: Path,
+    clock: Stopwatch,
+    more: dict[str, Any] | None = None,
+) -> Outcome:
+    """Write crop, overlay, comparison, sheet, turntable, depth, alpha, triplane and report of heads of one portrait.
+
+    Everything but ``report.json``, which has the timings, has the same bytes for the same inputs on a CPU.
+
+    Args:
+        generator: reads all heads.
+        heads: by name, one row of the sheet each; the last is the result.
+        files: the weights, for the report.
+        more: further entries of the report.
+    """
+    device = generator.w_avg.device
+    image, matte = subject.image.to(device), None if subject.matte is None else subject.matte.to(device)
+    name, triplane = list(heads.items())[-1]
+    save_png(subject.image[0], folder / "crop.png")
+    if subject.overlay is not None:
+        save_png(subject.overlay[0], folder / "overlay.png")
+    triplane.save(folder / "triplane.safetensors")
 
     with clock("sheet"):
         cameras = Camera.cat([subject.camera, Camera.look_at(yaw=SHEET_YAWS)])
         views = _views(generator, heads, cameras, options)
-        size = views["Dual"].image.shape[-1]
+        size = views[name].image.shape[-1]
         truth = None if subject.truth is None else subject.truth(cameras, size).to(device)
-        rows = {name: view.image for name, view in views.items()}
+        rows = {row: view.image for row, view in views.items()}
         if truth is not None:
             rows["Truth"] = truth
         sheet = contact_sheet(list(rows.values()), list(rows), VIEW_LABELS, cell=min(size, 224))
         save_png(sheet, folder / "sheet.png")
 
-    result = views["Dual"]
+    result = views[name]
     photo = resize(image, size)
     pair = contact_sheet([[photo[0], result.image[0]]], column_labels=("photo", "reconstruction"), cell=max(size, 256))
     save_png(pair, folder / "comparison.png")
@@ -115,10 +136,10 @@ def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: 
 
     if options.frames:
         with clock("turntable"):
-            frames = turntable(generator, inversion.triplane, options)
+            frames = turntable(generator, triplane, options)
             save_video(frames, folder / "turntable.mp4", options.fps)
 
-    pictures = {name: view.image for name, view in views.items()}
+    pictures = {row: view.image for row, view in views.items()}
     report = {
         "dualenc": __version__,
         "torch": torch.__version__,
@@ -126,16 +147,16 @@ def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: 
         "input": subject.source,
         "camera": describe_camera(subject.camera),
         "alignment": subject.alignment,
-        "stitch": options.stitch,
-        "weights": list(models.files),
+        **(more or {}),
+        "weights": list(files),
         "depth": {"file": "depth.png", "near": near, "far": far, "meaning": "value = (distance-near)/(far-near)*65535"},
-        "metrics": {"same_view": {name: _compare(view[:1], photo, matte) for name, view in pictures.items()}},
+        "metrics": {"same_view": {row: _compare(view[:1], photo, matte) for row, view in pictures.items()}},
         "timings": clock.rounded(),
     }
     if truth is not None:
         report["metrics"]["by_yaw"] = {
-            name: {str(yaw): _compare(view[i : i + 1], truth[i : i + 1]) for i, yaw in enumerate(SHEET_YAWS, start=1)}
-            for name, view in pictures.items()
+            row: {str(yaw): _compare(view[i : i + 1], truth[i : i + 1]) for i, yaw in enumerate(SHEET_YAWS, start=1)}
+            for row, view in pictures.items()
         }
     write_json(folder / "report.json", report)
     return Outcome(photo, result.image, report)
@@ -180,6 +201,11 @@ def write_json(path: Path, content: Any) -> None:
     with atomic_path(path) as temporary:
         text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def provenance(content: dict[str, Any]) -> str:
+    """What a video's comment says about where it comes from: JSON, with the program."""
+    return json.dumps(_without_nan(content | {"program": f"dualenc {__version__}"}), sort_keys=True)
 
 
 def _views(

@@ -37,6 +37,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoders(parser)
     add_views(parser)
     add_device(parser)
+    add_alignment(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from .feedback import Stopwatch
+    from .folder import output_folder
+    from .models import load_models
+    from .pipeline import ViewOptions, reconstruct
+
+    clock = Stopwatch()
+    given = check_photo(args)
+    device = pick_device(args.device)
+    with output_folder(args.out) as folder:
+        with clock("load"):
+            models = load_models(args.generator, args.encoder1, args.encoder2, device)
+        with clock("align"):
+            subject = read_subject(args, given, models.generator, device)
+        options = ViewOptions(args.stitch, args.frames, args.fps, args.resolution, args.quality)
+        outcome = reconstruct(models, subject, options, folder, clock)
+    print(summary(args.out, subject, outcome.report))
+
+
+def add_alignment(parser: argparse.ArgumentParser) -> None:
+    """Options of everything that starts with a photo."""
     align = parser.add_argument_group("alignment", "everything that the detector finds can be set by hand")
     align.add_argument(
         "--face", type=whole(0), metavar="N", help="which face, when there are several (overlay.png numbers them)"
@@ -61,37 +85,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> None:
+def check_photo(args: argparse.Namespace) -> Camera | None:
+    """The camera that was given with an aligned crop, None for a photo; before anything large is loaded."""
     from ..errors import DualEncError
-    from .feedback import Stopwatch
-    from .folder import output_folder
-    from .models import load_models
-    from .photo import read_crop
-    from .pipeline import Subject, ViewOptions, reconstruct
 
     if args.camera and not args.no_align:
         raise DualEncError("--camera is for aligned crops; add --no-align, or leave --camera out")
-    clock = Stopwatch()
     for path in filter(None, (args.photo, args.mask)):
         if not path.is_file():
             raise DualEncError(f"{path} is not a file; check the name")
-    given = _given_camera(args) if args.no_align else None
-    device = pick_device(args.device)
-    with output_folder(args.out) as folder:
-        with clock("load"):
-            models = load_models(args.generator, args.encoder1, args.encoder2, device)
-        with clock("align"):
-            source = describe_file(args.photo)
-            if given is not None:
-                image, matte = read_crop(args.photo, args.mask)
-                subject = Subject(image, given, matte, source=source, alignment={"method": "given"})
-            else:
-                subject = aligned(args.photo, source, args.mask, device, **_overrides(args))
-            if not args.keep_background:
-                subject = without_background(subject, models.generator)
-        options = ViewOptions(args.stitch, args.frames, args.fps, args.resolution, args.quality)
-        outcome = reconstruct(models, subject, options, folder, clock)
-    print(summary(args.out, subject, outcome.report))
+    return _given_camera(args) if args.no_align else None
+
+
+def read_subject(args: argparse.Namespace, given: Camera | None, generator: PanoHead, device: torch.device) -> Subject:
+    """The portrait that the options mean, on the generator's background unless that is to stay."""
+    from .photo import read_crop
+    from .pipeline import Subject
+
+    source = describe_file(args.photo)
+    if given is not None:
+        image, matte = read_crop(args.photo, args.mask)
+        subject = Subject(image, given, matte, source=source, alignment={"method": "given"})
+    else:
+        subject = aligned(args.photo, source, args.mask, device, **_overrides(args))
+    return subject if args.keep_background else without_background(subject, generator)
 
 
 def aligned(
@@ -138,7 +155,7 @@ def describe_file(path: Path) -> dict[str, str]:
 
 def summary(out: Path, subject: Subject, report: dict) -> str:
     """What is printed at the end."""
-    same = report["metrics"]["same_view"]["Dual"]
+    same = list(report["metrics"]["same_view"].values())[-1]
     lines = [subject.alignment.get("text", "")]
     lines += [
         f"same view: PSNR {same['psnr']:.2f} dB, SSIM {same['ssim']:.3f}",

@@ -1,4 +1,4 @@
-"""Train the demo models on procedural heads. The same command goes on where it stopped."""
+"""Train the demo models on procedural heads, or encoders like the paper. The same command goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import argparse
 
 EXAMPLES = """  python -m dualenc_core train --preset demo-generator --minutes 60
   python -m dualenc_core train --preset demo-encoder1 --generator runs/demo-generator/model.safetensors
+  python -m dualenc_core train --preset smoke --out runs/smoke
+  python -m dualenc_core train --preset paper --print-config > encoder1.yaml
+  python -m dualenc_core train --config encoder1.yaml --set data.path=ffhq --out runs/encoder1
+  python -m dualenc_core train --config encoder1.yaml --set variant=encoder2 \\
+      --set start=runs/encoder1/model.safetensors --out runs/encoder2
+  accelerate launch --num_processes 4 -m dualenc_core train --config encoder1.yaml --set schedule.batch=12
 """
 
 

@@ -75,22 +75,29 @@ def complete_views(
     total = len(triplane) * (len(cameras) + len(others))
     done = 0
 
-    def look(head: Triplane, camera: Camera) -> _Surface:
+    def look(head: Triplane, views: Camera) -> list[_Surface]:
         nonlocal done
-        origins, directions = camera_rays(camera, resolution)
-        rays = generator.render_rays(head, origins, directions, generator.render_options(samples), chunk=chunk)
-        done += 1
-        if progress is not None:
-            progress(done, total)
-        points = origins + rays.depth[..., None] * directions
-        # Tri-grids that were stitched may say the same colour with different features.
-        colours = generator.to_rgb(rays.features.transpose(1, 2)[..., None], head.ws)[0, :, :, 0].T
-        return _Surface(points[0], colours, rays.alpha[0] >= 0.5)
+        before = done
+
+        def report(seen: int, _: int) -> None:
+            if progress is not None:
+                progress(before + seen, total)
+
+        options = {"samples": samples, "chunk": chunk, "quality": "exact", "progress": report}
+        picture = generator.render(head, views, resolution, super_resolve=False, **options)
+        done += len(views)
+        surfaces = []
+        for v in range(len(views)):
+            origins, directions = camera_rays(views[v], resolution)
+            points = origins[0] + picture.depth[v].reshape(-1, 1) * directions[0]
+            # Colours, not features: tri-grids that were stitched may say the same colour with different features.
+            surfaces.append(_Surface(points, picture.raw[v].flatten(1).T, picture.alpha[v].flatten() >= 0.5))
+        return surfaces
 
     made = []
     for i in range(len(triplane)):
         head = triplane[i]
-        seen = [look(head, cameras[v]) for v in range(len(cameras))]
+        seen = look(head, cameras)
         solid = torch.cat([view.solid for view in seen])
         labels = given[i].flatten()[solid]
         if not bool((labels >= 0.5).any()):
@@ -100,7 +107,7 @@ def complete_views(
             )
         points, colours = (torch.cat([getattr(v, name) for v in seen])[solid] for name in ("points", "colours"))
         judge = _Judge(points, colours, labels, appearance)
-        judged = [judge(look(head, others[w])) for w in range(len(others))]
+        judged = [judge(view) for view in look(head, others)]
         made.append(torch.stack(judged).reshape(-1, resolution, resolution))
     return torch.cat([given, torch.stack(made)], 1), Camera.cat([cameras, others])
 

@@ -66,11 +66,12 @@ def collect_samples(
     """
     options = generator.render_options(samples)
     cameras = cameras.to(head.planes.device)
+    density = generator.solid_density(head)
     parts = []
     for view in range(len(cameras)):
         origins, directions = camera_rays(cameras[view], resolution)
         found = [
-            _ray_samples(generator, head, o, d, options)
+            _ray_samples(density, o, d, options)
             for o, d in zip(origins.split(chunk, 1), directions.split(chunk, 1), strict=True)
         ]
         points, weights = (torch.cat(tensors, 1)[0] for tensors in zip(*found, strict=True))
@@ -84,12 +85,15 @@ def collect_samples(
 
 
 def _ray_samples(
-    generator: PanoHead, head: Triplane, origins: Tensor, directions: Tensor, options: RenderOptions
+    solid: Callable[[Tensor], Tensor], origins: Tensor, directions: Tensor, options: RenderOptions
 ) -> tuple[Tensor, Tensor]:
-    """The heaviest intervals of rays [1,R,3]: mid-points [1,R,K,3] and compositing weights [1,R,K]."""
+    """The heaviest intervals of rays [1,R,3]: mid-points [1,R,K,3] and compositing weights [1,R,K].
+
+    ``solid`` is the density of points, as `PanoHead.solid_density` gives it.
+    """
 
     def density(depths: Tensor) -> Tensor:
-        return query_samples(lambda points: generator.query(head, points), origins, directions, depths, options)[0]
+        return query_samples(lambda points: (solid(points), points), origins, directions, depths, options)[0]
 
     depths = stratified_depths(
         options.near,

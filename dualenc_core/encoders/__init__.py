@@ -5,6 +5,7 @@ from .config import HeadEncoderConfig, LiftedConfig, StyleConfig, TriPlaneConfig
 from .head_encoder import EncoderOutput, HeadEncoder
 from .lifted_refiner import LiftedRefiner
 from .loading import load_arcface, load_encoder
+from .spaces import draw_z_plus, latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
 from .triplane_encoder import TriPlaneEncoder
 
@@ -21,7 +22,9 @@ __all__ = [
     "TriPlaneConfig",
     "TriPlaneEncoder",
     "TrunkConfig",
+    "draw_z_plus",
     "identity_crop",
+    "latents_to_styles",
     "load_arcface",
     "load_encoder",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DualEncError
 
-PROJECTIONS = ("w+", "w")
+PROJECTIONS = ("w+", "w", "z+", "z")
 REFINERS = ("triplanenet", "lifted", None)
 UPSAMPLINGS = ("nearest", "pixelshuffle")
 
@@ -50,12 +50,15 @@ class StyleConfig:
 
     Attributes:
         trunk: the trunk.
-        projection: "w+" (one vector per style row) or "w" (one vector for all rows, the ablation).
+        projection: "w+" (one vector per style row) or "w" (one vector for all rows); "z+" and "z" are the same in the
+            input space of the mapping network (the paper's ablation).
         n_styles: style rows of the generator's backbone, 2·log2(plane size) - 2.
         coarse, middle: rows below ``coarse`` are drawn from the deepest map, rows below ``middle`` from the next,
             the others from the finest.
         w_dim: width of a style vector.
         head_width: channels inside the heads; None = the trunk's last width.
+        z_dim: width of a latent, read with "z+" and "z" alone.
+        psi: truncation of their style vectors (0.85 in the paper).
     """
 
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
@@ -65,6 +68,8 @@ class StyleConfig:
     middle: int = 7
     w_dim: int = 512
     head_width: int | None = None
+    z_dim: int = 512
+    psi: float = 0.85
 
     def __post_init__(self) -> None:
         size = self.trunk.input_size
@@ -77,6 +82,23 @@ class StyleConfig:
                 f"style groups are coarse {self.coarse}, middle {self.middle} of n_styles {self.n_styles}; "
                 "expected 0 < coarse <= middle <= n_styles"
             )
+        if not 0 < self.psi <= 1:
+            raise DualEncError(f"psi is {self.psi}, expected a truncation above 0 and at most 1 (the paper has 0.85)")
+
+    @property
+    def single(self) -> bool:
+        """One vector drives all rows."""
+        return self.projection in ("w", "z")
+
+    @property
+    def latent(self) -> bool:
+        """The vectors are latents, inputs of the mapping network."""
+        return self.projection in ("z", "z+")
+
+    @property
+    def out_dim(self) -> int:
+        """Width of stage one's output."""
+        return self.z_dim if self.latent else self.w_dim
 
 
 @dataclass(frozen=True)

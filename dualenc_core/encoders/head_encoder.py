@@ -18,6 +18,7 @@ from ..triplane import Triplane
 from .config import HeadEncoderConfig
 from .lifted_refiner import LiftedRefiner
 from .lifting import Observation, resize_area
+from .spaces import latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
 from .triplane_encoder import TriPlaneEncoder
 
@@ -50,8 +51,8 @@ class HeadEncoder(nn.Module):
         config = config or HeadEncoderConfig()
         self.config = config
         self.name = name
-        single = config.style.projection == "w"
-        self.stage_one = SingleStyleEncoder(config.style) if single else GradualStyleEncoder(config.style)
+        one = SingleStyleEncoder if config.style.single else GradualStyleEncoder
+        self.stage_one = one(config.style)
         self.stage_two: TriPlaneEncoder | LiftedRefiner | None = None
         if config.refiner == "triplanenet":
             self.stage_two = TriPlaneEncoder(config.triplane)
@@ -162,7 +163,7 @@ class HeadEncoder(nn.Module):
         Each stage gets gradients from its own output only: whatever enters stage two is detached.
         """
         camera = self._check(generator, image, camera, matte)
-        ws = self.styles(image)
+        ws = self.styles(image, generator)
         coarse = generator.synthesize(ws, noise="const")
         refined = coarse
         if refine and self.stage_two is not None:
@@ -171,9 +172,16 @@ class HeadEncoder(nn.Module):
                 refined = self.refine(generator, refined, image, camera, matte)
         return EncoderOutput(ws, coarse, refined)
 
-    def styles(self, image: Tensor) -> Tensor:
-        """Stage one: image [N,3,S,S] → ws [N,num_ws,w_dim], the average included."""
+    def styles(self, image: Tensor, generator: PanoHead | None = None) -> Tensor:
+        """Stage one: image [N,3,S,S] → ws [N,num_ws,w_dim], the average included.
+
+        Latents of Z and Z+ need the generator, whose mapping network has learned the average (§9, Z ablation).
+        """
         offset = self.stage_one(resize_area(image, self.config.style.trunk.input_size))
+        if self.config.style.latent:
+            if generator is None:
+                raise DualEncError(f"projection {self.config.style.projection!r} needs the generator to make styles")
+            return latents_to_styles(generator, offset.float(), self.config.style.psi)
         ws = offset + self.latent_avg
         return ws if ws.ndim == 3 else ws[:, None].expand(-1, self.config.style.n_styles, -1)
 
@@ -230,9 +238,28 @@ class HeadEncoder(nn.Module):
             views.append((camera.mirrored, image.flip(-1), None if matte is None else matte.flip(-1)))
         return [Observation.compare(c, i, m, self._render(generator, triplane, c)) for c, i, m in views]
 
-    def _check(self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None) -> Camera:
+    def check(self, generator: PanoHead) -> None:
+        """Raise GeneratorMismatchError unless the encoder's styles are those of this generator."""
         style = self.config.style
-        size = style.trunk.input_size
+        if (style.n_styles, style.w_dim) != (generator.config.num_ws, generator.config.w_dim):
+            raise GeneratorMismatchError(
+                f"the encoder {self.name!r} makes {style.n_styles} styles of width {style.w_dim}, the generator reads "
+                f"{generator.config.num_ws} of width {generator.config.w_dim}; load the generator it was trained for"
+            )
+        if style.latent and style.z_dim != generator.config.z_dim:
+            raise GeneratorMismatchError(
+                f"the encoder {self.name!r} makes latents of width {style.z_dim}, the generator's z_dim is "
+                f"{generator.config.z_dim}; load the generator it was trained for"
+            )
+        wanted = self.config.generator
+        if wanted is not None and not generator.training and wanted != generator.fingerprint:
+            raise GeneratorMismatchError(
+                f"the encoder {self.name!r} was trained for the generator {wanted}, this one is "
+                f"{generator.fingerprint}; load the matching pair"
+            )
+
+    def _check(self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None) -> Camera:
+        size = self.config.style.trunk.input_size
         if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] != image.shape[3]:
             raise DualEncError(f"image has shape {tuple(image.shape)}, expected [N,3,S,S]; align the portrait first")
         if image.shape[-1] < size:
@@ -244,17 +271,7 @@ class HeadEncoder(nn.Module):
             raise DualEncError(f"matte has shape {tuple(matte.shape)}, expected [{len(image)},1,S,S]")
         if len(camera) not in (1, len(image)):
             raise DualEncError(f"there are {len(camera)} cameras for {len(image)} images; expected as many, or one")
-        if (style.n_styles, style.w_dim) != (generator.config.num_ws, generator.config.w_dim):
-            raise GeneratorMismatchError(
-                f"the encoder {self.name!r} makes {style.n_styles} styles of width {style.w_dim}, the generator reads "
-                f"{generator.config.num_ws} of width {generator.config.w_dim}; load the generator it was trained for"
-            )
-        wanted = self.config.generator
-        if wanted is not None and not generator.training and wanted != generator.fingerprint:
-            raise GeneratorMismatchError(
-                f"the encoder {self.name!r} was trained for the generator {wanted}, this one is "
-                f"{generator.fingerprint}; load the matching pair"
-            )
+        self.check(generator)
         if not self._has_average:
             # Anew at every use, so that the result does not depend on which generator came first.
             self.latent_avg.copy_(generator.w_avg)

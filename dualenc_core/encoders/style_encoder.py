@@ -31,7 +31,7 @@ def upsample_add(deep: Tensor, lateral: Tensor) -> Tensor:
 
 
 class GradualStyleEncoder(Trunk):
-    """Image [N,3,S,S] in [-1,1] → offsets [N,n_styles,w_dim] from the average latent.
+    """Image [N,3,S,S] in [-1,1] → [N,n_styles,out_dim]: offsets from the average latent, or latents of Z+.
 
     A three-level feature pyramid over the trunk; every style row has its own head. The caller adds the average
     latent: it is not part of the network (§1.4).
@@ -46,7 +46,7 @@ class GradualStyleEncoder(Trunk):
         self.latlayer1 = nn.Conv2d(middle, deep, 1)
         self.latlayer2 = nn.Conv2d(fine, deep, 1)
         self.styles = nn.ModuleList(
-            StyleHead(deep, width, config.w_dim, config.trunk.input_size // self._stride(row))
+            StyleHead(deep, width, config.out_dim, config.trunk.input_size // self._stride(row))
             for row in range(config.n_styles)
         )
 
@@ -68,13 +68,13 @@ class GradualStyleEncoder(Trunk):
 
 
 class SingleStyleEncoder(Trunk):
-    """Image [N,3,S,S] in [-1,1] → one offset [N,w_dim] (pSp's BackboneEncoderUsingLastLayerIntoW, §1.5)."""
+    """Image [N,3,S,S] in [-1,1] → one offset or latent [N,out_dim] (pSp's BackboneEncoderUsingLastLayerIntoW, §1.5)."""
 
     def __init__(self, config: StyleConfig | None = None):
         config = config or StyleConfig(projection="w")
         super().__init__(config.trunk)
         self.config = config
-        self.linear = EqualLinear(config.trunk.widths[3], config.w_dim)
+        self.linear = EqualLinear(config.trunk.widths[3], config.out_dim)
 
     def forward(self, image: Tensor) -> Tensor:
         (x,) = self.taps(image, [self.config.trunk.last(3)])

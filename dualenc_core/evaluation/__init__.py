@@ -1,22 +1,39 @@
 """Measuring reconstructions: metrics, the procedural protocol with the truth for every view, reports."""
 
 from .agreement import Agreement, visibility_agreement
+from .fid import FeatureStatistics, find_inception, frechet_distance
+from .judges import Judges, find_judges
+from .methods import METHODS, Baselines, methods
 from .metrics import depth_error, gradient_distance, mask_iou, mse, psnr, sharpness, ssim
 from .patches import PatchStatistics, patch_distance
+from .photo_report import write_photo_report
+from .photos import PhotoReport, PhotoSettings, evaluate_mead, evaluate_photos
 from .procedural import ProceduralSettings, evaluate_procedural, run_procedural
 from .report import write_report
 from .results import Aim, Report
 
 __all__ = [
     "Agreement",
+    "METHODS",
     "Aim",
+    "Baselines",
+    "FeatureStatistics",
+    "Judges",
     "PatchStatistics",
+    "PhotoReport",
+    "PhotoSettings",
     "ProceduralSettings",
     "Report",
     "depth_error",
+    "evaluate_mead",
+    "evaluate_photos",
     "evaluate_procedural",
+    "find_inception",
+    "find_judges",
+    "frechet_distance",
     "gradient_distance",
     "mask_iou",
+    "methods",
     "mse",
     "patch_distance",
     "psnr",
@@ -24,5 +41,6 @@ __all__ = [
     "sharpness",
     "ssim",
     "visibility_agreement",
+    "write_photo_report",
     "write_report",
 ]

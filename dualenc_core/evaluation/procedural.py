@@ -21,6 +21,7 @@ from ..rendering.output import Rendering
 from ..triplane import Triplane
 from . import metrics
 from .agreement import Agreement, surface_points, visibility_agreement
+from .methods import Baselines, methods
 from .patches import PatchStatistics, patch_distance
 from .report import provenance, write_report
 from .results import Report, region_of
@@ -28,6 +29,8 @@ from .results import Report, region_of
 # Training draws its heads from seeds below; nothing at or above may be trained or tuned on.
 FIRST_TEST_SEED = 1_000_000
 VARIANTS = ("e1", "e2", "cells", "points", "g_true_z", "g_unseen")
+# Optimisations, minutes a head; only when asked for.
+BASELINES = ("wplus", "pti")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class ProceduralSettings:
         yaws: views around each head, evenly spread over 360° from the input view on.
         variants: what to render: e1, e2 (each encoder alone), cells, points (stitched), g_true_z (the generator with
             the latent that the head was made from; the head's details are outside its range), g_unseen (the same
-            pictures against the head without details: the generator on z that it was not trained on).
+            pictures against the head without details: the generator on z that it was not trained on); and only when
+            asked for wplus, pti (optimisation of the generator for the input view).
         input_resolution: side of the input pictures; None = what the encoders need, at least the generator's images.
         samples: samples a ray; None = the generator's.
     """
@@ -63,9 +67,9 @@ class ProceduralSettings:
             raise DualEncError(
                 f"seed is {self.seed}, expected at least {FIRST_TEST_SEED}: smaller ones belong to training"
             )
-        unknown = set(self.variants) - set(VARIANTS)
+        unknown = set(self.variants) - {*VARIANTS, *BASELINES}
         if unknown or not self.variants:
-            raise DualEncError(f"variants are {self.variants}, expected some of {', '.join(VARIANTS)}")
+            raise DualEncError(f"variants are {self.variants}, expected some of {', '.join((*VARIANTS, *BASELINES))}")
 
     def input_views(self) -> tuple[Tensor, Tensor]:
         """Yaw and pitch [heads] of the input views in degrees."""
@@ -84,6 +88,7 @@ def evaluate_procedural(
     settings: ProceduralSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
+    baselines: Baselines | None = None,
 ) -> Report:
     """Invert one view of each head and compare renders with the truth all around.
 
@@ -95,6 +100,7 @@ def evaluate_procedural(
         control: Encoder 2 trained without its discriminator, shown as "control".
         progress: called as progress(heads done, heads).
         command: how to repeat it, for the report.
+        baselines: settings of the variants wplus and pti.
 
     Raises DualEncError when g_true_z or g_unseen is asked of a generator whose z is not the procedural latent.
     """
@@ -104,7 +110,7 @@ def evaluate_procedural(
             f"the generator's z_dim is {generator.config.z_dim}, and variants g_true_z and g_unseen need the "
             f"procedural latent of {procedural.LATENT_DIM}; leave them out of variants"
         )
-    run = _Run(generator, {"e1": encoder1, "e2": encoder2, "control": control}, settings)
+    run = _Run(generator, {"e1": encoder1, "e2": encoder2, "control": control}, settings, baselines or Baselines())
     start = time.perf_counter()
     for i in range(settings.heads):
         run.measure(i)
@@ -112,7 +118,12 @@ def evaluate_procedural(
             progress(i + 1, settings.heads)
     modules = {"generator": generator, "encoder 1": encoder1, "encoder 2": encoder2, "control": control}
     return Report(
-        settings={**asdict(settings), "input_resolution": run.input_size, "image_resolution": run.size},
+        settings={
+            **asdict(settings),
+            "input_resolution": run.input_size,
+            "image_resolution": run.size,
+            **({"baselines": run.optimised} if run.optimised else {}),
+        },
         provenance=provenance(modules, command),
         rows=run.rows,
         patches=run.patch_distances(),
@@ -132,10 +143,17 @@ def run_procedural(
     yaws: int = 8,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
+    optimise: tuple[str, ...] = (),
+    baselines: Baselines | None = None,
 ) -> Report:
-    """`evaluate_procedural`, written to ``out_dir`` as report.md, report.json and report.png."""
-    settings = ProceduralSettings(heads=heads, seed=seed, yaws=yaws)
-    report = evaluate_procedural(generator, encoder1, encoder2, control, settings, progress, command)
+    """`evaluate_procedural`, written to ``out_dir`` as report.md, report.json and report.png.
+
+    Args:
+        optimise: of wplus and pti.
+    """
+    variants = (*VARIANTS, *optimise)
+    settings = ProceduralSettings(heads=heads, seed=seed, yaws=yaws, variants=variants)
+    report = evaluate_procedural(generator, encoder1, encoder2, control, settings, progress, command, baselines)
     write_report(report, out_dir)
     return report
 
@@ -143,7 +161,13 @@ def run_procedural(
 class _Run:
     """The state of one evaluation: what stays the same, and what piles up head by head."""
 
-    def __init__(self, generator: PanoHead, encoders: Mapping[str, Encoder | None], settings: ProceduralSettings):
+    def __init__(
+        self,
+        generator: PanoHead,
+        encoders: Mapping[str, Encoder | None],
+        settings: ProceduralSettings,
+        baselines: Baselines,
+    ) -> None:
         self.generator, self.settings = generator, settings
         self.encoders = {name: encoder for name, encoder in encoders.items() if encoder is not None}
         self.device = generator.w_avg.device
@@ -157,6 +181,10 @@ class _Run:
         self.patches: dict[tuple[str, str], PatchStatistics] = {}
         self.agreement: dict[str, list[Agreement]] = {}
         self.seconds = dict.fromkeys(("truth", "encode", "mask", "render", "metrics"), 0.0)
+        wanted = tuple(name for name in BASELINES if name in settings.variants)
+        self.optimise = methods(generator, None, None, wanted, baselines)
+        # How each was made, without what only one head can say.
+        self.optimised: dict[str, dict] = {}
 
     def measure(self, i: int) -> None:
         """All variants of head i."""
@@ -193,13 +221,22 @@ class _Run:
                 self.agreement.setdefault(mode, []).append(visibility_agreement(head, camera, mask, box, points))
         if "g_true_z" in wanted:
             heads["g_true_z"] = self._from_latent(head)
-        return {name: self._render(heads[name], ring) for name in heads if name in (*wanted, "control")}
+        found = {name: self._render(heads[name], ring) for name in heads if name in (*wanted, "control")}
+        for name, search in self.optimise.items():
+            self.seconds.setdefault(name, 0.0)
+            fitted = self._timed(name, lambda search=search: search(view.image, camera, view.alpha))
+            made = fitted.triplane.meta["optimised"]
+            self.optimised[name] = {key: made[key] for key in ("method", "perceptual", "note", "steps")}
+            # The head stands where the search put it: its camera offset goes along to every view.
+            moved = ring.translated(fitted.camera.position - camera.position)
+            found[name] = self._render(fitted.triplane, moved, fitted.generator)
+        return found
 
     def _from_latent(self, head: procedural.Heads) -> Triplane:
         return self.generator.synthesize(self.generator.mapping(head.latent))
 
-    def _render(self, triplane: Triplane, ring: Camera) -> Rendering:
-        render = self.generator.render
+    def _render(self, triplane: Triplane, ring: Camera, generator: PanoHead | None = None) -> Rendering:
+        render = (generator or self.generator).render
         # The same as the plain renderer up to rounding (more than 100 dB), in a fraction of the time.
         options = {"background": procedural.BACKDROP, "samples": self.settings.samples, "quality": "exact"}
         return self._timed("render", lambda: render(triplane, ring, **options))

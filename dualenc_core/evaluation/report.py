@@ -23,10 +23,12 @@ LABELS = {
     "control": "control (Encoder 2 without D)",
     "cells": "dual, cells",
     "points": "dual, points",
+    "wplus": "W+ optimisation",
+    "pti": "PTI",
     "g_true_z": "G(true z)",
     "g_unseen": "G(true z), heads without details",
 }
-_PLOTTED = ("psnr", "ssim", "depth", "gradient")
+_PLOTTED = ("psnr", "ssim", "depth", "iou", "gradient", "sharpness")
 
 
 def state_hash(module: nn.Module) -> str:
@@ -79,6 +81,7 @@ def markdown(report: Report) -> str:
         f"{s['input_resolution']} pixels. {s['yaws']} views around each head, yaw counted from the input view, "
         f"compared with the exact picture at {s['image_resolution']} pixels on the same background. "
         "front: up to 60°, side: up to 110°, behind: beyond. Means over heads and views.",
+        *_baseline_lines(s),
         "",
         "![by yaw](report.png)",
         "",
@@ -120,11 +123,19 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _baseline_lines(settings: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for made in settings.get("baselines", {}).values():
+        measure = "LPIPS (VGG)" if made["perceptual"] == "lpips-vgg" else f"{made['perceptual']}, not LPIPS"
+        lines += ["", f"{made['method']}: {made['steps']} steps, likeness by {measure}. {made['note']}".rstrip()]
+    return lines
+
+
 def plot(report: Report, path: str | Path) -> None:
     """Curves by yaw from the input view, one for each variant."""
     # The figure is drawn without pyplot, which would touch the caller's backend and windows.
-    figure = require("matplotlib.figure", "matplotlib").Figure(figsize=(11, 7.5), layout="constrained")
-    for axes, metric in zip(figure.subplots(2, 2).flat, _PLOTTED, strict=True):
+    figure = require("matplotlib.figure", "matplotlib").Figure(figsize=(16, 7.5), layout="constrained")
+    for axes, metric in zip(figure.subplots(2, 3).flat, _PLOTTED, strict=True):
         for variant, curve in report.by_yaw(metric).items():
             # Turned so that the input view is in the middle; the first view closes the circle.
             points = sorted(((yaw + 180) % 360 - 180, value) for yaw, value in curve.items())
@@ -143,7 +154,8 @@ def plot(report: Report, path: str | Path) -> None:
         axes.set_xlabel("yaw from the input view, degrees")
         axes.set_xticks(range(-180, 181, 60))
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=8)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 

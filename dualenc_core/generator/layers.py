@@ -117,13 +117,12 @@ def modulated_conv2d(
         peak = weight.abs().amax(dim=(1, 2, 3), keepdim=True)
         weight = weight / (math.sqrt(in_channels * size * size) * peak)
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
-    modulated = None
     scale = None
-    if demodulate or fused:
-        modulated = weight[None] * styles[:, None, :, None, None]
     if demodulate:
-        scale = (modulated.square().sum(dim=(2, 3, 4)) + 1e-8).rsqrt()
+        # The norm of every filter after scaling its inputs, without building the N·O scaled filters.
+        scale = (styles.square() @ weight.square().sum(dim=(2, 3)).t() + 1e-8).rsqrt()
     if fused:
+        modulated = weight[None] * styles[:, None, :, None, None]
         if demodulate:
             modulated = modulated * scale[:, :, None, None, None]
         kernels = modulated.to(x.dtype).reshape(n * out_channels, in_channels, size, size)

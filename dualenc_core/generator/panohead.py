@@ -14,7 +14,7 @@ from ..camera import DEFAULT_RADIUS, Camera
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
-from ..rendering.renderer import Draws, RayOutput, RenderOptions, render_rays
+from ..rendering.renderer import EMPTY_SIGMA, Draws, RayOutput, RenderOptions, render_rays
 from ..rendering.trigrid import lookup
 from ..triplane import Triplane
 from .background import Background, parse_background, replace_background
@@ -220,6 +220,32 @@ class PanoHead(nn.Module):
             features = torch.lerp(features, other_features, weight)
         return sigma, features
 
+    def solid_density(self, triplane: Triplane) -> Callable[[Tensor], Tensor]:
+        """The density of one head, for work that asks many points of it: world points [1,M,3] → raw [1,M,1].
+
+        As `query`, up to rounding, where there may be anything; where nothing shows it says a very low density without
+        looking. Without gradients.
+        """
+        if len(triplane) != 1:
+            raise DualEncError(f"triplane has {len(triplane)} heads, expected one; take one with triplane[0]")
+        if torch.is_grad_enabled() or not self._can_be_fast:
+            return lambda points: self.query(triplane, points)[0]
+        field = self._fast.get(self, triplane, "exact").field
+
+        def density(points: Tensor) -> Tensor:
+            result = points.new_full((points.shape[1],), EMPTY_SIGMA)
+            some = field.occupancy(points[0]).nonzero()[:, 0]
+            result[some] = field.density(field.hidden(points[0, some]))
+            return result[None, :, None]
+
+        return density
+
+    @property
+    def _can_be_fast(self) -> bool:
+        # A subclass may have a field of its own, which the fast renderer would not ask.
+        own_field = type(self).query is not PanoHead.query or type(self)._decode is not PanoHead._decode
+        return not (self.training or own_field or self.config.decoder_activation != "none")
+
     def _decode(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         return self.decoder(lookup(planes, points, self.config.plane_depth, self.config.render.box_warp))
 
@@ -238,6 +264,7 @@ class PanoHead(nn.Module):
         chunk: int = 4096,
         ws_background: Tensor | None = None,
         quality: str = REFERENCE,
+        options: RenderOptions | None = None,
     ) -> Rendering:
         """Pictures of heads (§7).
 
@@ -255,6 +282,7 @@ class PanoHead(nn.Module):
             quality: "reference" = the plain renderer; "exact" = the same up to rounding, "high" and "draft" = with
                 stated errors (`fast.PRESETS`), many times as fast from the second picture of a head on. Ignored while
                 training, with gradients, with ``draws`` and for decoders with an activation.
+            options: the whole ray sampling, instead of ``samples`` and limits that follow the cameras.
 
         Raises GeneratorMismatchError for a triplane of another generator, DualEncError for other wrong input.
         """
@@ -262,21 +290,20 @@ class PanoHead(nn.Module):
         check_quality(quality)
         colour = parse_background(background)
         resolution = resolution or self.config.neural_resolution
-        options = self.render_options(samples)
+        given = options
+        options = given or self.render_options(samples)
         frames = max(len(triplane), len(camera))
         camera = camera.to(triplane.planes.device).expand(frames)
         ws_background = triplane.ws if ws_background is None else ws_background
         # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway.
         coupled = draws is not None or torch.is_grad_enabled()
-        # A subclass may have a field of its own, which the fast renderer would not ask.
-        own_field = type(self).query is not PanoHead.query
-        if coupled or self.training or own_field or self.config.decoder_activation != "none":
+        if coupled or not self._can_be_fast:
             quality = REFERENCE
         if coupled or (frames == 1 and quality == REFERENCE):
             triplane = _expand(triplane, frames)
             ws_background = ws_background.expand(frames, -1, -1)
             scene = self._background(ws_background, resolution)
-            if draws is None:
+            if draws is None and given is None:
                 options = self.render_options(samples, camera)
             rendering = self._render(triplane, camera, resolution, super_resolve, colour, options, draws, chunk, scene)
             if progress is not None:
@@ -287,7 +314,7 @@ class PanoHead(nn.Module):
         for i in range(frames):
             one = triplane[i] if len(triplane) > 1 else triplane
             rows = ws_background[i : i + 1] if len(ws_background) > 1 else ws_background
-            options = self.render_options(samples, camera[i])
+            options = given or self.render_options(samples, camera[i])
             again = scene is not None and len(triplane) == len(ws_background) == 1
             if quality == REFERENCE:
                 scene = scene if again else self._background(rows, resolution)

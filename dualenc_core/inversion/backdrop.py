@@ -11,6 +11,16 @@ from ..generator import PanoHead
 
 
 @torch.no_grad()
+def mean_background(generator: PanoHead) -> Tensor:
+    """[3] in [-1,1]: the mean colour that the generator gives to the background of its average head."""
+    ws = generator.w_avg.expand(1, generator.config.num_ws, -1)
+    scene = generator.background_features(ws)
+    # Without a background network the generator renders on features of zero, which it was trained to make white.
+    picture = torch.ones(1, 3, 1, 1, device=ws.device) if scene is None else generator.to_rgb(scene, ws)
+    return picture.clamp(-1, 1).mean((0, 2, 3))
+
+
+@torch.no_grad()
 def on_backdrop(generator: PanoHead, image: Tensor, matte: Tensor) -> Tensor:
     """The head on the mean colour that the generator gives to the background of its average head.
 
@@ -24,11 +34,7 @@ def on_backdrop(generator: PanoHead, image: Tensor, matte: Tensor) -> Tensor:
         raise DualEncError(
             f"image has shape {tuple(image.shape)} and matte {tuple(matte.shape)}, expected [N,3,S,S] and [N,1,S,S]"
         )
-    ws = generator.w_avg.expand(1, generator.config.num_ws, -1)
-    scene = generator.background_features(ws)
-    # Without a background network the generator renders on features of zero, which it was trained to make white.
-    picture = torch.ones(1, 3, 1, 1) if scene is None else generator.to_rgb(scene, ws)
-    colour = picture.clamp(-1, 1).mean((2, 3), keepdim=True).to(image)
+    colour = mean_background(generator)[:, None, None].to(image)
     matte = matte.to(image)
     if matte.shape[-2:] != image.shape[-2:]:
         matte = F.interpolate(matte, image.shape[-2:], mode="bilinear", antialias=True, align_corners=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..errors import DualEncError
-from . import presets
+from . import paper_presets, presets
 from .run import RunOptions
 from .run import run as run_training
 
@@ -17,7 +17,16 @@ PRESETS = ("demo-generator", "demo-encoder1", "demo-encoder2", "demo-control")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--preset", required=True, choices=PRESETS, help="what to train")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--preset", choices=PRESETS + paper_presets.NAMES, help="what to train; paper, demo, smoke: the paper's trainer"
+    )
+    what.add_argument("--config", type=Path, help="the paper's trainer with a configuration file (YAML)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, e.g. schedule.batch=6"
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the configuration as YAML, train nothing")
+    parser.add_argument("--checkpoint", type=Path, help="the paper's trainer: go on from this state file")
     parser.add_argument("--out", type=Path, default=None, help="folder of the run (default runs/PRESET)")
     parser.add_argument(
         "--start", help="demo-generator: go on from this generator (demo, or a file), on a shorter schedule"
@@ -35,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="stop after this time; the same command goes on")
     parser.add_argument("--steps", type=int, help="stop after this many steps; the same command goes on")
     parser.add_argument("--fresh", action="store_true", help="start again instead of resuming")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="default 0, or the configuration's")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
 
 
@@ -45,18 +54,37 @@ def run_command(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     # Densities far outside the head underflow to denormal numbers, on which a CPU is ten times slower.
     torch.set_flush_denormal(True)
-    torch.manual_seed(args.seed)
+    if args.config is not None or args.preset in paper_presets.NAMES:
+        return _train_like_the_paper(args)
+    if args.set or args.print_config or args.checkpoint:
+        raise DualEncError(f"--set, --print-config and --checkpoint are not for the preset {args.preset}")
+    torch.manual_seed(args.seed or 0)
     options = RunOptions(args.out or Path("runs") / args.preset, args.minutes, args.steps, resume=not args.fresh)
     run_training(_trainer(args), options)
     return 0
 
 
+def _train_like_the_paper(args: argparse.Namespace) -> int:
+    from .config_file import dump, read_config
+    from .paper_run import overridden, train
+
+    config = read_config(args.config) if args.config else paper_presets.preset(args.preset)
+    changes = args.set + ([] if args.seed is None else [f"seed={args.seed}"])
+    config = overridden(config, changes)
+    if args.print_config:
+        print(dump(config), end="")
+        return 0
+    out = args.out or Path("runs") / (args.config.stem if args.config else args.preset)
+    train(config, out, args.minutes, args.steps, resume=not args.fresh, checkpoint=args.checkpoint)
+    return 0
+
+
 def _trainer(args: argparse.Namespace):
-    rng = torch.Generator().manual_seed(args.seed)
+    rng = torch.Generator().manual_seed(args.seed or 0)
     if args.preset == "demo-generator":
         from .generator import GeneratorTrainer
 
-        options = presets.GeneratorTraining(seed=args.seed)
+        options = presets.GeneratorTraining(seed=args.seed or 0)
         return GeneratorTrainer.create(options.continued() if args.start else options, rng, args.start)
     from .encoder import EncoderTrainer
 
@@ -67,5 +95,5 @@ def _trainer(args: argparse.Namespace):
     beside = Path(args.encoder1).with_name("latent.safetensors")
     if stage_one is None and Path(args.encoder1).is_file() and beside.is_file():
         stage_one = beside
-    options = presets.encoder_training(names[args.preset], args.seed)
+    options = presets.encoder_training(names[args.preset], args.seed or 0)
     return EncoderTrainer.create(options, args.generator, args.encoder1, rng, args.data, stage_one)

@@ -32,6 +32,9 @@ from .losses import discriminator_loss, generator_loss
 from .portraits import Portraits, load_portraits, misaligned
 from .presets import EncoderTraining
 
+# Learning rate of stage one's last layers, in that of the others.
+LINEAR_PACE = 10.0
+
 
 @dataclass
 class EncoderTrainer:
@@ -74,9 +77,8 @@ class EncoderTrainer:
                 earlier, _, _ = load_encoder_file(resolve("encoder", stage_one))
                 state.update({k: v for k, v in earlier.items() if k.startswith("stage_one.")})
             encoder = HeadEncoder.from_config(config, state)
-        size = encoder_config.style.trunk.input_size
         data = data or Path("runs") / "portraits.safetensors"
-        return cls(options, network, encoder, load_portraits(data, options.portraits, size), rng)
+        return cls(options, network, encoder, load_portraits(data, options.portraits, options.portrait_size), rng)
 
     def __post_init__(self) -> None:
         o = self.options
@@ -86,8 +88,13 @@ class EncoderTrainer:
         self.discriminator = TriplaneDiscriminator(
             3 * self.generator.config.plane_channels, o.discriminator_widths, stride=2
         )
-        one = list(self.encoder.stage_one.parameters())
-        two = list(self.encoder.stage_two.parameters())
+        named = list(self.encoder.stage_one.named_parameters())
+        # Equalised weights of unit variance behind convolutions of a tenth: at the same rate they would hardly move.
+        one = [
+            {"params": [p for name, p in named if "linear" not in name], "pace": 1.0},
+            {"params": [p for name, p in named if "linear" in name], "pace": LINEAR_PACE},
+        ]
+        two = [{"params": list(self.encoder.stage_two.parameters()), "pace": 1.0}]
         self.optimizers = {
             "one": torch.optim.Adam(one, lr=o.learning_rate, betas=(0.9, 0.99)),
             "two": torch.optim.Adam(two, lr=o.learning_rate, betas=(0.9, 0.99)),
@@ -123,10 +130,14 @@ class EncoderTrainer:
         """Run optimisation step number ``step``."""
         o = self.options
         name, step, count = self.phase(step)
-        rate = o.learning_rate * (0.5 + 0.5 * math.cos(math.pi * step / count)) * min(1.0, (step + 1) / 50)
+        rate = (
+            (o.latent_rate if name == "latent" else o.learning_rate)
+            * (0.5 + 0.5 * math.cos(math.pi * step / count))
+            * min(1.0, (step + 1) / 50)
+        )
         for key in ("one", "two"):
             for group in self.optimizers[key].param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["pace"]
         self.encoder.train()
         if name == "latent":
             return self._latent_step()
@@ -140,7 +151,7 @@ class EncoderTrainer:
         images, _, _, latents = self._batch(self.options.latent_batch, mirror=False)
         with torch.no_grad():
             target = self.generator.mapping(latents)
-        loss = F.smooth_l1_loss(self.encoder.styles(images), target, beta=0.1)
+        loss = F.smooth_l1_loss(self._styles(images), target, beta=0.1)
         self._update(["one"], loss)
         return {"latent": float(loss.detach())}
 
@@ -154,7 +165,7 @@ class EncoderTrainer:
             # A batch this small would only disturb the statistics that the latent phase settled.
             self.encoder.stage_one.eval()
         with torch.set_grad_enabled(joint or not refine):
-            coarse = self.generator.synthesize(self.encoder.styles(images))
+            coarse = self._coarse(images)
         if joint or not refine:
             losses["coarse"] = self._reconstruction(coarse, rays)
         if refine:
@@ -202,6 +213,16 @@ class EncoderTrainer:
             self.optimizers[name].step()
 
     # -------------------------------------------------------------------------------------------------------- pieces
+
+    def _styles(self, images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+            return self.encoder.styles(images).float()
+
+    def _coarse(self, images: Tensor) -> Triplane:
+        ws = self._styles(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+            coarse = self.generator.synthesize(ws)
+        return coarse.replace(planes=coarse.planes.float())
 
     def _batch(self, count: int, mirror: bool = True) -> tuple[Tensor, Tensor, Camera, Tensor]:
         indices = torch.randint(len(self.portraits), (count,), generator=self.rng)

@@ -5,6 +5,7 @@ A GAN would need days; here every z has a known head, so field and pixels can be
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,23 +21,42 @@ from ..camera import Camera
 from ..checkpoints.store import save_generator
 from ..errors import CheckpointError
 from ..generator import PanoHead
+from ..procedural.heads import LATENT_DIM
 from ..rendering.rays import pixel_rays
 from ..rendering.renderer import Draws
 from ..triplane import Triplane
 from .ema import ExponentialMovingAverage
+from .muon import Muon
 from .presets import GeneratorTraining
 
-# Raw density for one unit of occupancy logit: ±10 logits become ±100, opaque within one sample.
-SIGMA_PER_LOGIT = 10.0
+# Raw density for one unit of occupancy logit: three logits, which is one cell inside, are opaque within one sample.
+SIGMA_PER_LOGIT = 30.0
 # Distance over which occupancy goes from .27 to .73.
 EDGE = 0.004
+# Weight of the field losses at the end of the ray phase; it begins at 1. They teach faster, rays decide what pictures
+# look like.
+FIELD_SHARE = 0.1
+# How far w moves in every direction. Style layers start at scale 1, so a w near 1 would scramble all activations
+# before anything is learned: a w of 2.5 costs 5 dB after the same steps.
+W_SPREAD = 0.5
+# Latents at once, and learning rate, of the mapping phase. The network stores its weights a hundred times as large
+# (lr_multiplier 0.01), so 8.0 moves them as 0.08 would elsewhere.
+LATENTS, MAPPING_RATE = 1024, 8.0
 
 
 class Batch(NamedTuple):
-    """Latents [N,16], their heads and style vectors."""
+    """Heads of random latents and their style vectors [N,num_ws,w_dim]."""
 
     heads: procedural.Heads
     ws: Tensor
+
+
+class TrueRays(NamedTuple):
+    """Rays [N,R,3] and where they meet the procedural heads."""
+
+    origins: Tensor
+    directions: Tensor
+    hits: procedural.RayHits
 
 
 @dataclass
@@ -77,28 +97,34 @@ class GeneratorTrainer:
         # Raw density starts at the scale of its targets instead of growing there.
         with torch.no_grad():
             self.generator.decoder.net[2].weight[0] *= SIGMA_PER_LOGIT
-            # Super-resolution starts as plain up-sampling of the raw image. The background network stays at zero
-            # features, which the fixed bias of to-RGB turns into exactly the backdrop.
-            for network in (self.generator.superresolution, self.generator.bcg_synthesis):
-                for block in network.children():
-                    block.torgb.weight.zero_()
+            # Super-resolution starts as plain up-sampling of the raw image, a finer plane as the coarser one. The
+            # background network stays at zero features, which the fixed bias of to-RGB turns into exactly the backdrop.
+            sizes = [size for size, _ in (*self.options.field_steps, *self.options.ray_steps)]
+            backbone = self.generator.backbone.synthesis
+            finer = [getattr(backbone, f"b{size}") for size in backbone.resolutions if size > min(sizes, default=0)]
+            sr, background = self.generator.superresolution, self.generator.bcg_synthesis
+            for block in (*finer, *sr.children(), *background.children()):
+                block.torgb.weight.zero_()
             self.generator.torgb.bias.copy_(_backdrop())
         self.average = ExponentialMovingAverage(self.generator, self.options.ema)
         mapping = list(self.generator.backbone.mapping.parameters())
         apart = ("backbone.mapping.", "superresolution.", "bcg_synthesis.", "t_mapping.", "torgb.bias")
-        main = [
-            p
+        main = {
+            name: p
             for name, p in self.generator.named_parameters()
             if not name.startswith(apart) and not name.endswith("noise_strength")
-        ]
-        groups = [
-            {"params": main, "lr": self.options.learning_rate},
-            {"params": mapping, "lr": self.options.mapping_rate},
-        ]
+        }
+        matrices = {name: p for name, p in main.items() if name.startswith("backbone.synthesis.") and p.ndim > 1}
+        # The constant that everything grows from is a picture, not a matrix.
+        matrices.pop("backbone.synthesis.b4.const")
+        others = [p for name, p in main.items() if name not in matrices]
         tail = [p for name, p in self.generator.superresolution.named_parameters() if "noise_strength" not in name]
+        rate, betas = self.options.learning_rate, (0.9, 0.99)
         self.optimizers = {
-            "main": torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-8),
-            "tail": torch.optim.Adam(tail, lr=self.options.learning_rate, betas=(0.9, 0.99), eps=1e-8),
+            "mapping": torch.optim.Adam(mapping, lr=MAPPING_RATE, betas=betas),
+            "matrices": Muon(matrices.values(), lr=self.options.matrix_rate),
+            "main": torch.optim.Adam(others, lr=rate, betas=betas),
+            "tail": torch.optim.Adam(tail, lr=rate, betas=betas),
         }
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
@@ -121,37 +147,44 @@ class GeneratorTrainer:
 
     # ------------------------------------------------------------------------------------------------------ schedule
 
-    def phase(self, step: int) -> tuple[str, int, int, int]:
-        """Name, plane resolution, step within the phase, and the phase's length."""
+    def phase(self, step: int) -> tuple[str, int, float]:
+        """Name of the phase, plane resolution (0 where there are no planes), and progress 0..1 within the phase."""
         o = self.options
-        sizes = [max(8, o.config.plane_size >> shift) for shift in (2, 1, 0)]
-        phases = [("field", size, count) for size, count in zip(sizes, o.field_steps, strict=True)]
-        phases += [("rays", o.config.plane_size, o.ray_steps), ("super-resolution", 0, o.super_resolution_steps)]
-        for name, size, count in phases:
-            if step < count:
-                return name, size, step, count
-            step -= count
+        phases = [("mapping", ((0, o.mapping_steps),)), ("field", o.field_steps), ("rays", o.ray_steps)]
+        for name, parts in (*phases, ("super-resolution", ((0, o.super_resolution_steps),))):
+            total, begin = sum(count for _, count in parts), step
+            for size, count in parts:
+                if step < count:
+                    return name, size, begin / total
+                step -= count
         raise ValueError("training is over")
 
     def step(self, step: int) -> dict[str, float]:
         """Run optimisation step number ``step``."""
-        name, size, inner, count = self.phase(step)
-        progress = inner / count
-        decay = {"field": 1.0}.get(name, self.options.final_rate ** (0.5 - 0.5 * math.cos(math.pi * progress)))
-        optimizer = self.optimizers["main" if name in ("field", "rays") else "tail"]
-        for group in optimizer.param_groups:
-            group["lr"] = group["base"] * decay * min(1.0, (inner + 1) / 50)
-        if name == "field":
+        name, size, progress = self.phase(step)
+        decay = 1.0 if name == "field" else self.options.final_rate ** (0.5 - 0.5 * math.cos(math.pi * progress))
+        used = {"mapping": ("mapping",), "super-resolution": ("tail",)}.get(name, ("matrices", "main"))
+        optimizers = [self.optimizers[key] for key in used]
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["base"] * decay * min(1.0, (step + 1) / 50)
+        if name == "mapping":
+            losses = self._mapping()
+        elif name == "field":
             losses = self._field(size)
         elif name == "rays":
-            losses = self._rays()
+            losses = self._rays(size, FIELD_SHARE**progress)
         else:
             losses = self._super_resolution()
-        optimizer.zero_grad(set_to_none=True)
-        total = sum(losses.values())
-        total.backward()
-        optimizer.step()
-        self.average.update(self.generator, step)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        if name != "mapping":
+            self.average.update(self.generator, step - self.options.mapping_steps)
+        elif step + 1 == self.options.mapping_steps:
+            self._settle_mapping()
         return {f"{name}.{key}": float(value.detach()) for key, value in losses.items()}
 
     @torch.no_grad()
@@ -175,60 +208,86 @@ class GeneratorTrainer:
 
     # -------------------------------------------------------------------------------------------------------- phases
 
-    def _batch(self, count: int, update_average: bool = True) -> Batch:
-        z = torch.randn(count, self.options.config.z_dim, generator=self.rng)
-        ws = self.generator.mapping(z, update_average=update_average)
+    def _batch(self, count: int) -> Batch:
+        z = torch.randn(count, LATENT_DIM, generator=self.rng)
+        with torch.no_grad():
+            ws = self.generator.mapping(z)
         return Batch(procedural.heads_from_latent(z), ws)
 
     def _triplane(self, ws: Tensor, size: int | None = None) -> Triplane:
         config = self.options.config
-        planes = self.generator.backbone.synthesis(ws, noise="none", resolution=size)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+            planes = self.generator.backbone.synthesis(ws, noise="none", resolution=size).float()
         planes = planes.reshape(len(ws), 3, config.plane_channels, *planes.shape[2:])
         return Triplane(planes, ws, config.plane_depth)
 
+    def _mapping(self) -> dict[str, Tensor]:
+        """w becomes the parameters of the head, standardised and turned into its space by a fixed rotation.
+
+        Style layers are linear in w. Learned through pictures alone, the thresholds between hair styles and the rarer
+        colours would take most of the training.
+        """
+        z = torch.randn(LATENTS, LATENT_DIM, generator=self.rng)
+        numbers = _head_numbers(z)
+        target = W_SPREAD * numbers @ _rotation(numbers.shape[1], self.options.config.w_dim)
+        return {"w": (self.generator.mapping(z)[:, 0] - target).square().mean()}
+
+    @torch.no_grad()
+    def _settle_mapping(self) -> None:
+        """The mapping stays as it is from here on: measure its average w once, exactly."""
+        network = self.generator.backbone.mapping
+        network.w_avg.copy_(self.generator.mapping(torch.randn(1 << 15, LATENT_DIM, generator=self.rng))[:, 0].mean(0))
+        self.average.module.backbone.mapping.load_state_dict(network.state_dict())
+
     def _field(self, size: int) -> dict[str, Tensor]:
-        """Occupancy and colour at points: near the surface, where it matters, and anywhere in the box."""
+        """Occupancy and colour at points, without rendering."""
         o = self.options
         batch = self._batch(o.heads)
+        rays = self._true_rays(batch.heads, o.points // 2, steps=32)
+        return self._point_losses(batch, self._triplane(batch.ws, size), rays, o.points)
+
+    def _true_rays(self, heads: procedural.Heads, count: int, steps: int = 56) -> TrueRays:
+        camera = _random_cameras(len(heads), self.rng)
+        uv = torch.rand(len(heads), count, 2, generator=self.rng)
+        origins, directions = pixel_rays(camera, _look_at_faces(uv, camera, self.rng))
+        return TrueRays(origins, directions, procedural.trace(heads, origins, directions, steps))
+
+    def _point_losses(self, batch: Batch, triplane: Triplane, rays: TrueRays, count: int) -> dict[str, Tensor]:
+        """Half of the points near the surface that rays have met, where it matters, the others anywhere in the box."""
+        n, half = len(batch.heads), count // 2
         with torch.no_grad():
-            camera = _random_cameras(o.heads, self.rng)
-            origins, directions = pixel_rays(camera, torch.rand(o.heads, o.points // 2, 2, generator=self.rng))
-            hits = procedural.trace(batch.heads, origins, directions, steps=32)
-            depth = hits.depth + 0.02 * torch.randn(hits.depth.shape, generator=self.rng)
-            near = origins + depth[..., None] * directions
-            spread = o.config.render.box_warp * (torch.rand(o.heads, o.points // 2, 3, generator=self.rng) - 0.5)
+            depth = rays.hits.depth[:, :half] + 0.02 * torch.randn(n, half, generator=self.rng)
+            near = rays.origins[:, :half] + depth[..., None] * rays.directions[:, :half]
+            spread = self.options.config.render.box_warp * (torch.rand(n, half, 3, generator=self.rng) - 0.5)
             points = torch.cat([near, spread], dim=1)
             distance, colour = procedural.field(batch.heads, points)
-        sigma, features = self.generator.query(self._triplane(batch.ws, size), points)
+        sigma, features = self.generator.query(triplane, points)
         target = torch.sigmoid(-distance / EDGE)
         occupancy = F.binary_cross_entropy_with_logits(sigma[..., 0] / SIGMA_PER_LOGIT, target)
         rgb = self._rgb(features, batch.ws)
         at_surface = torch.exp(-(distance / 0.03).square())[..., None]
         return {"occupancy": occupancy, "colour": 2 * (at_surface * (rgb - colour).abs()).mean()}
 
-    def _rays(self) -> dict[str, Tensor]:
-        """Random rays of random cameras, composited on the backdrop."""
+    def _rays(self, size: int, field_share: float) -> dict[str, Tensor]:
+        """Random rays of random cameras, composited on the backdrop, and a share of the field's losses."""
         o = self.options
         batch = self._batch(o.heads)
-        with torch.no_grad():
-            camera = _random_cameras(o.heads, self.rng)
-            uv = torch.rand(o.heads, o.rays, 2, generator=self.rng)
-            origins, directions = pixel_rays(camera, _look_at_faces(uv, camera, self.rng))
-            hits = procedural.trace(batch.heads, origins, directions)
-            target = hits.rgb * hits.alpha[..., None] + _backdrop() * (1 - hits.alpha[..., None])
-            render = o.config.render
-            draws = Draws(
-                torch.rand(o.heads, o.rays, render.samples, generator=self.rng),
-                torch.rand(o.heads * o.rays, render.importance, generator=self.rng),
-            )
-        rays = self.generator.render_rays(
-            self._triplane(batch.ws), origins, directions, draws=draws, chunk=o.heads * o.rays
+        true = self._true_rays(batch.heads, o.rays)
+        hits, render = true.hits, o.config.render
+        target = hits.rgb * hits.alpha[..., None] + _backdrop() * (1 - hits.alpha[..., None])
+        draws = Draws(
+            torch.rand(o.heads, o.rays, render.samples, generator=self.rng),
+            torch.rand(o.heads * o.rays, render.importance, generator=self.rng),
         )
+        triplane = self._triplane(batch.ws, size)
+        rays = self.generator.render_rays(triplane, true.origins, true.directions, draws=draws, chunk=o.heads * o.rays)
         error = self._rgb(rays.features, batch.ws) - target
+        field = self._point_losses(batch, triplane, true, 2 * o.rays)
         return {
             "l1": error.abs().mean(),
             "l2": 4 * error.square().mean(),
             "alpha": 0.3 * (rays.alpha - hits.alpha).abs().mean(),
+            **{name: field_share * loss for name, loss in field.items()},
         }
 
     def _super_resolution(self, count: int = 3, patch: int = 28, margin: int = 4) -> dict[str, Tensor]:
@@ -240,7 +299,7 @@ class GeneratorTrainer:
         config = self.options.config
         grid = config.neural_resolution
         with torch.no_grad():
-            batch = self._batch(count, update_average=False)
+            batch = self._batch(count)
             camera = _random_cameras(count, self.rng)
             corner = torch.randint(-margin, grid - patch + margin + 1, (count, 1, 2), generator=self.rng)
             corner = corner.clamp(0, grid - patch)
@@ -278,6 +337,33 @@ def preview_pictures(generator: PanoHead, seed: int = 900_000) -> list[Tensor]:
         rows.append(procedural.render(heads, camera, size).image)
         rows.append(generator.render(triplane, camera, super_resolve=False, background=procedural.BACKDROP).raw)
     return rows
+
+
+def _head_numbers(z: Tensor) -> Tensor:
+    """Every parameter that varies over the latent family, [N,49], standardised."""
+    numbers = _flat_parameters(z)
+    mean, std = _spread_of_parameters()
+    varies = std > 1e-4
+    return ((numbers - mean) / std)[:, varies]
+
+
+@functools.cache
+def _rotation(rows: int, columns: int) -> Tensor:
+    """A random matrix [rows,columns] with orthonormal rows, or columns where these are fewer."""
+    tall = torch.randn(max(rows, columns), min(rows, columns), generator=torch.Generator().manual_seed(0))
+    basis = torch.linalg.qr(tall).Q
+    return basis if rows > columns else basis.t()
+
+
+@functools.cache
+def _spread_of_parameters() -> tuple[Tensor, Tensor]:
+    numbers = _flat_parameters(torch.randn(1 << 14, LATENT_DIM, generator=torch.Generator().manual_seed(0)))
+    return numbers.mean(0), numbers.std(0)
+
+
+def _flat_parameters(z: Tensor) -> Tensor:
+    heads = procedural.heads_from_latent(z)
+    return torch.cat([value.reshape(len(z), -1) for name, value in heads.items() if name != "latent"], dim=1)
 
 
 def _random_cameras(count: int, rng: torch.Generator) -> Camera:

@@ -75,7 +75,7 @@ def misaligned(
 
 
 def load_portraits(path: str | Path, count: int, size: int) -> Portraits:
-    """Read the portraits of ``path``, rendering those that are missing (about 5 a second and core at 128²).
+    """Read the portraits of ``path``, rendering those that are missing (about 14 a second and core at 128²).
 
     Interrupting loses at most one block: the file grows, and a shorter one is continued.
     """
@@ -90,7 +90,7 @@ def load_portraits(path: str | Path, count: int, size: int) -> Portraits:
             if have is None
             else Portraits(*(torch.cat(pair) for pair in zip(_all(have), _all(fresh), strict=True)))
         )
-        if len(have) % (4 * block) == 0 or len(have) == count:
+        if len(have) % (16 * block) == 0 or len(have) == count:
             _write(path, have)
             print(f"rendered {len(have)} of {count} portraits", file=sys.stderr, flush=True)
     return Portraits(*(tensor[:count] for tensor in _all(have)))

@@ -33,48 +33,60 @@ def demo_generator_config() -> GeneratorConfig:
 
 @dataclass(frozen=True)
 class GeneratorTraining:
-    """Schedule of the demo generator: field, then rays, then super-resolution.
+    """Schedule of the demo generator: mapping, field, rays, super-resolution.
 
     Attributes:
-        field_steps: steps at each of the plane resolutions 16, 32 and 64.
-        ray_steps: steps on rendered rays.
+        mapping_steps: steps of the mapping network alone, which then stays as it is.
+        field_steps: pairs of plane resolution and steps on points of the field.
+        ray_steps: pairs of plane resolution and steps on rendered rays.
         super_resolution_steps: steps of the last phase, which trains only that network, on patches.
-        heads, points, rays: batch sizes of the first two phases.
-        learning_rate: Adam, for weights of unit variance; the mapping network's is ``mapping_rate``, because its
-            weights are stored a hundred times as large: 2.0 there moves them about twice as far as 1e-2 elsewhere.
-        final_rate: factor of the learning rate at the end of the ray phase (cosine).
+        heads, points, rays: batch sizes of field and rays.
+        learning_rate: Adam, for weights of unit variance.
+        matrix_rate: Muon, for the weights of the backbone's layers.
+        final_rate: factor of the learning rate at the end of a phase (cosine; the field phase has none).
         ema: decay of the averaged copy, which is what is saved.
+        bfloat16: compute the backbone in bfloat16: twice as fast on CPUs that have it, slower on others.
     """
 
     config: GeneratorConfig = field(default_factory=demo_generator_config)
-    field_steps: tuple[int, int, int] = (300, 400, 500)
-    ray_steps: int = 8000
-    super_resolution_steps: int = 2500
+    mapping_steps: int = 4000
+    field_steps: tuple[tuple[int, int], ...] = ((32, 800),)
+    ray_steps: tuple[tuple[int, int], ...] = ((64, 7000),)
+    super_resolution_steps: int = 1500
     heads: int = 8
-    points: int = 1536
-    rays: int = 384
-    learning_rate: float = 1e-2
-    mapping_rate: float = 2.0
+    points: int = 1024
+    rays: int = 320
+    learning_rate: float = 2e-2
+    matrix_rate: float = 1e-2
     final_rate: float = 0.03
     ema: float = 0.998
+    bfloat16: bool = True
     seed: int = 0
 
     @property
     def total_steps(self) -> int:
         """All phases together."""
-        return sum(self.field_steps) + self.ray_steps + self.super_resolution_steps
+        planes = sum(steps for _, steps in (*self.field_steps, *self.ray_steps))
+        return self.mapping_steps + planes + self.super_resolution_steps
 
     def continued(self) -> GeneratorTraining:
         """The schedule that goes on from a trained generator: no field, fewer rays, a gentler start."""
+        size = self.ray_steps[-1][0]
         return dataclasses.replace(
-            self, field_steps=(0, 0, 0), ray_steps=4500, super_resolution_steps=1200, learning_rate=6e-3
+            self,
+            mapping_steps=0,
+            field_steps=(),
+            ray_steps=((size, 3000),),
+            super_resolution_steps=1200,
+            learning_rate=6e-3,
+            matrix_rate=3e-3,
         )
 
 
 def demo_encoder_config(plane_scale: float = 1.0) -> HeadEncoderConfig:
     """A HeadEncoder of about 3 M parameters for `demo_generator_config`, with the lifted refiner (demo.md)."""
     generator = demo_generator_config()
-    trunk = TrunkConfig(widths=(32, 48, 64, 96), blocks=(2, 2, 3, 2), input_size=128)
+    trunk = TrunkConfig(widths=(32, 48, 64, 96), blocks=(2, 2, 3, 2), input_size=64)
     return HeadEncoderConfig(
         style=StyleConfig(
             trunk=trunk, n_styles=generator.num_ws, coarse=3, middle=6, w_dim=generator.w_dim, head_width=64
@@ -109,29 +121,34 @@ class EncoderTraining:
         refine_steps: steps of stage two on image losses (Encoder 1: with stage one frozen; the others: both stages).
         latent_batch, batch: heads a step.
         rays: rays a head in the image losses.
-        learning_rate: Adam; halved as a cosine to zero within each phase.
+        latent_rate, learning_rate: Adam, of the latent phase and of the others; lowered as a cosine to zero within each
+            phase.
         adversarial: weight of the adversarial loss (paper: 0.001 at full size).
         r1, r1_interval: R1 penalty and how often it runs.
         discriminator_widths: of the light (stride 2) discriminator.
-        portraits: size of the training set; each is also used mirrored.
+        portraits, portrait_size: the training set and its pictures' side in pixels; each is also used mirrored.
         misalignment: how badly every second of them is aligned (`portraits.misaligned`).
+        bfloat16: compute stage one and the backbone in bfloat16: faster on CPUs that have it, slower on others.
     """
 
     variant: str = "fidelity"
     config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
-    latent_steps: int = 2500
-    style_steps: int = 1000
-    refine_steps: int = 2000
-    latent_batch: int = 12
+    latent_steps: int = 3400
+    style_steps: int = 300
+    refine_steps: int = 1600
+    latent_batch: int = 32
     batch: int = 4
     rays: int = 384
+    latent_rate: float = 2e-3
     learning_rate: float = 1e-3
     adversarial: float = 0.0
     r1: float = 10.0
     r1_interval: int = 16
     discriminator_widths: tuple[int, int, int, int] = (48, 64, 96, 128)
-    portraits: int = 2048
+    portraits: int = 6144
+    portrait_size: int = 128
     misalignment: float = 1.0
+    bfloat16: bool = True
     seed: int = 0
 
 

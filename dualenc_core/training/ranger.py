@@ -51,6 +51,13 @@ class Ranger(Optimizer):
             dict(lr=lr, alpha=alpha, k=k, betas=betas, eps=eps, rectify_from=rectify_from, weight_decay=weight_decay),
         )
 
+    def load_state_dict(self, state_dict: dict) -> None:
+        """As `Optimizer.load_state_dict`; step counts read back from a file as tensors become numbers again, so that
+        their powers are computed in double precision as before."""
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            state["step"] = int(state["step"])
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """One update. Unlike the reference, ``.grad`` is left as it is."""

@@ -245,6 +245,10 @@ def test_the_queued_prompt_is_the_shipped_one(visit, name: str) -> None:
     assert ours == shipped
 
 
+# The frontend's own viewer is a widget of its core node, of which the server knows nothing.
+VIEWERS = {("Preview3D", "image")}
+
+
 def canonical(prompt: dict) -> list[str]:
     """Nodes as sorted text; a link names what it leads to (class and all its inputs, as a hash) instead of an id."""
     done: dict[str, str] = {}
@@ -256,8 +260,10 @@ def canonical(prompt: dict) -> list[str]:
 
     def node(key: str) -> str:
         if key not in done:
-            inputs = {name: value(given) for name, given in prompt[key]["inputs"].items()}
-            done[key] = json.dumps({"class_type": prompt[key]["class_type"], "inputs": inputs}, sort_keys=True)
+            kind = prompt[key]["class_type"]
+            typed = prompt[key]["inputs"].items()
+            inputs = {name: value(given) for name, given in typed if (kind, name) not in VIEWERS}
+            done[key] = json.dumps({"class_type": kind, "inputs": inputs}, sort_keys=True)
         return done[key]
 
     return sorted(node(key) for key in prompt)

@@ -286,7 +286,7 @@ def test_config_round_trip_and_errors():
         lambda: config(passes=0),
         lambda: StyleConfig(TrunkConfig(input_size=100)),
         lambda: StyleConfig(coarse=8, middle=4),
-        lambda: StyleConfig(projection="z"),
+        lambda: StyleConfig(projection="s"),
         lambda: TrunkConfig(widths=(8, 8, 8)),
         lambda: TriPlaneConfig(TrunkConfig(in_channels=6)),
         lambda: TriPlaneConfig(upsampling="bicubic"),

@@ -10,6 +10,7 @@ from dualenc_core.generator import PanoHead, SuperResolutionConfig
 from dualenc_core.generator.fast import PRESETS
 from dualenc_core.generator.folded import FoldedSuperResolution, _windows
 from dualenc_core.inversion import stitch, visibility
+from dualenc_core.rendering.fast import FastField
 from tests.small import small_generator
 
 SIZE = 32
@@ -180,3 +181,53 @@ def test_frames_leave_as_they_are_made(generator, heads):
     both = torch.cat([first.image, *(frame.image for frame in stream)])
     assert counts == [(1, 3), (2, 3), (3, 3)]
     assert torch.equal(both, generator.render(heads[0], cameras, **options).image)
+
+
+@torch.no_grad()
+def test_memory_does_not_grow_with_the_rays(generator, heads, monkeypatch):
+    chunk, asked = 256, []
+    hidden = FastField.hidden
+    monkeypatch.setattr(FastField, "hidden", lambda field, points: asked.append(len(points)) or hidden(field, points))
+    options = {"super_resolve": False, "quality": "exact"}
+    camera = dc.Camera.look_at(20.0)
+    largest = {}
+    for size, rays in ((64, chunk), (128, chunk), (64, 64 * 64)):
+        generator.render(heads[0], camera, 8, **options)
+        asked.clear()
+        generator.render(heads[0], camera, size, chunk=rays, **options)
+        largest[size, rays] = max(asked)
+    most = chunk * max(generator.config.render.samples, generator.config.render.importance)
+    assert largest[64, chunk] <= most and largest[128, chunk] <= most
+    assert largest[64, 64 * 64] > most
+
+
+def test_solid_density_is_the_density_where_there_is_any(generator, heads, stitched):
+    points = torch.rand(1, 4000, 3, generator=torch.Generator().manual_seed(0)) * 0.8 - 0.4
+    for head in (heads[1], stitched):
+        with torch.no_grad():
+            true = generator.query(head, points)[0]
+            found = generator.solid_density(head)(points)
+        assert found.shape == true.shape == (1, 4000, 1)
+        looked = found > -999
+        assert 0.05 < looked.float().mean() < 0.95
+        # Weights that are nearly 0 or 1 are rounded; densities go up to a hundred.
+        assert (found - true)[looked].abs().max() < 0.02
+        # What was not looked at would not show.
+        assert true[~looked].max() < -4
+    with pytest.raises(ValueError, match="expected one"):
+        generator.solid_density(heads)
+
+
+def test_a_field_of_its_own_is_asked_itself(generator, heads):
+    class Ball(PanoHead):
+        def _decode(self, planes, points):
+            density = 100 * (0.1 - points.norm(dim=-1, keepdim=True))
+            return density, torch.ones(*points.shape[:2], self.config.features)
+
+    ball = Ball(generator.config).eval()
+    head = heads[0].replace(generator="")
+    with torch.no_grad():
+        inside = ball.solid_density(head)(torch.zeros(1, 1, 3))
+        view = ball.render(head, dc.Camera.look_at(), SIZE, super_resolve=False, quality="exact")
+    assert inside.item() == pytest.approx(10)
+    assert view.alpha[0, 0, SIZE // 2, SIZE // 2] > view.alpha[0, 0, 0, 0]

@@ -110,6 +110,11 @@ class Studio:
         """One invented head."""
         return self.run("Sample", generator=self.generator, seed=3)[0]
 
+    @cached_property
+    def donor(self):
+        """Another one, with dark hair and a parting of its own."""
+        return self.run("Sample", generator=self.generator, seed=18)[0]
+
     def render(self, triplane, camera, **inputs: Any) -> tuple:
         return self.run("Render", generator=self.generator, triplane=triplane, camera=camera, **inputs)
 
@@ -192,6 +197,20 @@ def invert(studio: Studio) -> Page:
     return labelled(pictures | dict(turned), 3)
 
 
+def optimize(studio: Studio) -> Page:
+    # Heads and steps enough to see what each mode does; the report of the node says how to do better.
+    inputs = {"generator": studio.generator, **studio.photo, "patience": 0, "rate": 0.0, "seed": 0}
+    modes = {"W+": {"steps": 120}, "PTI": {"steps": 120, "tune_steps": 80}}
+    modes["refine"] = {"steps": 60, "triplane": studio.stitched}
+    front, behind = [frames(studio.photo["image"])[0]], [frames(studio.photo["image"])[0]]
+    for mode, more in modes.items():
+        used, head, _, picture, _ = studio.run("Optimize", mode=mode, **inputs, **{"tune_steps": 1, **more})
+        front += frames(picture)
+        camera = studio.run("Camera", yaw=180.0)[0]
+        behind += frames(studio.run("Render", generator=used, triplane=head, camera=camera)[0])
+    return [([front, behind], ("its camera", "yaw 180"), ("image", *modes))]
+
+
 def sample(studio: Studio) -> Page:
     psi = (0.3, 0.7, 1.0)
     rows = [studio.views(studio.sampled(value)) for value in psi]
@@ -249,6 +268,105 @@ def triplane_file(studio: Studio) -> Page:
     return [([row], (), ("before", "loaded", "loaded, saved half"))]
 
 
+def region_mask(studio: Studio) -> Page:
+    parts = ("hair", "face", "back of the head")
+    rows = []
+    for part in parts:
+        preview = studio.run("RegionMask", generator=studio.generator, triplane=studio.donor, part=part)[1]
+        rows.append([frames(side)[0] for side in preview.chunk(4, dim=2)])
+    return [(rows, parts, ("front", "+90°", "+180°", "+270°"))]
+
+
+def transfer_region(studio: Studio) -> Page:
+    result = studio.run("TransferRegion", generator=studio.generator, target=studio.head, reference=studio.donor)[0]
+    yaws = (0, 60, 120, 180)
+    rows = [studio.views(head, *yaws) for head in (studio.head, studio.donor, result)]
+    return [(rows, ("target", "reference", "result"), [f"yaw {yaw}" for yaw in yaws])]
+
+
+def blend(studio: Studio) -> Page:
+    weights = (0.0, 0.25, 0.5, 0.75, 1.0)
+    heads = {"generator": studio.generator, "first": studio.head, "second": studio.donor}
+    row = [studio.views(studio.run("Blend", weight=w, **heads)[0], 25)[0] for w in weights]
+    return [([row], (), [f"weight {w:g}" for w in weights])]
+
+
+def morph(studio: Studio) -> Page:
+    move = studio.run("Orbit", frames=6, start=-40.0, end=40.0)[0]
+    heads = {"triplane": studio.head, "second": studio.donor}
+    image, _ = studio.run("Morph", generator=studio.generator, camera=move, loop=False, **heads)
+    return [([frames(image)], (), [f"frame {i}" for i in range(1, 7)])]
+
+
+def mirror(studio: Studio) -> Page:
+    yaws = (-40, 0, 40)
+    # A head with a parting: others are nearly their own mirror images.
+    head = studio.run("Sample", generator=studio.generator, seed=45)[0]
+    rows = [studio.views(head, *yaws) for head in (head, studio.run("Mirror", triplane=head)[0])]
+    return [(rows, ("head", "mirrored"), [f"yaw {yaw}" for yaw in yaws])]
+
+
+def mix_styles(studio: Studio) -> Page:
+    chosen = ("0-3", "4-6", "7-")
+    heads = {"generator": studio.generator, "first": studio.head, "second": studio.donor}
+    mixed = [studio.run("MixStyles", rows=rows, **heads)[0] for rows in chosen]
+    row = [studio.views(head, 25)[0] for head in (studio.head, studio.donor, *mixed)]
+    return [([row], (), ("first", "second", *(f"rows {rows}" for rows in chosen)))]
+
+
+def mesh(studio: Studio) -> Page:
+    made = studio.run("Mesh", generator=studio.generator, triplane=studio.donor)[0].dualenc
+    yaws = (0, 60, 150)
+    rows = [studio.views(studio.donor, *yaws), mesh_views(studio.core, made, yaws)]
+    return [(rows, ("rendered", "mesh"), [f"yaw {yaw}" for yaw in yaws])]
+
+
+def save_mesh(studio: Studio) -> Page:
+    made = studio.run("Mesh", generator=studio.generator, triplane=studio.donor)[0]
+    path = Path("output", studio.run("SaveMesh", mesh=made)[0])
+    yaws = (20, 110, 200, 290)
+    return [([mesh_views(studio.core, loaded(studio.core, path), yaws)], (), [f"yaw {yaw}" for yaw in yaws])]
+
+
+def loaded(core: ModuleType, path: Path) -> Any:
+    """The mesh of a GLB file, in world units, with sRGB colours."""
+    import trimesh
+
+    body = next(iter(trimesh.load(path).geometry.values()))
+    # trimesh takes the linear colours of glTF as they are.
+    linear = torch.tensor(body.visual.vertex_attributes["color"][:, :3].astype("float32")) / 65535
+    colours = torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
+    vertices = torch.tensor(body.vertices, dtype=torch.float32) / core.export.METRES_PER_UNIT
+    normals = torch.tensor(body.vertex_normals, dtype=torch.float32)
+    return core.export.Mesh(vertices, torch.tensor(body.faces), normals, colours)
+
+
+def mesh_views(core: ModuleType, made: Any, yaws: Sequence[int], side: int = 256) -> list[Tensor]:
+    """A mesh from the usual distance: its triangles as dots, the nearest on top, a little lit from the front."""
+    spots = torch.rand(32, 2, generator=torch.Generator().manual_seed(0)).sort(dim=1).values
+    shares = torch.stack([spots[:, 0], spots[:, 1] - spots[:, 0], 1 - spots[:, 1]], 1)
+    points, colours, normals = (
+        (shares[None, :, :, None] * value[made.faces][:, None]).sum(2).flatten(0, 1)
+        for value in (made.vertices, made.colours, made.normals)
+    )
+    pictures = []
+    for yaw in yaws:
+        camera = core.Camera.look_at(float(yaw))
+        away = points - camera.position
+        facing = -(torch.nn.functional.normalize(away, dim=1) * normals).sum(1)
+        pixel = (camera.project(points[None])[0][0] * side).long()
+        kept = (facing > 0) & ((pixel >= 0) & (pixel < side)).all(1)
+        order = away.norm(dim=1)[kept].argsort(descending=True)
+        x, y = pixel[kept][order].T
+        picture = torch.full((side, side, 3), 0.94)
+        shade = (0.75 + 0.25 * facing[kept][order]).clamp(0, 1)[:, None]
+        # Of several dots on a pixel NumPy keeps the last, which is the nearest.
+        flat = (y * side + x).numpy()
+        picture.view(-1, 3).numpy()[flat] = (colours[kept][order] * shade).numpy()
+        pictures.append(picture.permute(2, 0, 1) * 2 - 1)
+    return pictures
+
+
 PAGES: dict[str, Callable[[Studio], Page]] = {
     "DualEncLoadPanoHead": load_panohead,
     "DualEncLoadEncoder": load_encoder,
@@ -257,10 +375,19 @@ PAGES: dict[str, Callable[[Studio], Page]] = {
     "DualEncOcclusionMask": occlusion_mask,
     "DualEncStitch": stitch,
     "DualEncInvert": invert,
+    "DualEncOptimize": optimize,
     "DualEncSample": sample,
     "DualEncCamera": camera,
     "DualEncOrbit": orbit,
     "DualEncRender": render,
+    "DualEncRegionMask": region_mask,
+    "DualEncTransferRegion": transfer_region,
+    "DualEncBlend": blend,
+    "DualEncMorph": morph,
+    "DualEncMirror": mirror,
+    "DualEncMixStyles": mix_styles,
+    "DualEncMesh": mesh,
+    "DualEncSaveMesh": save_mesh,
     "DualEncSaveTriplane": triplane_file,
     "DualEncCompare": compare,
 }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from types import SimpleNamespace
 
 import pytest
 import torch
-
-from .conftest import Runner
 
 SMALL = {"resolution": 16, "samples": 8, "super_resolution": False}
 
@@ -16,16 +15,6 @@ SMALL = {"resolution": 16, "samples": 8, "super_resolution": False}
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def node(pack) -> Runner:
-    """With the edit and mesh nodes, which are registered once their help pages and workflows are there."""
-    runner = Runner(pack)
-    modules = [importlib.import_module(f"{pack.__name__}.nodes.{name}") for name in ("edit", "export")]
-    found = {name: cls for module in modules for name, cls in vars(module).items() if name.startswith("DualEnc")}
-    runner.classes = {**runner.classes, **found}
-    return runner
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +94,27 @@ def test_transfer_changes_the_hair_and_keeps_the_chin(node, generator, head, oth
     assert (edited[chin] - target[chin]).abs().mean() < 0.05
 
 
+def test_without_a_mask_the_part_is_found_on_both_heads(node, generator, head, other, hair, dc, monkeypatch):
+    asked = []
+
+    def find(network, triplane, part, **options):
+        asked.append((triplane.ws[0, 0, 0].item(), part))
+        return hair[0].map(lambda mask: mask * (0.5 if len(asked) == 1 else 1.0))
+
+    monkeypatch.setattr(dc.editing, "find_part", find)
+    heads = {"generator": generator, "target": head, "reference": other}
+    itself = node("DualEncTransferRegion", **heads)[0]
+    assert asked == [(other.ws[0, 0, 0].item(), "hair"), (head.ws[0, 0, 0].item(), "hair")]
+    half = hair[0].map(lambda mask: mask * 0.5)
+    given = node("DualEncTransferRegion", mask=half, target_mask=hair[0], **heads)[0]
+    assert torch.equal(itself.planes, given.planes)
+    asked.clear()
+    node("DualEncTransferRegion", recipe="mouth", target_mask=hair[0], **heads)
+    assert asked == [(other.ws[0, 0, 0].item(), "lips")]
+    with pytest.raises(ValueError, match="glasses are not found by themselves"):
+        node("DualEncTransferRegion", recipe="glasses", **heads)
+
+
 def test_refining_the_seam_works_in_inference_mode(node, generator, head, other, hair, dc, monkeypatch):
     # A few steps are enough to see that gradients pass.
     transfer = dc.editing.transfer
@@ -129,7 +139,8 @@ def test_blend_ends_and_mask(node, generator, head, other, hair):
 
 def test_morph_starts_at_the_first_head_and_loops(node, generator, head, other):
     camera = node("DualEncCamera")[0]
-    frames = node("DualEncMorph", generator=generator, first=head, second=other, camera=camera, frames=4)[0]
+    frames, alpha = node("DualEncMorph", generator=generator, triplane=head, second=other, camera=camera, frames=4)
+    assert alpha.shape == frames.shape[:3]
     first, second = (
         node("DualEncRender", generator=generator, triplane=t, camera=camera, quality="reference")[0]
         for t in (head, other)
@@ -138,6 +149,24 @@ def test_morph_starts_at_the_first_head_and_loops(node, generator, head, other):
     assert torch.allclose(frames[0], first[0], atol=1e-5)
     assert torch.allclose(frames[2], second[0], atol=1e-5)
     assert torch.allclose(frames[1], frames[3], atol=1e-5)
+
+
+def test_morph_takes_a_batch_and_a_moving_camera(node, generator, head, dc):
+    heads = node("DualEncSample", generator=generator, seed=3, count=2)[0]
+    cameras = node("DualEncOrbit", frames=3, start=-30.0, end=30.0)[0]
+    options = {"generator": generator, "triplane": heads, "loop": False, "background": "colour", "colour": "#ff0000"}
+    frames = node("DualEncMorph", camera=cameras, **options)[0]
+    assert len(frames) == 3
+    assert torch.allclose(frames[:, 0, 0], torch.tensor([1.0, 0.0, 0.0]).expand(3, 3), atol=0.05)
+    last = node("DualEncRender", generator=generator, triplane=heads[1], camera=cameras[2], quality="reference",
+                background="colour", colour="#ff0000")[0]  # fmt: skip
+    assert torch.allclose(frames[2], last[0], atol=1e-5)
+    styles = node("DualEncMorph", camera=cameras, mix="styles", **options)[0]
+    assert torch.allclose(styles[0], frames[0], atol=1e-5) and not torch.allclose(styles[1], frames[1], atol=1e-3)
+    with pytest.raises(ValueError, match="one head only"):
+        node("DualEncMorph", generator=generator, triplane=head, camera=cameras)
+    with pytest.raises(ValueError, match="so one picture"):
+        node("DualEncMorph", generator=generator, triplane=heads, camera=cameras[0])
 
 
 def test_mirror_twice_and_completion(node, generator, head):
@@ -163,6 +192,42 @@ def test_mix_styles(node, generator, head, other):
     for rows in ("", "a", "3-1", "99", "-2", "1,,2"):
         with pytest.raises(ValueError, match="rows is"):
             node("DualEncMixStyles", generator=generator, first=head, second=other, rows=rows)
+
+
+def test_a_mesh_can_be_reduced_and_textured(node, generator, head, dc):
+    pytest.importorskip("fast_simplification")
+    options = {"generator": generator, "triplane": head, "resolution": 48}
+    full = node("DualEncMesh", **options)[0]
+    small = node("DualEncMesh", triangles=1000, texture=128, **options)[0]
+    assert small.faces.shape[1] <= 1100 < full.faces.shape[1]
+    assert small.dualenc.texture.shape == (3, 128, 128) and full.dualenc.texture is None
+    for changes in ({"texture": 10}, {"triangles": 5}, {"head": 1}):
+        with pytest.raises(ValueError, match="expected at least 64 and 100|holds 1 head"):
+            node("DualEncMesh", **options, **changes)
+
+
+def test_comfyuis_mesh_is_in_metres_and_takes_colours_where_it_has_a_place(
+    pack, node, generator, head, dc, monkeypatch
+):
+    runtime = importlib.import_module(f"{pack.__name__}.nodes.runtime")
+    ours = node("DualEncMesh", generator=generator, triplane=head, resolution=32)[0].dualenc
+
+    class Old:
+        def __init__(self, vertices, faces):
+            self.vertices, self.faces = vertices, faces
+
+    class New(Old):
+        def __init__(self, vertices, faces, vertex_colors=None):
+            super().__init__(vertices, faces)
+            self.vertex_colors = vertex_colors
+
+    for kind in (Old, New):
+        modules = {"comfy_api.latest._util": SimpleNamespace(MESH=kind)}
+        monkeypatch.setattr(runtime, "comfy", modules.get)
+        mesh = runtime.mesh(ours)
+        assert type(mesh) is kind and mesh.dualenc is ours
+        assert torch.allclose(mesh.vertices[0], ours.vertices * dc.export.METRES_PER_UNIT)
+    assert torch.equal(mesh.vertex_colors[0], ours.colours)
 
 
 def test_mesh_has_the_shape_of_comfyuis_and_is_saved_with_colours(node, generator, head, folder):

@@ -37,8 +37,9 @@ def tiny_generator_training() -> GeneratorTraining:
     )
     return GeneratorTraining(
         config=config,
-        field_steps=(2, 2, 2),
-        ray_steps=2,
+        mapping_steps=2,
+        field_steps=((8, 2), (16, 2)),
+        ray_steps=((32, 2),),
         super_resolution_steps=2,
         heads=2,
         points=64,
@@ -76,6 +77,7 @@ def tiny_encoder_training(variant: str) -> EncoderTraining:
         r1_interval=2,
         discriminator_widths=(8, 8, 8, 8),
         portraits=6,
+        portrait_size=32,
     )
 
 
@@ -112,10 +114,26 @@ def test_the_exported_generator_makes_pictures(trained):
 
 def test_ray_training_learns():
     torch.manual_seed(0)
-    options = dataclasses.replace(tiny_generator_training(), field_steps=(60, 1, 1), points=256)
+    options = dataclasses.replace(tiny_generator_training(), mapping_steps=0, field_steps=((8, 60),), points=256)
     trainer = GeneratorTrainer.create(options, torch.Generator().manual_seed(0))
     values = [trainer.step(i)["field.occupancy"] for i in range(60)]
     assert sum(values[-10:]) < 0.8 * sum(values[:10])
+
+
+def test_the_mapping_phase_makes_w_tell_the_head():
+    torch.manual_seed(0)
+    options = dataclasses.replace(tiny_generator_training(), mapping_steps=150)
+    trainer = GeneratorTrainer.create(options, torch.Generator().manual_seed(0))
+    values = [trainer.step(i)["mapping.w"] for i in range(150)]
+    assert values[-1] < 0.5 * values[0]
+    settled = trainer.average.module.backbone.mapping
+    z = torch.randn(4096, 16, generator=torch.Generator().manual_seed(1))
+    w = trainer.generator.mapping(z)[:, 0]
+    assert torch.allclose(settled.w_avg, w.mean(0), atol=0.1 * w.std().item())
+    before = {k: v.clone() for k, v in trainer.generator.backbone.mapping.state_dict().items()}
+    trainer.step(150)
+    after = trainer.generator.backbone.mapping.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path):
@@ -195,7 +213,7 @@ def test_every_second_portrait_is_misaligned(tmp_path):
 
 
 def test_a_generator_goes_on_from_a_file(trained):
-    options = dataclasses.replace(tiny_generator_training(), field_steps=(0, 0, 0), ray_steps=1)
+    options = dataclasses.replace(tiny_generator_training(), mapping_steps=0, field_steps=())
     path = trained / "g" / "model.safetensors"
     trainer = GeneratorTrainer.create(options, torch.Generator().manual_seed(1), path)
     state = load_generator_file(path)[0]

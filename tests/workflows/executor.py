@@ -185,6 +185,24 @@ def image_stitch(
     return (torch.cat([image1, second], dim=2),)
 
 
+def save_glb(mesh: Any, filename_prefix: str) -> dict[str, Any]:
+    """The shape alone, as ComfyUI 0.3.64 writes it."""
+    import trimesh
+
+    lines = []
+    for vertices, faces in zip(mesh.vertices, mesh.faces, strict=True):
+        path, line = free_path("output", filename_prefix, "glb")
+        trimesh.Trimesh(vertices.numpy(), faces.numpy(), process=False).export(path)
+        lines.append(line)
+    return {"ui": {"3d": lines}}
+
+
+def preview_3d(model_file: str, camera_info: Any = None) -> dict[str, Any]:
+    if not Path("output", model_file).is_file():
+        raise FileNotFoundError(f"there is no {model_file} in the output folder")
+    return {"ui": {"result": [model_file, camera_info]}}
+
+
 CORE: dict[str, Callable[..., Any]] = {
     "LoadImage": load_image,
     "PreviewImage": lambda images: save_image(images, folder="temp"),
@@ -195,4 +213,6 @@ CORE: dict[str, Callable[..., Any]] = {
     "InvertMask": lambda mask: (1 - mask,),
     "ImageScale": image_scale,
     "ImageStitch": image_stitch,
+    "SaveGLB": save_glb,
+    "Preview3D": preview_3d,
 }

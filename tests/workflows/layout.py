@@ -28,7 +28,11 @@ BELOW = {
     "DualEncAlignPortrait": 120 + PICTURE,
     "DualEncCamera": 220,
     "DualEncCompare": 88,
+    "DualEncRegionMask": 220,
+    "DualEncSaveMesh": 64,
     "DualEncSaveTriplane": 64,
+    "Preview3D": 420,
+    "SaveGLB": 420,
 }
 
 

@@ -204,4 +204,95 @@ LPIPS and identity need weights of their own: turn on *perceptual* in a compare 
             ),
         ),
     ),
+    "08_hair_transfer": Plan(
+        f"""# Hair transfer
+
+Press **Run**: the head of the photo gets somebody else's hair, all round.
+
+1. *Hair to take* and *Hair to replace* find the hair of both heads. **Red** should cover all hair and no face.
+2. *Transfer the hair* joins both heads.
+3. *Before* and *After* show the same eight sides.
+
+- **Other hair:** change **seed** in *Somebody else's hair*, or put another photo's head there.
+- **match** in *Transfer the hair*: *region* keeps the old hair's colour and takes the new cut.
+- The red is wrong? Set **part** to *painted* and paint the hair on a picture of the head, see the node's help.
+- Eyes, mouth or nose: change **part** in both masks and **recipe** in *Transfer the hair*.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}""",
+        (
+            (PHOTO, MODELS),
+            (stage("Two heads", HEAD, "invert sample"),),
+            (stage("Their hair", HEAD, "hair_reference hair_target"),),
+            (stage("Transfer", HEAD, "transfer"), stage("Camera", VIEW, "orbit")),
+            (
+                stage("After", RESULT, "render save"),
+                stage("Before", VIEW, "render_before preview_before"),
+            ),
+        ),
+    ),
+    "09_morph_video": Plan(
+        """# Morph video
+
+Press **Run**: four heads turn into one another while the camera goes to and fro, as a video of three seconds that
+loops.
+
+- **seed** in *Four heads*: other heads; **count**: more of them (give *To and fro* more **frames** then).
+- *To and fro* decides how many **frames** there are, how fast they run and how the camera moves. *Morph* makes one
+  picture for each of its cameras.
+- **Your own heads:** link heads from photos or files to *triplane*, *second* and *third* of *Morph*.
+- Heads half-way look like a veil? Set **mix** to *styles*.
+""",
+        (
+            (GENERATOR,),
+            (stage("Heads", HEAD, "sample"), stage("Camera", VIEW, "orbit")),
+            (stage("Frames", VIEW, "morph"),),
+            (stage("Video", RESULT, "video save_video"),),
+        ),
+    ),
+    "10_coloured_mesh": Plan(
+        f"""# Coloured mesh
+
+Press **Run**: the photo becomes a head, the head a mesh for viewers, Blender, games and printing: upright, facing the
+front, in metres.
+
+- *Save with colours* writes a GLB to `output/dualenc`. **format** *ply* is for mesh tools.
+- *Look at it* shows the file: drag to turn it.
+- *ComfyUI's own, shape only* is the same mesh by Save GLB, as other mesh nodes see it.
+- **For games and the web:** in *Head to mesh* set **triangles** to 10000 and **texture** to 1024.
+- **Finer:** **resolution** 256. Ripples go away with **smooth** 3.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}""",
+        (
+            (PHOTO, MODELS),
+            (stage("Head", HEAD, "invert"),),
+            (stage("Mesh", HEAD, "mesh"),),
+            (stage("Files", RESULT, "save_mesh preview_mesh save_shape"),),
+        ),
+    ),
+    "11_optimize_and_compare": Plan(
+        f"""# Optimize and compare
+
+Press **Run** and wait a minute or two: the same photo by both encoders, by **W+** optimisation, and the joined head
+**refined** on the photo.
+
+- *W+* needs no encoder: only the generator. More **steps** come closer; the published setting is 500.
+- *Refine* should beat the joined head from the photo's side and keep what the photo does not show.
+- For the closest likeness set *mode* of W+ to **PTI**: then its **generator** output is a tuned copy, which alone can
+  render that head. It is linked already.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}
+The report below each optimize node says which measure of likeness was used; LPIPS needs a weights file.
+""",
+        (
+            (PHOTO, MODELS),
+            (stage("Encoders", HEAD, "invert"),),
+            (stage("Optimize", HEAD, "search improve"),),
+            (
+                stage("Numbers", RESULT, "compare_invert compare_search compare_improve"),
+                stage("From the photo's side", VIEW, "front_1 front save_front"),
+                stage(
+                    "From behind",
+                    VIEW,
+                    "camera render_invert render_search render_improve behind_1 behind save_behind",
+                ),
+            ),
+        ),
+    ),
 }

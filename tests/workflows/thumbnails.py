@@ -15,13 +15,16 @@ import time
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..nodes.pictures import load_pack
+import dualenc_core
+
+from ..nodes.pictures import load_pack, mesh_views
 from .definitions import API, prompts
 from .executor import Executor, Results
 from .portrait import PORTRAIT
@@ -96,7 +99,39 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
             *(s(key) for key in ("render_1", "render_2", "render_both")),
         ],
     ),
+    "08_hair_transfer": (
+        4,
+        ("render", "render_before", "hair_reference"),
+        lambda s: [
+            *s("render_before")[:4].split(1),
+            *s("hair_reference", 1).chunk(4, dim=2),
+            *s("render")[:4].split(1),
+        ],
+    ),
+    "09_morph_video": (4, ("morph",), lambda s: list(s("morph")[::9].split(1))),
+    "10_coloured_mesh": (
+        3,
+        ("mesh", "align"),
+        lambda s: [s("load_photo"), s("align"), s("invert", 1), *mesh_tiles(s("mesh").dualenc, (0, 60, 150))],
+    ),
+    "11_optimize_and_compare": (
+        4,
+        ("render_invert", "render_search", "render_improve"),
+        lambda s: [
+            s("align"),
+            s("invert", 1),
+            s("search", 3),
+            s("improve", 3),
+            s("load_photo"),
+            *(s(f"render_{key}") for key in ("invert", "search", "improve")),
+        ],
+    ),
 }
+
+
+def mesh_tiles(mesh: Any, yaws: Sequence[int]) -> Tiles:
+    """A mesh from some sides."""
+    return [(view.permute(1, 2, 0)[None] + 1) / 2 for view in mesh_views(dualenc_core, mesh, yaws)]
 
 
 def sheet(tiles: Tiles, columns: int) -> Image.Image:

@@ -6,6 +6,7 @@ import { addElement, addStyles, canvasGetsMiddleButton, makePart } from "./widge
 const NODES = {
   DualEncAlignPortrait: { height: 116, empty: "The report on the face appears here." },
   DualEncCompare: { height: 64, empty: "The figures appear here." },
+  DualEncSaveMesh: { height: 52, empty: "The name of the file appears here." },
   DualEncSaveTriplane: { height: 40, empty: "The name of the file appears here." },
 };
 

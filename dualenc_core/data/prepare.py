@@ -1,0 +1,268 @@
+"""A folder of photos → aligned crops, mattes and ``dataset.json``: in parallel, and going on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..camera import Camera
+from ..errors import DualEncError, NoFaceError
+from ..files import atomic_path
+from .engine import run
+from .labels import FILE, write_labels
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic")
+IMAGES, MASKS, RECORDS, SETTINGS = "images", "masks", "records", "settings.json"
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What a usable photo is.
+
+    Attributes:
+        size: side of the crops in pixels.
+        least_confidence: of the face, 0..1.
+        least_side: of the crop in the photo, in pixels (PanoHead's own tool asks for 256).
+        most_outside: share of the crop that may lie outside the photo and is made up.
+        most_yaw, most_pitch: of the camera in degrees (PanoHead's own tool: 90 and 80).
+    """
+
+    size: int = 512
+    least_confidence: float = 0.5
+    least_side: float = 256.0
+    most_outside: float = 0.25
+    most_yaw: float = 90.0
+    most_pitch: float = 80.0
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 4096:
+            raise DualEncError(f"size is {self.size}, expected 16..4096 pixels (512 is usual)")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run found.
+
+    Attributes:
+        accepted: photos that became crops, in all runs on this output folder.
+        rejected: photo → (short reason, sentence).
+        resumed: photos that earlier runs had done already.
+    """
+
+    accepted: int
+    rejected: dict[str, tuple[str, str]]
+    resumed: int
+
+
+def prepare_folder(
+    photos: str | Path,
+    out: str | Path,
+    settings: PrepareSettings | None = None,
+    engine: str = "local",
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Crop every photo of a folder as PanoHead expects it (`align_portrait`), and write labels and a report.
+
+    Writes images/NAME.EXT.png with images/dataset.json, masks/NAME.EXT.png, report.json and report.md. Every photo is
+    written on its own, atomically, with a record of how it went; a run that was stopped in whatever way goes on there,
+    and the result is the same. Photos that have changed are done again.
+
+    Args:
+        photos: searched with its subfolders.
+        out: on a file system that all workers share.
+        engine, workers: as for `engine.run`.
+        progress: called as progress(photos done, photos).
+
+    Raises DualEncError when there are no photos, or ``out`` was prepared with other settings.
+    """
+    settings = settings or PrepareSettings()
+    photos, out = Path(photos).absolute(), Path(out).absolute()
+    names = _photos(photos, out)
+    _same_settings(out, settings)
+    items, done = [], 0
+    for name in names:
+        if _is_done(photos, out, name):
+            done += 1
+        else:
+            items.append({"photos": str(photos), "out": str(out), "name": name, **asdict(settings)})
+    count = resumed = done
+    if progress is not None:
+        progress(count, len(names))
+    for _ in run(prepare_one, items, engine, workers):
+        count += 1
+        if progress is not None:
+            progress(count, len(names))
+    return _finish(photos, out, names, settings, resumed)
+
+
+def prepare_one(item: dict[str, Any]) -> dict[str, Any]:
+    """One photo of `prepare_folder`, in whatever process; returns its record, which is also written."""
+    from ..export import save_alpha, save_png
+    from ..portrait import align_portrait
+
+    torch.set_flush_denormal(True)
+    names = ("size", "least_confidence", "least_side", "most_outside", "most_yaw", "most_pitch")
+    settings = PrepareSettings(**{name: item[name] for name in names})
+    photos, out, name = Path(item["photos"]), Path(item["out"]), item["name"]
+    record: dict[str, Any] = {"photo": name, "stamp": _stamp(photos / name)}
+    try:
+        portrait = align_portrait(photos / name, size=settings.size)
+        code, reason = _verdict(portrait.report, settings)
+        record |= {"status": "rejected" if code else "accepted", "code": code, "reason": reason}
+        record |= {
+            "confidence": round(portrait.report.confidence, 4),
+            "yaw": round(portrait.report.yaw, 3),
+            "pitch": round(portrait.report.pitch, 3),
+            "warnings": [w.message for w in portrait.report.warnings],
+        }
+        if not code:
+            record["label"] = [round(number, 6) for number in portrait.camera.label[0].double().tolist()]
+            save_png(portrait.image[0], out / IMAGES / f"{name}.png")
+            save_alpha(portrait.matte[0], out / MASKS / f"{name}.png")
+    except NoFaceError as error:
+        record |= {"status": "rejected", "code": "no-face", "reason": str(error)}
+    except DualEncError as error:
+        record |= {"status": "rejected", "code": "unreadable", "reason": str(error)}
+    # Last: a record says that everything else is there.
+    _write_json(_record_path(out, name), record)
+    return {"photo": name, "status": record["status"]}
+
+
+def _verdict(report, settings: PrepareSettings) -> tuple[str, str]:
+    side = report.crop[2]
+    if report.confidence < settings.least_confidence:
+        return "low-confidence", f"confidence {report.confidence:.2f} is below {settings.least_confidence:g}"
+    if side < settings.least_side:
+        return "too-small", f"the crop is {side:.0f} px wide in the photo, below {settings.least_side:g}"
+    if report.outside > settings.most_outside:
+        return (
+            "outside",
+            f"{report.outside:.0%} of the crop is outside the photo, more than {settings.most_outside:.0%}",
+        )
+    if abs(report.yaw) > settings.most_yaw or abs(report.pitch) > settings.most_pitch:
+        return "pose", f"yaw {report.yaw:+.0f}°, pitch {report.pitch:+.0f}° are beyond what is wanted"
+    return "", ""
+
+
+def _photos(photos: Path, out: Path) -> list[str]:
+    if not photos.is_dir():
+        raise DualEncError(f"{photos} is not a folder; give the folder that holds the photos")
+    if out == photos or photos.is_relative_to(out):
+        raise DualEncError(f"--out {out} holds the photos themselves; choose another folder")
+    paths = [path for path in photos.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    # An output folder inside the photos must not become its own input.
+    paths = [path for path in paths if not path.is_relative_to(out)]
+    if not paths:
+        raise DualEncError(f"there is no photo in {photos} (looked for {', '.join(_SUFFIXES)}, subfolders too)")
+    return sorted(path.relative_to(photos).as_posix() for path in paths)
+
+
+def _same_settings(out: Path, settings: PrepareSettings) -> None:
+    path = out / SETTINGS
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before != asdict(settings):
+            different = [f"{k} {before.get(k)!r} → {v!r}" for k, v in asdict(settings).items() if before.get(k) != v]
+            raise DualEncError(
+                f"{out} was prepared with other settings ({', '.join(different)}); use the same ones to go on, or "
+                "another --out"
+            )
+        return
+    _write_json(path, asdict(settings))
+
+
+def _is_done(photos: Path, out: Path, name: str) -> bool:
+    record = _read_record(out, name)
+    if record is None or record.get("stamp") != _stamp(photos / name):
+        return False
+    made = all((out / folder / f"{name}.png").is_file() for folder in (IMAGES, MASKS))
+    return record.get("status") == "rejected" or made
+
+
+def _finish(photos: Path, out: Path, names: list[str], settings: PrepareSettings, resumed: int) -> Prepared:
+    found = {name: _read_record(out, name) for name in names}
+    if missing := [name for name, record in found.items() if record is None]:
+        raise DualEncError(
+            f"{len(missing)} photos have no record in {out / RECORDS} (such as {missing[0]}); do all workers share "
+            "this file system? Run the same command again"
+        )
+    records = list(found.values())
+    accepted = [r for r in records if r["status"] == "accepted"]
+    rejected = {r["photo"]: (r["code"], r["reason"]) for r in records if r["status"] == "rejected"}
+    # A photo that was accepted once and is rejected now, or is gone, must not stay in the data.
+    keep = {f"{r['photo']}.png" for r in accepted}
+    for folder in (IMAGES, MASKS):
+        for path in (out / folder).rglob("*.png"):
+            if path.relative_to(out / folder).as_posix() not in keep:
+                path.unlink()
+    (out / IMAGES).mkdir(parents=True, exist_ok=True)
+    write_labels(out / IMAGES / FILE, {f"{r['photo']}.png": Camera.from_label(r["label"]) for r in accepted})
+    for record in records:
+        record.pop("stamp"), record.pop("label", None)
+    counts = Counter(code for code, _ in rejected.values())
+    report = {
+        "settings": asdict(settings),
+        "photos": len(names),
+        "accepted": len(accepted),
+        "rejected": len(rejected),
+        "reasons": dict(sorted(counts.items())),
+        "records": records,
+    }
+    _write_json(out / "report.json", report)
+    with atomic_path(out / "report.md") as temporary:
+        temporary.write_text(_markdown(report, rejected), encoding="utf-8")
+    return Prepared(len(accepted), rejected, resumed)
+
+
+def _markdown(report: dict[str, Any], rejected: dict[str, tuple[str, str]]) -> str:
+    lines = [
+        "# Prepared photos",
+        "",
+        f"{report['photos']} photos: {report['accepted']} accepted, {report['rejected']} rejected.",
+        "",
+        "| reason | photos |",
+        "|---|---|",
+        *(f"| {code} | {count} |" for code, count in report["reasons"].items()),
+        "",
+        "| rejected photo | reason |",
+        "|---|---|",
+    ]
+    lines += [f"| {_cell(name)} | {code}: {_cell(reason)} |" for name, (code, reason) in rejected.items()]
+    warned = [r for r in report["records"] if r["status"] == "accepted" and r["warnings"]]
+    if warned:
+        lines += ["", "| accepted with a warning | |", "|---|---|"]
+        lines += [f"| {_cell(r['photo'])} | {_cell('; '.join(r['warnings']))} |" for r in warned]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _record_path(out: Path, name: str) -> Path:
+    return out / RECORDS / f"{name}.json"
+
+
+def _read_record(out: Path, name: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(_record_path(out, name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _stamp(path: Path) -> list[int]:
+    """Size and time: tells a changed photo from one that was done."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
