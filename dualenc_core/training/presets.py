@@ -162,7 +162,7 @@ def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
         variant=variant,
         latent_steps=0,
         style_steps=0,
-        refine_steps=800,
+        refine_steps=500,
         learning_rate=5e-4,
         adversarial=0.03 if variant == "realism" else 0.0,
         seed=seed,
