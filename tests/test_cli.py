@@ -223,6 +223,26 @@ def test_orbit_and_interpolate_write_videos(files, result, tmp_path) -> None:
     assert said["generator"] == Triplane.load(head).generator and len(said["heads"]) == 2
 
 
+@pytest.mark.parametrize("command", [["orbit", "--frames=3"], ["render", "--orbit=3", "--video"]])
+def test_frames_enter_the_video_as_they_are_made(files, result, tmp_path, monkeypatch, command) -> None:
+    made, seen = [], []
+    render = PanoHead.render
+
+    def count(*args, **kwargs):
+        made.append(kwargs["quality"])
+        return render(*args, **kwargs)
+
+    monkeypatch.setattr(PanoHead, "render", count)
+    monkeypatch.setattr(
+        "dualenc_core.export.save_video", lambda frames, *_, **__: seen.extend(len(made) for _ in frames)
+    )
+    verb, *options = command
+    out = tmp_path / ("turn.mp4" if verb == "orbit" else "views")
+    head = str(result / "triplane.safetensors")
+    assert main([verb, head, f"--out={out}", f"--generator={files.generator}", "--quality=high", *options]) == 0
+    assert seen == [1, 2, 3] and set(made) == {"high"}
+
+
 def test_edits_write_a_head_and_a_sheet(files, result, tmp_path) -> None:
     head = result / "triplane.safetensors"
     generator = ["--generator", str(files.generator)]

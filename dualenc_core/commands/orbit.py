@@ -48,10 +48,8 @@ def run(args: argparse.Namespace) -> None:
     head = heads[args.head].to(generator.w_avg.device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), progress_bar("frames") as progress:
-        frames = (
-            generator.render(head, cameras[i], args.resolution, quality=args.quality).image[0]
-            for i in range(args.frames)
-        )
+        views = generator.stream(head, cameras, resolution=args.resolution, quality=args.quality)
+        frames = (view.image[0] for view in views)
         comment = provenance({"head": dict(head.meta), "generator": head.generator})
         save_video(frames, args.out, args.fps, progress=lambda done: progress(done, args.frames), comment=comment)
     print(f"{args.frames} frames are in {args.out}")

@@ -26,7 +26,6 @@ from .models import Models
 
 SHEET_YAWS = tuple(range(0, 360, 45))
 VIEW_LABELS = ("input view", *(f"{yaw}°" for yaw in SHEET_YAWS))
-_FRAMES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -164,18 +163,13 @@ def present(
 
 @torch.no_grad()
 def turntable(generator: PanoHead, triplane: Triplane, options: ViewOptions) -> Iterator[Tensor]:
-    """Pictures [3,h,w] of a full turn, with a progress bar; only a few are in memory at a time."""
-    frames, cameras = options.frames, Camera.orbit(options.frames)
+    """Pictures [3,h,w] of a full turn, with a progress bar; only one is in memory at a time."""
     with progress_bar("turntable") as progress:
-        for start in range(0, frames, _FRAMES_AT_ONCE):
-            view = generator.render(
-                triplane,
-                cameras[start : start + _FRAMES_AT_ONCE],
-                options.resolution,
-                progress=lambda done, _, start=start: progress(start + done, frames),
-                quality=options.quality,
-            )
-            yield from view.image
+        cameras = Camera.orbit(options.frames)
+        views = generator.stream(
+            triplane, cameras, resolution=options.resolution, quality=options.quality, progress=progress
+        )
+        yield from (view.image[0] for view in views)
 
 
 def resize(image: Tensor, size: int) -> Tensor:

@@ -56,32 +56,36 @@ def run(args: argparse.Namespace) -> None:
     triplane = triplane.to(generator.w_avg.device)
     options = generator.config.render
     count = len(camera) * len(triplane)
-    with output_folder(args.out) as folder, torch.no_grad():
-        frames, n = [], 0
-        with progress_bar("views") as progress:
+    with output_folder(args.out) as folder, torch.no_grad(), progress_bar("views") as progress:
+
+        def pictures():
+            """The pictures in order, each in its file before the next is made."""
+            n = 0
             for h in range(len(triplane)):
-                for i in range(len(camera)):
-                    view = generator.render(
-                        triplane[h],
-                        camera[i],
-                        args.resolution,
-                        background=background,
-                        samples=args.samples,
-                        quality=args.quality,
-                    )
+                views = generator.stream(
+                    triplane[h],
+                    camera,
+                    resolution=args.resolution,
+                    background=background,
+                    samples=args.samples,
+                    quality=args.quality,
+                )
+                for view in views:
                     save_png(
                         view.image[0], folder / f"view-{n:04d}.png", view.alpha[0] if background == "none" else None
                     )
                     if args.depth:
                         save_depth(view.depth[0], folder / f"depth-{n:04d}.png", options.near, options.far)
                         save_alpha(view.alpha[0], folder / f"alpha-{n:04d}.png")
-                    if args.video:
-                        # As bytes, a minute of video stays within memory.
-                        frames.append((view.image[0].clamp(-1, 1) * 127.5 + 127.5).round().byte().cpu())
                     n += 1
                     progress(n, count)
+                    yield view.image[0]
+
         if args.video:
-            save_video((frame / 127.5 - 1 for frame in frames), folder / "video.mp4", args.fps)
+            save_video(pictures(), folder / "video.mp4", args.fps)
+        else:
+            for _ in pictures():
+                pass
     print(f"{count} pictures are in {args.out}")
 
 

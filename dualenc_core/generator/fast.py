@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,9 +15,12 @@ from torch import Tensor
 from ..camera import Camera
 from ..errors import DualEncError
 from ..rendering.fast import FastField, Preset, render_rays_fast
+from ..rendering.output import Rendering
+from ..rendering.rays import camera_rays
 from ..rendering.renderer import RayOutput, RenderOptions
 from ..triplane import Triplane
-from .folded import FoldedSuperResolution
+from .background import replace_background
+from .folded import Backdrop, FoldedSuperResolution
 
 if TYPE_CHECKING:
     from .panohead import PanoHead
@@ -29,18 +34,44 @@ PRESETS = {
     "draft": Preset(floor=1e-2, half_tables=True, half_super_resolution=True),
 }
 QUALITIES = (REFERENCE, *PRESETS)
-# A full-size head with one overlay takes about 0.4 GB.
+# A full-size head with one overlay takes about 0.4 GB. Also of its backgrounds, one for each resolution.
 _KEPT = 2
 
 
 @dataclass(frozen=True)
+class Scene:
+    """What a head is drawn before.
+
+    Attributes:
+        features: [1,C,r,r] at the resolution of the rays; zeros without a background network.
+        raw: [1,3,r,r], the raw image of them.
+        network: super-resolution; None where it cannot be folded.
+    """
+
+    features: Tensor
+    raw: Tensor
+    network: FoldedSuperResolution | None
+
+    @cached_property
+    def backdrop(self) -> Backdrop | None:
+        """Its super-resolved picture, for the parts of frames where the head is not; made at the first use."""
+        return None if self.network is None else self.network.backdrop(self.raw, self.features)
+
+
+@dataclass(frozen=True)
 class FastHead:
-    """One head: its field, its super-resolution where that can be folded, and its own background's features."""
+    """One head: its field, its super-resolution where that can be folded, and its own background.
+
+    Attributes:
+        ws: [1,num_ws,w_dim].
+        scenes: backgrounds by resolution, filled while drawing; only the last few are kept.
+    """
 
     field: FastField
     super_resolution: FoldedSuperResolution | None
-    background: Tensor | None
+    ws: Tensor
     preset: Preset
+    scenes: dict[int, Scene] = field(default_factory=dict)
 
     @classmethod
     def build(cls, generator: PanoHead, triplane: Triplane, preset: Preset) -> FastHead:
@@ -48,16 +79,64 @@ class FastHead:
         config = generator.config
         half = half_type(triplane.planes.device)
         table = half if preset.half_tables else torch.float32
-        field = FastField.build(triplane, generator.decoder.net, config.render.box_warp, table)
+        head = FastField.build(triplane, generator.decoder.net, config.render.box_warp, table)
         folded = None
         if config.sr.noise != "random":
             dtype = half if preset.half_super_resolution else torch.float32
             folded = FoldedSuperResolution.of(generator.superresolution, triplane.ws[0, -1], dtype)
-        return cls(field, folded, generator.background_features(triplane.ws), preset)
+        return cls(head, folded, triplane.ws, preset)
+
+    def own_scene(self, generator: PanoHead, resolution: int) -> Scene:
+        """The generator's background for this head, made once for every resolution."""
+        if resolution not in self.scenes:
+            while len(self.scenes) >= _KEPT:
+                self.scenes.pop(next(iter(self.scenes)))
+            self.scenes[resolution] = self.scene(generator, generator._background(self.ws, resolution), resolution)
+        return self.scenes[resolution]
+
+    def scene(self, generator: PanoHead, features: Tensor | None, resolution: int) -> Scene:
+        """Of background features [1,C,r,r]; None where the generator has no background."""
+        if features is None:
+            features = self.ws.new_zeros(1, generator.config.features, resolution, resolution)
+        return Scene(features, generator.to_rgb(features, self.ws), self.super_resolution)
+
+    def render(
+        self,
+        generator: PanoHead,
+        camera: Camera,
+        scene: Scene,
+        super_resolve: bool,
+        colour: Sequence[float] | None,
+        options: RenderOptions,
+        chunk: int,
+    ) -> Rendering:
+        """One frame, as `PanoHead.render`; ``colour`` as `parse_background` gives it."""
+        resolution = scene.raw.shape[-1]
+        shape = (1, -1, resolution, resolution)
+        rays = self.render_rays(*camera_rays(camera, resolution), options, chunk)
+        depth, alpha = rays.depth.reshape(shape), rays.alpha.reshape(shape)
+        features = rays.features.transpose(1, 2).reshape(shape) + (1 - alpha) * scene.features
+        raw = image = generator.to_rgb(features, self.ws)
+        if super_resolve:
+            image = self._super_resolve(generator, raw, features, scene.backdrop)
+        if colour is not None:
+            behind = scene.raw
+            if super_resolve and scene.backdrop is not None:
+                behind = scene.backdrop.image
+            elif super_resolve:
+                behind = self._super_resolve(generator, scene.raw, scene.features, None)
+            raw = replace_background(raw, scene.raw, alpha, colour)
+            image = replace_background(image, behind, alpha, colour)
+        return Rendering(image, raw, depth, alpha)
 
     def render_rays(self, origins: Tensor, directions: Tensor, options: RenderOptions, chunk: int) -> RayOutput:
         """As `PanoHead.render_rays`, for rays [1,R,3]."""
         return render_rays_fast(self.field, origins[0], directions[0], options, self.preset, chunk)
+
+    def _super_resolve(self, generator: PanoHead, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
+        if self.super_resolution is None:
+            return generator.superresolution(raw, features, self.ws)
+        return self.super_resolution(raw, features, backdrop)
 
 
 class FastHeads:
@@ -105,8 +184,8 @@ def _key(triplane: Triplane) -> tuple:
     parts = [_identity(triplane.planes), _identity(triplane.ws)]
     for overlay in triplane.overlays:
         parts.append(_identity(overlay.planes))
-        for field in dataclasses.fields(overlay.weight):
-            value = getattr(overlay.weight, field.name)
+        for part in dataclasses.fields(overlay.weight):
+            value = getattr(overlay.weight, part.name)
             if isinstance(value, Camera):
                 parts += [_identity(value.cam2world), _identity(value.intrinsics)]
             else:

@@ -1,11 +1,15 @@
-"""Super-resolution with the style folded into its weights.
+"""Super-resolution with the style folded into its weights, drawn only where the picture changes.
 
 The styles of a head do not change while a camera moves, so modulation and demodulation are done once, and what remains
-are plain convolutions, in the memory layout and type that the device likes.
+are plain convolutions, in the memory layout and type that the device likes. Where no ray meets the head, the network's
+input is the background, which does not change either: those pixels are taken from a picture of the background alone.
+
+On CPUs the rest is done in bands of rows, so that activations stay small: fresh memory costs as much as a convolution.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +20,41 @@ from .layers import LEAK, SQRT2, SynthesisLayer, ToRGBLayer, upsample2d
 from .superresolution import SuperResolution, resize
 from .synthesis import SynthesisBlock
 
+# Pixels of the input that an output pixel depends on, to each side: each doubling reads 1, and the 3×3 convolutions at
+# twice and four times the size add ½, ½ (the second doubling) and ¼.
+REACH = 3
+# The same for what each layer must deliver to the ones after it, in pixels of its output: conv0, conv1 of both blocks.
+_HALO = ((3, 2), (1, 0))
+_BAND = 16
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows and columns of a picture, half open."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def grown(self, rows: int, columns: int, size: int) -> Window:
+        """Larger to all sides, within a picture of ``size``."""
+        return Window(
+            max(self.top - rows, 0),
+            min(self.bottom + rows, size),
+            max(self.left - columns, 0),
+            min(self.right + columns, size),
+        )
+
+    def scaled(self, factor: int) -> Window:
+        """The same part of a picture that is ``factor`` times as large."""
+        return Window(self.top * factor, self.bottom * factor, self.left * factor, self.right * factor)
+
+    def of(self, x: Tensor, inside: Window | None = None) -> Tensor:
+        """This part of pictures [N,C,h,w]; ``inside`` is the window that x itself shows (None: all)."""
+        top, left = (0, 0) if inside is None else (inside.top, inside.left)
+        return x[:, :, self.top - top : self.bottom - top, self.left - left : self.right - left]
+
 
 @dataclass(frozen=True)
 class FoldedConvolution:
@@ -23,6 +62,7 @@ class FoldedConvolution:
 
     weight: Tensor
     bias: Tensor
+    noise: Tensor | None
     fir: Tensor | None
     clamp: float | None
 
@@ -33,9 +73,9 @@ class FoldedConvolution:
         weight = layer.weight * styles[None, :, None, None]
         weight = weight * (weight.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).rsqrt()
         # Leaky ReLU commutes with positive factors, so its gain of √2 goes into weight and bias.
-        bias = layer.bias.view(1, -1, 1, 1) * SQRT2
+        added = None
         if noise == "const" and bool(layer.noise_strength):
-            bias = bias + layer.noise_const * layer.noise_strength * SQRT2
+            added = (layer.noise_const * layer.noise_strength * SQRT2).to(dtype)[None, None]
         fir = None
         if layer.up:
             weight = weight.transpose(0, 1)
@@ -44,16 +84,19 @@ class FoldedConvolution:
         else:
             weight = weight * SQRT2
         weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
-        return cls(weight, bias.to(dtype), fir, None if layer.clamp is None else layer.clamp)
+        return cls(weight, (layer.bias * SQRT2).to(dtype), added, fir, layer.clamp)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, shown: Window) -> Tensor:
+        """``shown`` is the part of the whole output that is computed, for the noise."""
         if self.fir is None:
-            x = F.conv2d(x, self.weight, padding=1)
+            x = F.conv2d(x, self.weight, self.bias, padding=1)
         else:
             x = F.conv_transpose2d(x, self.weight, stride=2)
-            x = F.conv2d(F.pad(x, (1, 1, 1, 1)), self.fir, groups=x.shape[1])
-        x = F.leaky_relu(x + self.bias, LEAK)
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+            x = F.conv2d(x, self.fir, self.bias, padding=1, groups=x.shape[1])
+        if self.noise is not None:
+            x += shown.of(self.noise)
+        F.leaky_relu_(x, LEAK)
+        return x if self.clamp is None else x.clamp_(-self.clamp, self.clamp)
 
 
 @dataclass(frozen=True)
@@ -80,12 +123,30 @@ class FoldedBlock:
             block.resample_filter,
         )
 
-    def __call__(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.conv1(self.conv0(x))
+    def __call__(self, x: Tensor, image: Tensor, shown: Window, wanted: tuple[Window, Window]) -> tuple[Tensor, Tensor]:
+        """Features and image of the window ``shown`` of this block's input → those of the last of ``wanted``.
+
+        Args:
+            wanted: what conv0 and conv1 deliver, windows of this block's output. Beyond them lie pixels that the cut
+                edges of the window have spoilt.
+        """
+        doubled, (first, last) = shown.scaled(2), wanted
+        # Whole rows are one piece of memory; columns are cut once, at the end.
+        rows = Window(first.top, first.bottom, doubled.left, doubled.right)
+        x = rows.of(self.conv0(x, doubled), doubled)
+        x = last.of(self.conv1(x, rows), rows)
         rgb = F.conv2d(x, self.rgb_weight, self.rgb_bias).float()
         if self.rgb_clamp is not None:
             rgb = rgb.clamp(-self.rgb_clamp, self.rgb_clamp)
-        return x, upsample2d(image, self.fir) + rgb
+        return x, last.of(upsample2d(image, self.fir), doubled) + rgb
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """What a head is drawn over: the network's input [1,C,s,s] and output [1,3,4s,4s] for the background alone."""
+
+    features: Tensor
+    image: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,10 +166,62 @@ class FoldedSuperResolution:
         blocks = tuple(FoldedBlock.of(block, w, noise, dtype) for block in (network.block0, network.block1))
         return cls(blocks, network.config.input_resolution, network.config.antialias, dtype)
 
-    def __call__(self, raw: Tensor, features: Tensor) -> Tensor:
-        """raw [N,3,r,r], features [N,C,r,r] → [N,3,4s,4s], as `SuperResolution.forward` with this head's ws."""
-        raw, features = (resize(t, self.input_resolution, self.antialias) for t in (raw, features))
-        x, image = features.to(self.dtype, memory_format=torch.channels_last), raw
-        for block in self.blocks:
-            x, image = block(x, image)
+    def __call__(self, raw: Tensor, features: Tensor, backdrop: Backdrop | None = None) -> Tensor:
+        """raw [N,3,r,r], features [N,C,r,r] → [N,3,4s,4s], as `SuperResolution.forward` with this head's ws.
+
+        Args:
+            backdrop: its pixels are used wherever the features are exactly the backdrop's. raw must be a function of
+                the features.
+        """
+        raw, features = self.resized(raw), self.resized(features)
+        return torch.cat([self._draw(*one, backdrop) for one in zip(raw.split(1), features.split(1), strict=True)])
+
+    def backdrop(self, raw: Tensor, features: Tensor) -> Backdrop:
+        """Of a background's raw image and features, as in a call."""
+        return Backdrop(self.resized(features), self(raw, features))
+
+    def resized(self, x: Tensor) -> Tensor:
+        """Pictures at the network's input size."""
+        # Bilinear kernels of different memory layouts round differently, and equal pixels must stay equal.
+        return resize(x.contiguous(), self.input_resolution, self.antialias)
+
+    def _draw(self, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
+        size = self.input_resolution
+        if backdrop is None:
+            image = raw.new_empty(1, 3, 4 * size, 4 * size)
+        else:
+            image = backdrop.image.clone()
+        x = features.to(self.dtype, memory_format=torch.channels_last)
+        for window in _windows(features, backdrop):
+            window.scaled(4).of(image).copy_(self._part(raw, x, window))
         return image
+
+    def _part(self, image: Tensor, x: Tensor, window: Window) -> Tensor:
+        """The output [1,3,h,w] that belongs to a window of the input."""
+        size = self.input_resolution
+        shown = window.grown(REACH, REACH, size)
+        x, image = shown.of(x), shown.of(image)
+        for scale, block, halos in zip((2, 4), self.blocks, _HALO, strict=True):
+            wanted = tuple(window.scaled(scale).grown(halo, halo, scale * size) for halo in halos)
+            x, image = block(x, image, shown, wanted)
+            shown = wanted[-1]
+        return image
+
+
+def _windows(features: Tensor, backdrop: Backdrop | None) -> Iterator[Window]:
+    """Windows of the input [1,C,s,s] that together hold every pixel whose output differs from the backdrop's."""
+    size = features.shape[-1]
+    if features.device.type != "cpu":
+        # One large piece keeps an accelerator busy, and to ask it what has changed would make it wait.
+        yield Window(0, size, 0, size)
+        return
+    if backdrop is None:
+        columns = torch.ones(size, size, dtype=torch.bool)
+    else:
+        changed = (features != backdrop.features).any(1, keepdim=True).float()
+        columns = F.max_pool2d(changed, 2 * REACH + 1, 1, REACH)[0, 0] > 0
+    for top in range(0, size, _BAND):
+        bottom = min(top + _BAND, size)
+        used = columns[top:bottom].any(0).nonzero()[:, 0].tolist()
+        if used:
+            yield Window(top, bottom, used[0], used[-1] + 1)

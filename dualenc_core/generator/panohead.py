@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,15 +17,14 @@ from ..rendering.rays import camera_rays
 from ..rendering.renderer import EMPTY_SIGMA, Draws, RayOutput, RenderOptions, render_rays
 from ..rendering.trigrid import lookup
 from ..triplane import Triplane
+from .background import Background, parse_background, replace_background
 from .config import GeneratorConfig
 from .decoder import OSGDecoder
-from .fast import REFERENCE, FastHead, FastHeads, check_quality
+from .fast import REFERENCE, FastHeads, check_quality
 from .layers import ToRGBLayer
 from .mapping import MappingNetwork, truncate
 from .superresolution import SuperResolution, resize
 from .synthesis import SynthesisNetwork
-
-Background = str | Sequence[float]
 
 # Rounding of a camera matrix is no other distance.
 _SAME_DISTANCE = 0.01
@@ -289,7 +288,7 @@ class PanoHead(nn.Module):
         """
         self.check(triplane)
         check_quality(quality)
-        colour = _parse_background(background)
+        colour = parse_background(background)
         resolution = resolution or self.config.neural_resolution
         given = options
         options = given or self.render_options(samples)
@@ -314,18 +313,36 @@ class PanoHead(nn.Module):
         renderings, scene = [], None
         for i in range(frames):
             one = triplane[i] if len(triplane) > 1 else triplane
-            fast = None if quality == REFERENCE else self._fast.get(self, one, quality)
-            if scene is None or len(triplane) > 1:
-                rows = ws_background[i : i + 1] if len(ws_background) > 1 else ws_background
-                prepared = fast.background if fast is not None and own_background else None
-                scene = self._background(rows, resolution, prepared)
+            rows = ws_background[i : i + 1] if len(ws_background) > 1 else ws_background
             options = given or self.render_options(samples, camera[i])
-            renderings.append(
-                self._render(one, camera[i], resolution, super_resolve, colour, options, None, chunk, scene, fast)
-            )
+            again = scene is not None and len(triplane) == len(ws_background) == 1
+            if quality == REFERENCE:
+                scene = scene if again else self._background(rows, resolution)
+                rendering = self._render(one, camera[i], resolution, super_resolve, colour, options, None, chunk, scene)
+            else:
+                head = self._fast.get(self, one, quality)
+                if own_background:
+                    scene = head.own_scene(self, resolution)
+                elif not again:
+                    scene = head.scene(self, self._background(rows, resolution), resolution)
+                rendering = head.render(self, camera[i], scene, super_resolve, colour, options, chunk)
+            renderings.append(rendering)
             if progress is not None:
                 progress(i + 1, frames)
         return Rendering.cat(renderings)
+
+    def stream(self, triplane: Triplane, camera: Camera, **options) -> Iterator[Rendering]:
+        """Frames one by one, as they are made: memory does not grow with their number.
+
+        Arguments and errors as `render`, which holds all frames at once; ``progress`` counts frames.
+        """
+        frames = max(len(triplane), len(camera))
+        camera = camera.expand(frames)
+        progress = options.pop("progress", None)
+        for i in range(frames):
+            yield self.render(triplane[i] if len(triplane) > 1 else triplane, camera[i], **options)
+            if progress is not None:
+                progress(i + 1, frames)
 
     def release_prepared(self) -> None:
         """Free what fast rendering keeps of the last heads; it comes back at the next picture."""
@@ -394,8 +411,8 @@ class PanoHead(nn.Module):
         camera = camera.translated(self.camera_offset(z, camera, truncation_psi))
         return self.render(self.synthesize(ws), camera, **render)
 
-    def _background(self, ws: Tensor, resolution: int, features: Tensor | None = None) -> Tensor | None:
-        features = self.background_features(ws) if features is None else features
+    def _background(self, ws: Tensor, resolution: int) -> Tensor | None:
+        features = self.background_features(ws)
         return None if features is None else resize(features, resolution, self.config.sr.antialias)
 
     def _render(
@@ -409,32 +426,25 @@ class PanoHead(nn.Module):
         draws: Draws | None,
         chunk: int,
         scene: Tensor | None,
-        fast: FastHead | None = None,
     ) -> Rendering:
         origins, directions = camera_rays(camera, resolution)
-        if fast is None:
-            rays = self.render_rays(triplane, origins, directions, options, draws, chunk)
-        else:
-            rays = fast.render_rays(origins, directions, options, chunk)
+        rays = self.render_rays(triplane, origins, directions, options, draws, chunk)
         shape = (len(triplane), -1, resolution, resolution)
         features = rays.features.transpose(1, 2).reshape(shape)
         depth, alpha = rays.depth.reshape(shape), rays.alpha.reshape(shape)
         if scene is not None:
             features = features + (1 - alpha) * scene
-        raw, image = self._shade(features, triplane.ws, super_resolve, fast)
+        raw, image = self._shade(features, triplane.ws, super_resolve)
         if colour is not None:
             empty = torch.zeros_like(features) if scene is None else scene.expand_as(features)
-            behind = self._shade(empty, triplane.ws, super_resolve, fast)
+            behind = self._shade(empty, triplane.ws, super_resolve)
             raw, image = (
-                _replace_background(front, back, alpha, colour)
-                for front, back in zip((raw, image), behind, strict=True)
+                replace_background(front, back, alpha, colour) for front, back in zip((raw, image), behind, strict=True)
             )
         return Rendering(image, raw, depth, alpha)
 
-    def _shade(self, features: Tensor, ws: Tensor, super_resolve: bool, fast: FastHead | None) -> tuple[Tensor, Tensor]:
+    def _shade(self, features: Tensor, ws: Tensor, super_resolve: bool) -> tuple[Tensor, Tensor]:
         raw = self.to_rgb(features, ws)
-        if super_resolve and fast is not None and fast.super_resolution is not None:
-            return raw, fast.super_resolution(raw, features)
         return raw, self.superresolution(raw, features, ws) if super_resolve else raw
 
     def check(self, triplane: Triplane) -> None:
@@ -457,29 +467,6 @@ class PanoHead(nn.Module):
                 f"triplane has {channels} channels, size {size} and depth {triplane.depth}; this generator needs "
                 f"{self.config.plane_channels}, {self.config.plane_size} and {self.config.plane_depth}"
             )
-
-
-def _replace_background(front: Tensor, back: Tensor, alpha: Tensor, colour: Sequence[float]) -> Tensor:
-    # What super-resolution made of the background alone is taken out where the head lets it through, so that no
-    # fringe of the old background stays around the hair.
-    alpha = torch.nn.functional.interpolate(alpha.clamp(0, 1), front.shape[-2:], mode="bilinear", align_corners=False)
-    head = front - (1 - alpha) * back
-    if not colour:
-        straight = head / alpha.clamp(min=0.05)
-        return torch.where(alpha > 0.05, straight.clamp(-1, 1), torch.full_like(straight, -1.0))
-    target = torch.tensor(colour, device=front.device, dtype=front.dtype).view(1, 3, 1, 1) * 2 - 1
-    return head + (1 - alpha) * target
-
-
-def _parse_background(background: Background) -> Sequence[float] | None:
-    """None = the generator's own, () = none, three numbers = a colour."""
-    if background == "generator":
-        return None
-    if background == "none":
-        return ()
-    if not isinstance(background, str) and len(background) == 3 and all(0 <= float(v) <= 1 for v in background):
-        return [float(v) for v in background]
-    raise DualEncError(f"background is {background!r}, expected 'generator', 'none' or three numbers in 0..1")
 
 
 def _expand(triplane: Triplane, frames: int) -> Triplane:

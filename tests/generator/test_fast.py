@@ -8,8 +8,9 @@ import torch
 import dualenc_core as dc
 from dualenc_core.generator import PanoHead, SuperResolutionConfig
 from dualenc_core.generator.fast import PRESETS
-from dualenc_core.generator.folded import FoldedSuperResolution
+from dualenc_core.generator.folded import FoldedSuperResolution, _windows
 from dualenc_core.inversion import stitch, visibility
+from dualenc_core.rendering.fast import FastField
 from tests.small import small_generator
 
 SIZE = 32
@@ -143,6 +144,61 @@ def test_folded_super_resolution(noise):
     raw, features = torch.randn(2, 3, 12, 12), torch.randn(2, 4, 12, 12)
     expected = network(raw, features, ws.expand(2, -1, -1))
     assert torch.allclose(FoldedSuperResolution.of(network, ws[0, -1])(raw, features), expected, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("place", [(0, 0), (31, 31), (13, 20), (15, 2), (None, None)])
+def test_super_resolution_draws_only_what_changes(place):
+    torch.manual_seed(0)
+    sr = SuperResolutionConfig(input_resolution=32, hidden_widths=(8, 6), w_dim=16)
+    network = PanoHead(small_generator(sr=sr)).eval().superresolution
+    for block in (network.block0, network.block1):
+        for layer in (block.conv0, block.conv1):
+            layer.noise_strength.fill_(0.3)
+            layer.bias.normal_()
+    folded = FoldedSuperResolution.of(network, torch.randn(16))
+    features = torch.randn(1, 4, 32, 32)
+    backdrop = folded.backdrop(features[:, :3], features)
+    row, column = place
+    if row is not None:
+        features = features.clone()
+        features[:, :, row, column] += 5
+    windows = list(_windows(features, backdrop))
+    area = sum((w.bottom - w.top) * (w.right - w.left) for w in windows)
+    assert area == 0 if row is None else 0 < area < 32 * 32 / 2
+    raw = features[:, :3]
+    assert torch.allclose(folded(raw, features, backdrop), folded(raw, features), atol=1e-5)
+
+
+@torch.no_grad()
+def test_frames_leave_as_they_are_made(generator, heads):
+    cameras = dc.Camera.look_at([0.0, 40.0, 80.0])
+    counts = []
+    options = {"resolution": SIZE, "quality": "exact"}
+    stream = generator.stream(heads[0], cameras, progress=lambda *done: counts.append(done), **options)
+    first = next(stream)
+    assert len(first.image) == 1 and counts == []
+    both = torch.cat([first.image, *(frame.image for frame in stream)])
+    assert counts == [(1, 3), (2, 3), (3, 3)]
+    assert torch.equal(both, generator.render(heads[0], cameras, **options).image)
+
+
+@torch.no_grad()
+def test_memory_does_not_grow_with_the_rays(generator, heads, monkeypatch):
+    chunk, asked = 256, []
+    hidden = FastField.hidden
+    monkeypatch.setattr(FastField, "hidden", lambda field, points: asked.append(len(points)) or hidden(field, points))
+    options = {"super_resolve": False, "quality": "exact"}
+    camera = dc.Camera.look_at(20.0)
+    largest = {}
+    for size, rays in ((64, chunk), (128, chunk), (64, 64 * 64)):
+        generator.render(heads[0], camera, 8, **options)
+        asked.clear()
+        generator.render(heads[0], camera, size, chunk=rays, **options)
+        largest[size, rays] = max(asked)
+    most = chunk * max(generator.config.render.samples, generator.config.render.importance)
+    assert largest[64, chunk] <= most and largest[128, chunk] <= most
+    assert largest[64, 64 * 64] > most
 
 
 def test_solid_density_is_the_density_where_there_is_any(generator, heads, stitched):

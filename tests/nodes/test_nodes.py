@@ -52,6 +52,20 @@ def test_backgrounds(node, generator, head):
     assert torch.equal(clear[0][0][empty][:, :3], torch.tensor([0.0, 1.0, 0.0]).expand(int(empty.sum()), 3))
 
 
+def test_the_fast_renderer_is_the_default_and_agrees_with_the_plain_one(node, generator, head):
+    options = {"generator": generator, "triplane": head, "camera": node("DualEncCamera", yaw=40.0)[0], **SMALL}
+    generator.module.release_prepared()
+    plain = node("DualEncRender", quality="reference", **options)
+    assert not generator.module._fast.heads
+    fast = node("DualEncRender", **options)
+    assert [key[0] for key in generator.module._fast.heads] == ["exact"]
+    # Relative depth and normals are unsteady where there is hardly any head.
+    for picture, other in zip(fast[:2], plain[:2], strict=True):
+        assert (picture - other).abs().max() < 1e-3
+    rough = node("DualEncRender", quality="draft", **options)[0]
+    assert 1e-6 < (rough - plain[0]).square().mean().sqrt() < 0.02
+
+
 @pytest.mark.parametrize("colour", ["reddish", "#12", "#12345g", ""])
 def test_a_bad_colour_is_named(node, generator, head, colour):
     camera = node("DualEncCamera")[0]
