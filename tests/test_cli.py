@@ -443,6 +443,13 @@ def test_every_verb_explains_itself_with_examples(verb, capsys) -> None:
     assert f"python -m dualenc_core {verb}" in text.split("examples:")[1]
 
 
+@pytest.mark.parametrize("kind", ["transfer", "blend", "mirror", "mix"])
+def test_every_edit_explains_itself_with_examples(kind, capsys) -> None:
+    assert main(["edit", kind, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"python -m dualenc_core edit {kind} " in text.split("examples:")[1]
+
+
 def test_convert_refuses_what_is_no_checkpoint(tmp_path, capsys) -> None:
     source, target = tmp_path / "a.pkl", tmp_path / "b.safetensors"
     source.write_bytes(b"hello")

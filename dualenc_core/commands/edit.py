@@ -72,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mix.add_argument("--rows", default="6-", help="such as 0-3, 7 or 6- for the rest: early = shape, late = colour")
     mix.add_argument("--strength", type=float, default=1.0, help="how far these rows move, 0..1")
     mix.set_defaults(edit=_mix)
-    for kind in (transfer, blend, mirror, mix):
+    for name, kind in kinds.choices.items():
+        kind.formatter_class = argparse.RawDescriptionHelpFormatter
+        kind.epilog = "examples:\n" + "\n".join(line for line in EXAMPLES.splitlines() if f" edit {name} " in line)
         add_out(kind)
         add_generator(kind)
         add_resolution(kind)
@@ -124,10 +126,9 @@ def write_sheet(generator: PanoHead, heads: dict[str, Triplane], path: Path, arg
 
 
 def _heads(parser: argparse.ArgumentParser, count: int) -> None:
-    names = ("HEAD", "OTHER")[:count]
-    parser.add_argument(
-        "triplane", type=Path, nargs=count, metavar=names if count > 1 else names[0], help="saved heads"
-    )
+    # One argument each: argparse cannot print help for a positional one with several names.
+    for name, words in (("HEAD", "a saved head"), ("OTHER", "the second saved head"))[:count]:
+        parser.add_argument("triplane", type=Path, action="append", metavar=name, help=words)
 
 
 def _transfer(args: argparse.Namespace, generator: PanoHead, target: Triplane, reference: Triplane) -> Triplane:
