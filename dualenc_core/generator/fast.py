@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 REFERENCE = "reference"
 PRESETS = {
     "exact": Preset(floor=1e-6),
-    "high": Preset(floor=1e-3, half_super_resolution=True),
-    "draft": Preset(floor=1e-2, half_tables=True, half_super_resolution=True),
+    "high": Preset(floor=1e-3, most_fine=24, half_super_resolution=True),
+    "draft": Preset(floor=1e-2, most_coarse=36, most_fine=24, half_tables=True, half_super_resolution=True),
 }
 QUALITIES = (REFERENCE, *PRESETS)
 # A full-size head with one overlay takes about 0.4 GB. Also of its backgrounds, one for each resolution.
