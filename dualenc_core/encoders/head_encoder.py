@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..camera import Camera
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..generator import PanoHead
+from ..generator.fast import worth_preparing
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
@@ -142,7 +143,7 @@ class HeadEncoder(nn.Module):
         if matte is not None:
             check_values("matte", matte, 0.0, 1.0)
         with _evaluating(self):
-            triplane = self(generator, image, camera, matte).refined
+            triplane = self(generator, image, camera, matte, quality=self._quality(generator)).refined
         meta = {
             **triplane.meta,
             "encoder": self.name,
@@ -154,12 +155,19 @@ class HeadEncoder(nn.Module):
         return triplane.replace(meta=meta)
 
     def forward(
-        self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None = None, refine: bool = True
+        self,
+        generator: PanoHead,
+        image: Tensor,
+        camera: Camera,
+        matte: Tensor | None = None,
+        refine: bool = True,
+        quality: str = "reference",
     ) -> EncoderOutput:
         """Both stages with gradients; arguments as in `encode`, values unchecked.
 
         Args:
             refine: False leaves stage two out (its training starts later).
+            quality: of the renders that stage two sees (`PanoHead.render`).
 
         Each stage gets gradients from its own output only: whatever enters stage two is detached.
         """
@@ -170,7 +178,7 @@ class HeadEncoder(nn.Module):
         if refine and self.stage_two is not None:
             refined = coarse.detach()
             for _ in range(self.config.passes):
-                refined = self.refine(generator, refined, image, camera, matte)
+                refined = self.refine(generator, refined, image, camera, matte, quality)
         return EncoderOutput(ws, coarse, refined)
 
     def styles(self, image: Tensor, generator: PanoHead | None = None) -> Tensor:
@@ -187,15 +195,21 @@ class HeadEncoder(nn.Module):
         return ws if ws.ndim == 3 else ws[:, None].expand(-1, self.config.style.n_styles, -1)
 
     def refine(
-        self, generator: PanoHead, triplane: Triplane, image: Tensor, camera: Camera, matte: Tensor | None = None
+        self,
+        generator: PanoHead,
+        triplane: Triplane,
+        image: Tensor,
+        camera: Camera,
+        matte: Tensor | None = None,
+        quality: str = "reference",
     ) -> Triplane:
         """One pass of stage two: compare the photo with a render of the triplane and correct its planes."""
         planes = triplane.planes
         if isinstance(self.stage_two, TriPlaneEncoder):
-            residuals = self._residuals(generator, triplane, image, camera)
+            residuals = self._residuals(generator, triplane, image, camera, quality)
             delta = self.stage_two.delta(residuals, planes.detach().flatten(1, 2)).reshape(planes.shape)
         elif isinstance(self.stage_two, LiftedRefiner):
-            views = self._observations(generator, triplane, image, camera, matte)
+            views = self._observations(generator, triplane, image, camera, matte, quality)
             delta = self.stage_two.delta(views, planes.detach(), generator.config.render.box_warp)
         else:
             raise DualEncError("this encoder has no second stage (refiner is None); use a file that has one")
@@ -203,8 +217,15 @@ class HeadEncoder(nn.Module):
 
     # ------------------------------------------------------------------------------------------------------ internal
 
+    def _quality(self, generator: PanoHead) -> str:
+        """The faster way for the renders of one pass of stage two; both are exact."""
+        options = generator.render_options(self.config.render_samples)
+        # The view and its mirror image.
+        lookups = 2 * self.config.render_resolution**2 * (options.samples + options.importance)
+        return "exact" if worth_preparing(lookups, generator.config.plane_size) else "reference"
+
     @torch.no_grad()
-    def _render(self, generator: PanoHead, triplane: Triplane, camera: Camera) -> Rendering:
+    def _render(self, generator: PanoHead, triplane: Triplane, camera: Camera, quality: str = "reference") -> Rendering:
         config = self.config
         return generator.render(
             triplane,
@@ -213,31 +234,40 @@ class HeadEncoder(nn.Module):
             super_resolve=config.super_resolve,
             background=config.background,
             samples=config.render_samples,
+            quality=quality,
         )
 
     @torch.no_grad()
-    def _residuals(self, generator: PanoHead, triplane: Triplane, image: Tensor, camera: Camera) -> Tensor:
+    def _residuals(
+        self, generator: PanoHead, triplane: Triplane, image: Tensor, camera: Camera, quality: str = "reference"
+    ) -> Tensor:
         """[render, image - render, mirrored image - mirrored render] at the input size."""
         config = self.config.triplane
         image = resize_area(image, config.trunk.input_size)
-        render = resize_area(self._render(generator, triplane, camera).image, config.trunk.input_size)
+        render = resize_area(self._render(generator, triplane, camera, quality).image, config.trunk.input_size)
         channels = [render, image - render]
         if config.version == 2:
             mirrored = torch.zeros_like(image)
             if config.mirrored:
-                other = self._render(generator, triplane, camera.mirrored).image
+                other = self._render(generator, triplane, camera.mirrored, quality).image
                 mirrored = image.flip(-1) - resize_area(other, config.trunk.input_size)
             channels.append(mirrored)
         return torch.cat(channels, dim=1)
 
     @torch.no_grad()
     def _observations(
-        self, generator: PanoHead, triplane: Triplane, image: Tensor, camera: Camera, matte: Tensor | None
+        self,
+        generator: PanoHead,
+        triplane: Triplane,
+        image: Tensor,
+        camera: Camera,
+        matte: Tensor | None = None,
+        quality: str = "reference",
     ) -> list[Observation]:
         views = [(camera, image, matte)]
         if self.config.lifted.mirrored:
             views.append((camera.mirrored, image.flip(-1), None if matte is None else matte.flip(-1)))
-        return [Observation.compare(c, i, m, self._render(generator, triplane, c)) for c, i, m in views]
+        return [Observation.compare(c, i, m, self._render(generator, triplane, c, quality)) for c, i, m in views]
 
     def check(self, generator: PanoHead) -> None:
         """Raise GeneratorMismatchError unless the encoder's styles are those of this generator."""

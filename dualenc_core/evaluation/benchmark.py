@@ -28,11 +28,14 @@ class Timing:
 
     Attributes:
         seconds: median of the interleaved runs.
+        cpu: the same in seconds of the process on all cores. On a machine that others use too, the fairer of the two;
+            a GPU's work is not in it.
         psnr: dB against the reference's result with its own range as peak; None for the reference.
         error: largest difference to it.
     """
 
     seconds: float
+    cpu: float
     psnr: float | None = None
     error: float | None = None
 
@@ -46,14 +49,19 @@ class Benchmark:
 
     def markdown(self) -> str:
         """A table for people."""
-        lines = ["| stage | way | seconds | × reference | PSNR, dB | largest error |", "|---|---|---|---|---|---|"]
+        lines = [
+            "| stage | way | seconds | × reference | CPU seconds | × reference | PSNR, dB | largest error |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
         for stage, ways in self.stages.items():
             base = ways.get(REFERENCE)
             for way, t in ways.items():
-                ratio = f"{base.seconds / t.seconds:.1f}" if base else ""
+                ratio, cpu = (f"{base.seconds / t.seconds:.1f}", f"{base.cpu / t.cpu:.1f}") if base else ("", "")
                 psnr = "" if t.psnr is None else f"{t.psnr:.1f}"
                 error = "" if t.error is None else f"{t.error:.2g}"
-                lines.append(f"| {stage} | {way} | {t.seconds:.4f} | {ratio} | {psnr} | {error} |")
+                lines.append(
+                    f"| {stage} | {way} | {t.seconds:.4f} | {ratio} | {t.cpu:.4f} | {cpu} | {psnr} | {error} |"
+                )
         facts = [f"- {name}: {value}" for name, value in self.facts.items()]
         return "\n".join([*lines, "", *facts])
 
@@ -75,6 +83,9 @@ def run_benchmark(
         repeats: interleaved runs of every way, after one that does not count.
     """
     camera = Camera.look_at(25.0, 5.0).to(triplane.planes.device)
+    # First, as the largest size of a process only grows.
+    growth = memory_growth(generator, triplane, camera)
+    progress("memory")
     fast = {name: FastHead.build(generator, triplane, preset) for name, preset in PRESETS.items()}
     options = generator.config.render
     stages: dict[str, dict[str, Timing]] = {}
@@ -110,7 +121,9 @@ def run_benchmark(
     occupancy = fast["exact"].field.occupancy.share
     facts = {
         "share of the box that is occupied": f"{occupancy:.1%}",
-        "peak memory of the process": f"{peak_megabytes():.0f} MB",
+        "peak memory in MB after fast pictures": ", ".join(f"{n}² rays {mb:.0f}" for n, mb in growth.items()),
+        "peak memory in MB in the end, with the plain renderer": f"{peak_megabytes():.0f}",
+        "multiplications of super-resolution, whole picture": f"{super_resolution_work(generator) / 1e9:.1f}e9",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "device": str(triplane.planes.device),
@@ -118,17 +131,38 @@ def run_benchmark(
     return Benchmark(stages, facts)
 
 
+def memory_growth(
+    generator: PanoHead, head: Triplane, camera: Camera, sizes: tuple[int, ...] = (64, 128, 256, 512)
+) -> dict[int, float]:
+    """Rays along each side → largest resident size of this process in MB after a picture of so many. It can only grow:
+    nearly equal numbers mean that the larger picture took little more."""
+    result = {}
+    for size in sizes:
+        generator.render(head, camera, size, super_resolve=False, quality="exact")
+        result[size] = peak_megabytes()
+    return result
+
+
+def super_resolution_work(generator: PanoHead) -> int:
+    """Multiplications of one frame's super-resolution: the four 3×3 convolutions, which are nearly all of it."""
+    sr = generator.config.sr
+    first, second = sr.hidden_widths
+    up0, conv0 = generator.config.features * first, 4 * first**2
+    up1, conv1 = 4 * first * second, 16 * second**2
+    return 9 * sr.input_resolution**2 * (up0 + conv0 + up1 + conv1)
+
+
 def compare(ways: Mapping[str, Callable[[], Tensor]], repeats: int) -> dict[str, Timing]:
-    """Median seconds of each way, run in turn so that a busy moment of the machine hits all of them."""
+    """Median times of each way, run in turn so that a busy moment of the machine hits all of them."""
     results = {name: way() for name, way in ways.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             result = way()
             if result.is_cuda:
                 torch.cuda.synchronize(result.device)
-            seconds[name].append(time.perf_counter() - start)
+            times[name].append((time.perf_counter() - start, time.process_time() - worked))
     reference = next(iter(results.values()))
     span = float(reference.max() - reference.min()) or 1.0
     timings = {}
@@ -136,7 +170,8 @@ def compare(ways: Mapping[str, Callable[[], Tensor]], repeats: int) -> dict[str,
         difference = (result - reference).abs()
         psnr = 20 * torch.log10(span / difference.square().mean().sqrt().clamp(min=1e-10))
         quality = (None, None) if i == 0 else (float(psnr), float(difference.max()))
-        timings[name] = Timing(statistics.median(seconds[name]), *quality)
+        seconds, cpu = (statistics.median(column) for column in zip(*times[name], strict=True))
+        timings[name] = Timing(seconds, cpu, *quality)
     return timings
 
 

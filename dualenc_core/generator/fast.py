@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 REFERENCE = "reference"
 PRESETS = {
     "exact": Preset(floor=1e-6),
-    "high": Preset(floor=1e-3, half_super_resolution=True),
-    "draft": Preset(floor=1e-2, half_tables=True, half_super_resolution=True),
+    "high": Preset(floor=1e-3, most_fine=24, half_super_resolution=True),
+    "draft": Preset(floor=1e-2, most_coarse=36, most_fine=24, half_tables=True, half_super_resolution=True),
 }
 QUALITIES = (REFERENCE, *PRESETS)
 # A full-size head with one overlay takes about 0.4 GB. Also of its backgrounds, one for each resolution.
@@ -129,9 +129,16 @@ class FastHead:
             image = replace_background(image, behind, alpha, colour)
         return Rendering(image, raw, depth, alpha)
 
-    def render_rays(self, origins: Tensor, directions: Tensor, options: RenderOptions, chunk: int) -> RayOutput:
+    def render_rays(
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        options: RenderOptions,
+        chunk: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> RayOutput:
         """As `PanoHead.render_rays`, for rays [1,R,3]."""
-        return render_rays_fast(self.field, origins[0], directions[0], options, self.preset, chunk)
+        return render_rays_fast(self.field, origins[0], directions[0], options, self.preset, chunk, progress)
 
     def _super_resolve(self, generator: PanoHead, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
         if self.super_resolution is None:
@@ -169,6 +176,14 @@ def check_quality(quality: str) -> None:
     """Raise DualEncError for an unknown preset."""
     if quality not in QUALITIES:
         raise DualEncError(f"quality is {quality!r}, expected one of {', '.join(QUALITIES)}")
+
+
+def worth_preparing(lookups: int, plane_size: int) -> bool:
+    """Whether a head that is asked for so many points in all is asked sooner by way of `FastHead`.
+
+    To find what is occupied takes about 2^18 lookups, and 2^20 for planes finer than 64 cells.
+    """
+    return lookups > 2 * (2**20 if plane_size > 64 else 2**18)
 
 
 def half_type(device: torch.device) -> torch.dtype:

@@ -295,10 +295,9 @@ class PanoHead(nn.Module):
         frames = max(len(triplane), len(camera))
         camera = camera.to(triplane.planes.device).expand(frames)
         ws_background = triplane.ws if ws_background is None else ws_background
+        quality = self._possible(quality, draws)
         # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway.
         coupled = draws is not None or torch.is_grad_enabled()
-        if coupled or not self._can_be_fast:
-            quality = REFERENCE
         if coupled or (frames == 1 and quality == REFERENCE):
             triplane = _expand(triplane, frames)
             ws_background = ws_background.expand(frames, -1, -1)
@@ -376,9 +375,19 @@ class PanoHead(nn.Module):
         draws: Draws | None = None,
         chunk: int = 4096,
         progress: Callable[[int, int], None] | None = None,
+        quality: str = REFERENCE,
     ) -> RayOutput:
-        """Features [N,R,C], depth [N,R] and alpha [N,R] of rays [N,R,3], without background."""
+        """Features [N,R,C], depth [N,R] and alpha [N,R] of rays [N,R,3], without background; ``quality`` as in
+        `render`."""
+        check_quality(quality)
         options = options or self.config.render
+        if self._possible(quality, draws) != REFERENCE:
+            parts, count = [], origins.shape[1]
+            for i, rays in enumerate(zip(origins.split(1), directions.split(1), strict=True)):
+                head = self._fast.get(self, triplane[i] if len(triplane) > 1 else triplane, quality)
+                step = progress and (lambda done, _, i=i: progress((i * count + done) // len(origins), count))
+                parts.append(head.render_rays(*rays, options, chunk, step))
+            return RayOutput(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
         output = render_rays(
             lambda points: self.query(triplane, points), origins, directions, options, draws, chunk, progress
         )
@@ -410,6 +419,11 @@ class PanoHead(nn.Module):
         ws = self.mapping(z, camera, truncation_psi, truncation_cutoff)
         camera = camera.translated(self.camera_offset(z, camera, truncation_psi))
         return self.render(self.synthesize(ws), camera, **render)
+
+    def _possible(self, quality: str, draws: Draws | None) -> str:
+        """The asked quality, or the plain renderer where only that can do it."""
+        needs_plain = draws is not None or torch.is_grad_enabled() or not self._can_be_fast
+        return REFERENCE if needs_plain else quality
 
     def _background(self, ws: Tensor, resolution: int) -> Tensor | None:
         features = self.background_features(ws)

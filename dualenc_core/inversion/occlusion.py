@@ -79,7 +79,9 @@ def visible_surface(
     resolution = resolution or surface_resolution(camera, triplane.size, generator.config.render.box_warp)
     origins, directions = camera_rays(camera, resolution)
     options = generator.render_options(samples, camera)
-    rays = generator.render_rays(triplane, origins, directions, options, chunk=chunk, progress=progress)
+    rays = generator.render_rays(
+        triplane, origins, directions, options, chunk=chunk, progress=progress, quality="exact"
+    )
     points = origins + rays.depth[..., None] * directions
     shape = (len(triplane), 1, resolution, resolution)
     return Surface(camera, points, rays.depth.reshape(shape), rays.alpha.reshape(shape))

@@ -298,3 +298,28 @@ def test_config_round_trip_and_errors():
     ):
         with pytest.raises(DualEncError):
             bad()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("refiner", ["lifted", "triplanenet"])
+def test_fast_renders_give_the_same_head(generator, photo, refiner):
+    encoder = encoder_for(refiner)
+    if refiner == "lifted":
+        # It starts at zero.
+        torch.nn.init.normal_(encoder.stage_two.out.weight, std=0.1)
+    coarse = encoder(generator, photo, CAMERAS, refine=False).refined
+    plain, fast = (encoder(generator, photo, CAMERAS, quality=q).refined for q in ("reference", "exact"))
+    assert (plain.planes - coarse.planes).abs().max() > 1e-2
+    assert torch.allclose(fast.planes, plain.planes, atol=1e-3 * float(plain.planes.abs().max()))
+
+
+@torch.no_grad()
+def test_heads_are_prepared_only_where_that_pays(generator, photo, monkeypatch):
+    asked = []
+    render = PanoHead.render
+    monkeypatch.setattr(PanoHead, "render", lambda *a, **k: asked.append(k["quality"]) or render(*a, **k))
+    encoder_for("lifted", render_resolution=16).encode(generator, photo, CAMERAS)
+    assert asked and set(asked) == {"reference"}
+    asked.clear()
+    encoder_for("lifted", render_resolution=160).encode(generator, photo, CAMERAS)
+    assert asked and set(asked) == {"exact"}

@@ -7,7 +7,7 @@ import torch
 
 import dualenc_core as dc
 from dualenc_core.cli import main
-from dualenc_core.evaluation.benchmark import compare, full_size_head
+from dualenc_core.evaluation.benchmark import compare, full_size_head, super_resolution_work
 
 
 def test_ways_are_timed_and_compared():
@@ -19,7 +19,7 @@ def test_ways_are_timed_and_compared():
 
     timings = compare({"reference": slow, "fast": lambda: value + 0.02}, 3)
     assert timings["reference"].seconds > 0.015 > timings["fast"].seconds
-    assert timings["reference"].psnr is None
+    assert timings["reference"].psnr is None and timings["reference"].cpu < 0.015
     assert timings["fast"].psnr == pytest.approx(40, abs=0.1) and timings["fast"].error == pytest.approx(0.02, abs=1e-4)
 
 
@@ -29,6 +29,7 @@ def test_an_enlarged_demo_head_looks_like_itself():
     head = demo.synthesize(demo.mapping(demo.latents(1)))
     full, large = full_size_head(demo, head)
     assert sum(p.numel() for p in full.parameters()) == 53_741_548
+    assert super_resolution_work(full) == pytest.approx(97.8e9, rel=0.01)
     camera = dc.Camera.look_at(20.0)
     # Enlarging smooths the planes, so silhouettes agree, not pixels.
     small, big = (g.render(t, camera, 24, super_resolve=False).alpha > 0.5 for g, t in ((demo, head), (full, large)))

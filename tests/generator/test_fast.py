@@ -11,6 +11,7 @@ from dualenc_core.generator.fast import PRESETS
 from dualenc_core.generator.folded import FoldedSuperResolution, _windows
 from dualenc_core.inversion import stitch, visibility
 from dualenc_core.rendering.fast import FastField
+from dualenc_core.rendering.rays import camera_rays
 from tests.small import small_generator
 
 SIZE = 32
@@ -231,3 +232,17 @@ def test_a_field_of_its_own_is_asked_itself(generator, heads):
         view = ball.render(head, dc.Camera.look_at(), SIZE, super_resolve=False, quality="exact")
     assert inside.item() == pytest.approx(10)
     assert view.alpha[0, 0, SIZE // 2, SIZE // 2] > view.alpha[0, 0, 0, 0]
+
+
+@torch.no_grad()
+def test_rays_of_a_batch(generator, heads):
+    origins, directions = camera_rays(dc.Camera.look_at([0.0, 90.0]), 16)
+    seen = []
+    plain = generator.render_rays(heads, origins, directions)
+    fast = generator.render_rays(heads, origins, directions, progress=lambda *n: seen.append(n), quality="exact")
+    # As the plain renderer, which takes the rays of all heads side by side.
+    assert seen == [(128, 256), (256, 256)]
+    assert torch.allclose(fast.features, plain.features, atol=1e-4)
+    assert torch.allclose(fast.alpha, plain.alpha, atol=1e-4)
+    solid = plain.alpha > 0.9
+    assert solid.any() and (fast.depth - plain.depth)[solid].abs().max() < 1e-4

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dualenc_core.rendering.fast import Preset
 from dualenc_core.rendering.fast.gather import gather, texel_table
 from dualenc_core.rendering.fast.occupancy import FINE, Occupancy
+from dualenc_core.rendering.renderer import RenderOptions
 from dualenc_core.rendering.trigrid import lookup
 
 
@@ -22,6 +24,13 @@ def test_gather_is_the_mean_of_the_lookup(size, depth, box):
     coarse = gather(table.bfloat16(), points, size, depth, box)
     assert coarse.dtype == torch.float32
     assert (coarse - expected).abs().max() < 0.05
+
+
+def test_presets_only_ever_take_away_samples():
+    preset = Preset(floor=0.0, most_coarse=36, most_fine=24)
+    taken = [preset.options(RenderOptions(samples=n, importance=m)) for n, m in ((48, 48), (24, 0), (96, 12))]
+    assert [(o.samples, o.importance) for o in taken] == [(36, 24), (24, 0), (36, 12)]
+    assert Preset(floor=0.0).options(RenderOptions(samples=96, importance=7)) == RenderOptions(samples=96, importance=7)
 
 
 def ball(points: torch.Tensor, radius: float = 0.3) -> torch.Tensor:

@@ -15,6 +15,8 @@ from .occupancy import Occupancy
 
 # Where a blending weight is this close to 0 or 1, only one of the two tri-grids is read.
 _CERTAIN = 1e-4
+# Points whose texels and activations fit a CPU's cache.
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -106,5 +108,10 @@ class FastField:
         return hidden @ self.decoder.colour + weight[:, None] * self.decoder.colour_bias
 
     def _hidden(self, table: Tensor, points: Tensor) -> Tensor:
-        features = gather(table, points, self.size, self.depth, self.box_warp)
-        return F.softplus(torch.addmm(self.decoder.first_bias, features, self.decoder.first))
+        decoder = self.decoder
+        result = points.new_empty(len(points), decoder.first.shape[1])
+        step = _AT_ONCE if points.device.type == "cpu" else max(len(points), 1)
+        for part, out in zip(points.split(step), result.split(step), strict=True):
+            features = gather(table, part, self.size, self.depth, self.box_warp)
+            out.copy_(F.softplus(torch.addmm(decoder.first_bias, features, decoder.first)))
+        return result

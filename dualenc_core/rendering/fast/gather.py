@@ -31,31 +31,25 @@ def texels(points: Tensor, size: int, depth: int, box_warp: float) -> tuple[Tens
 
     Texels outside the grid have weight 0.
     """
-    # Position in texels along each world axis for a plane's fine sides and for its slices.
-    scaled = points * (1.0 / box_warp) + 0.5
-    fine, coarse = scaled * size - 0.5, scaled * depth - 0.5
-    fine_low, coarse_low = fine.floor(), coarse.floor()
-    fine_part, coarse_part = fine - fine_low, coarse - coarse_low
-    fine_index, fine_weight = _ends(fine_low, fine_part, size)
-    coarse_index, coarse_weight = _ends(coarse_low, coarse_part, depth)
-    rows, weights = [], []
+    # Points come last while computing, so that every step is one long loop.
+    scaled = points.T * (1.0 / box_warp) + 0.5
+    fine, fine_weight = _ends(scaled * size - 0.5, size)
+    coarse, coarse_weight = _ends(scaled * depth - 0.5, depth)
+    coarse_weight = coarse_weight * (1 / 3)
+    rows = fine.new_empty(3, 2, 2, 2, len(points))
+    weights = fine_weight.new_empty(rows.shape)
     for plane, (x, y, z) in enumerate(PLANE_AXES):
-        for slice_end in (0, 1):
-            slice_row = coarse_index[slice_end][:, z] + plane * depth
-            slice_weight = coarse_weight[slice_end][:, z] * (1 / 3)
-            for y_end in (0, 1):
-                row = (slice_row * size + fine_index[y_end][:, y]) * size
-                weight = slice_weight * fine_weight[y_end][:, y]
-                for x_end in (0, 1):
-                    rows.append(row + fine_index[x_end][:, x])
-                    weights.append(weight * fine_weight[x_end][:, x])
-    return torch.stack(rows, dim=1), torch.stack(weights, dim=1)
+        row = ((coarse[:, None, z] + plane * depth) * size + fine[None, :, y]) * size
+        torch.add(row[:, :, None], fine[None, None, :, x], out=rows[plane])
+        weight = coarse_weight[:, None, z] * fine_weight[None, :, y]
+        torch.mul(weight[:, :, None], fine_weight[None, None, :, x], out=weights[plane])
+    return rows.flatten(0, 3).T.contiguous(), weights.flatten(0, 3).T.contiguous()
 
 
-def _ends(low: Tensor, part: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Both neighbours along every axis: index clamped into the grid, and weight, 0 outside."""
-    high = low + 1
-    low_weight = (1 - part) * ((low >= 0) & (low < size))
-    high_weight = part * ((high >= 0) & (high < size))
-    limit = size - 1
-    return (low.clamp(0, limit).int(), high.clamp(0, limit).int()), (low_weight, high_weight)
+def _ends(place: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Both neighbours [2,3,M] of places [3,M] along every axis: index clamped into the grid, and weight, 0 outside."""
+    low = place.floor()
+    part = place - low
+    ends = torch.stack([low, low + 1])
+    weights = torch.stack([1 - part, part]) * ((ends >= 0) & (ends < size))
+    return ends.clamp_(0, size - 1).int(), weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,13 +22,22 @@ class Preset:
 
     Attributes:
         floor: samples whose share of a pixel is at most this are left out.
+        most_coarse, most_fine: coarse and importance samples a ray, if more are asked; None for as many as asked.
         half_tables: texels in 16 bits.
         half_super_resolution: super-resolution in 16 bits.
     """
 
     floor: float
+    most_coarse: int | None = None
+    most_fine: int | None = None
     half_tables: bool = False
     half_super_resolution: bool = False
+
+    def options(self, options: RenderOptions) -> RenderOptions:
+        """With no more samples than this preset takes."""
+        coarse = min(options.samples, self.most_coarse or options.samples)
+        fine = min(options.importance, self.most_fine or options.importance)
+        return dataclasses.replace(options, samples=coarse, importance=fine)
 
 
 @torch.no_grad()
@@ -44,6 +54,7 @@ def render_rays_fast(
 
     Raw features: where the generator's decoder maps them further (activation), use the plain renderer.
     """
+    options = preset.options(options)
     total = len(origins)
     features = origins.new_zeros(total, field.decoder.colour.shape[1])
     depth = origins.new_full((total,), options.far)
