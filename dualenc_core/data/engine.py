@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -36,7 +37,10 @@ def run(
     if engine == "ray":
         yield from _ray(function, items, workers)
     elif workers == 1 or len(items) < 2:
-        yield from map(function, items)
+        for item in items:
+            with _one_thread():
+                result = function(item)
+            yield result
     else:
         yield from _processes(function, items, min(workers, len(items)))
 
@@ -72,10 +76,24 @@ def _calm() -> None:
     torch.set_flush_denormal(True)
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Like a worker, in this process: sums that several threads share round differently."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _ray(function, items: Sequence[dict[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
     require("ray", "'ray[data]'")
     data = require("ray.data", "'ray[data]'")
     if not items:
         return
+    # Ray gives each task one processor and sets the number of threads to it.
     found = data.from_items(list(items)).map(function, concurrency=workers)
     yield from found.iter_rows()
