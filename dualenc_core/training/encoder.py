@@ -29,6 +29,7 @@ from ..rendering.renderer import Draws
 from ..triplane import Triplane
 from .discriminator import TriplaneDiscriminator, masked_planes, r1_penalty
 from .losses import discriminator_loss, generator_loss
+from .muon import Muon
 from .portraits import Portraits, load_portraits, misaligned
 from .presets import EncoderTraining
 
@@ -94,10 +95,18 @@ class EncoderTrainer:
             {"params": [p for name, p in named if "linear" not in name], "pace": 1.0},
             {"params": [p for name, p in named if "linear" in name], "pace": LINEAR_PACE},
         ]
-        two = [{"params": list(self.encoder.stage_two.parameters()), "pace": 1.0}]
+        # The last layers, which begin at zero, have no directions yet that Muon could keep in balance.
+        kernels = {
+            name: p
+            for name, p in self.encoder.stage_two.named_parameters()
+            if p.ndim == 4 and not name.startswith(("out.", "direct."))
+        }
+        others = [p for name, p in self.encoder.stage_two.named_parameters() if name not in kernels]
+        matrices = [{"params": list(kernels.values()), "pace": o.matrix_rate / o.learning_rate}]
         self.optimizers = {
             "one": torch.optim.Adam(one, lr=o.learning_rate, betas=(0.9, 0.99)),
-            "two": torch.optim.Adam(two, lr=o.learning_rate, betas=(0.9, 0.99)),
+            "two": torch.optim.Adam([{"params": others, "pace": 1.0}], lr=o.learning_rate, betas=(0.9, 0.99)),
+            "matrices": Muon(matrices, lr=o.matrix_rate),
             "discriminator": torch.optim.Adam(self.discriminator.parameters(), lr=1e-3, betas=(0.5, 0.99)),
         }
 
@@ -135,7 +144,7 @@ class EncoderTrainer:
             * (0.5 + 0.5 * math.cos(math.pi * step / count))
             * min(1.0, (step + 1) / 50)
         )
-        for key in ("one", "two"):
+        for key in ("one", "two", "matrices"):
             for group in self.optimizers[key].param_groups:
                 group["lr"] = rate * group["pace"]
         self.encoder.train()
@@ -176,7 +185,7 @@ class EncoderTrainer:
             adversarial, more = self._adversarial(step, refined, coarse, camera)
             losses["adversarial"] = o.adversarial * adversarial
             values.update(more)
-        names = (["one"] if "coarse" in losses else []) + (["two"] if refine else [])
+        names = (["one"] if "coarse" in losses else []) + (["two", "matrices"] if refine else [])
         self._update(names, sum(losses.values()))
         return values
 

@@ -33,8 +33,7 @@ from .presets import GeneratorTraining
 SIGMA_PER_LOGIT = 30.0
 # Distance over which occupancy goes from .27 to .73.
 EDGE = 0.004
-# Weight of the field losses at the end of the ray phase; it begins at 1. They teach faster, rays decide what pictures
-# look like.
+# Weight of the field losses at the end of the ray phase. They teach faster, rays decide what pictures look like.
 FIELD_SHARE = 0.1
 # How far w moves in every direction. Style layers start at scale 1, so a w near 1 would scramble all activations
 # before anything is learned: a w of 2.5 costs 5 dB after the same steps.
@@ -173,7 +172,8 @@ class GeneratorTrainer:
         elif name == "field":
             losses = self._field(size)
         elif name == "rays":
-            losses = self._rays(size, FIELD_SHARE**progress)
+            share = self.options.field_share
+            losses = self._rays(size, share * (FIELD_SHARE / share) ** progress)
         else:
             losses = self._super_resolution()
         for optimizer in optimizers:

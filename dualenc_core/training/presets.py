@@ -41,6 +41,7 @@ class GeneratorTraining:
         ray_steps: pairs of plane resolution and steps on rendered rays.
         super_resolution_steps: steps of the last phase, which trains only that network, on patches.
         heads, points, rays: batch sizes of field and rays.
+        field_share: weight of the field's losses when the rays begin; it ends at a tenth.
         learning_rate: Adam, for weights of unit variance.
         matrix_rate: Muon, for the weights of the backbone's layers.
         final_rate: factor of the learning rate at the end of a phase (cosine; the field phase has none).
@@ -51,11 +52,12 @@ class GeneratorTraining:
     config: GeneratorConfig = field(default_factory=demo_generator_config)
     mapping_steps: int = 4000
     field_steps: tuple[tuple[int, int], ...] = ((32, 800),)
-    ray_steps: tuple[tuple[int, int], ...] = ((64, 7000),)
+    ray_steps: tuple[tuple[int, int], ...] = ((64, 5500),)
     super_resolution_steps: int = 1500
     heads: int = 8
     points: int = 1024
     rays: int = 320
+    field_share: float = 1.0
     learning_rate: float = 2e-2
     matrix_rate: float = 1e-2
     final_rate: float = 0.03
@@ -70,14 +72,14 @@ class GeneratorTraining:
         return self.mapping_steps + planes + self.super_resolution_steps
 
     def continued(self) -> GeneratorTraining:
-        """The schedule that goes on from a trained generator: no field, fewer rays, a gentler start."""
+        """The schedule that goes on from a trained generator: no mapping or field, fewer rays, a gentler start."""
         size = self.ray_steps[-1][0]
         return dataclasses.replace(
             self,
             mapping_steps=0,
             field_steps=(),
             ray_steps=((size, 3000),),
-            super_resolution_steps=1200,
+            field_share=0.1,
             learning_rate=6e-3,
             matrix_rate=3e-3,
         )
@@ -123,6 +125,7 @@ class EncoderTraining:
         rays: rays a head in the image losses.
         latent_rate, learning_rate: Adam, of the latent phase and of the others; lowered as a cosine to zero within each
             phase.
+        matrix_rate: Muon, of the convolutions of stage two; lowered in the same way.
         adversarial: weight of the adversarial loss (paper: 0.001 at full size).
         r1, r1_interval: R1 penalty and how often it runs.
         discriminator_widths: of the light (stride 2) discriminator.
@@ -135,12 +138,13 @@ class EncoderTraining:
     config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
     latent_steps: int = 3400
     style_steps: int = 300
-    refine_steps: int = 1600
+    refine_steps: int = 2400
     latent_batch: int = 32
     batch: int = 4
     rays: int = 384
     latent_rate: float = 2e-3
     learning_rate: float = 1e-3
+    matrix_rate: float = 5e-4
     adversarial: float = 0.0
     r1: float = 10.0
     r1_interval: int = 16
@@ -164,6 +168,7 @@ def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
         style_steps=0,
         refine_steps=500,
         learning_rate=5e-4,
+        matrix_rate=2.5e-4,
         adversarial=0.03 if variant == "realism" else 0.0,
         seed=seed,
     )
