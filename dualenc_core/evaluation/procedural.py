@@ -114,14 +114,15 @@ Spread = Callable[[int], Iterable[tuple[int, Part]]]
 
 def evaluate_procedural(
     generator: PanoHead,
-    encoder1: Encoder,
-    encoder2: Encoder,
+    encoder1: Encoder | None,
+    encoder2: Encoder | None,
     control: Encoder | None = None,
     settings: ProceduralSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
     baselines: Baselines | None = None,
     spread: Spread | None = None,
+    truths: dict | None = None,
 ) -> Report:
     """Invert one view of each head and compare renders with the truth all around.
 
@@ -130,12 +131,15 @@ def evaluate_procedural(
     depth and mask at its neural resolution.
 
     Args:
+        encoder1, encoder2: None where no variant needs it.
         control: Encoder 2 trained without its discriminator, shown as "control".
         progress: called as progress(heads done, heads).
         command: how to repeat it, for the report.
         baselines: settings of the variants wplus and pti.
         spread: who measures (`spread.spread_procedural`); None = this process. The report is the same, but for its
             times, which are summed over processes.
+        truths: renders of the truth, kept here for further evaluations with the same heads and views (some 3 MB for
+            each view of 256 pixels); not with ``spread``.
 
     Raises DualEncError when g_true_z or g_unseen is asked of a generator whose z is not the procedural latent.
     """
@@ -146,7 +150,7 @@ def evaluate_procedural(
             f"procedural latent of {procedural.LATENT_DIM}; leave them out of variants"
         )
     modules = {"generator": generator, "encoder 1": encoder1, "encoder 2": encoder2, "control": control}
-    bench = ProceduralBench(generator, encoder1, encoder2, control, settings, baselines)
+    bench = ProceduralBench(generator, encoder1, encoder2, control, settings, baselines, truths)
     start = time.perf_counter()
     total = Part()
     agreement: dict[str, list[Agreement]] = {}
@@ -220,13 +224,14 @@ class ProceduralBench:
     def __init__(
         self,
         generator: PanoHead,
-        encoder1: Encoder,
-        encoder2: Encoder,
+        encoder1: Encoder | None,
+        encoder2: Encoder | None,
         control: Encoder | None,
         settings: ProceduralSettings,
         baselines: Baselines | None = None,
+        truths: dict | None = None,
     ) -> None:
-        self.generator, self.settings = generator, settings
+        self.generator, self.settings, self.truths = generator, settings, truths
         encoders = {"e1": encoder1, "e2": encoder2, "control": control}
         self.encoders = {name: encoder for name, encoder in encoders.items() if encoder is not None}
         self.device = generator.w_avg.device
@@ -249,24 +254,26 @@ class ProceduralBench:
         part = Part()
         head = self.heads[i].to(self.device)
         ring = Camera.look_at([float(self.yaw[i]) + turn for turn in self.turns], float(self.pitch[i])).to(self.device)
-        truth = part.timed("truth", lambda: procedural.render(head, ring, self.size))
-        renderings = self._renderings(part, head, ring, truth)
+        truth = self._truth(part, f"head {i}", head, ring, self.size)
+        renderings = self._renderings(part, i, head, ring, truth)
         for name, rendering in renderings.items():
             part.timed("metrics", lambda name=name, out=rendering: self._record(part, i, name, out, truth))
         for turn, region in enumerate(map(region_of, self.turns)):
             part.statistics("truth", region).add(truth.image[turn : turn + 1], truth.alpha[turn : turn + 1])
         if "g_unseen" in self.settings.variants:
             plain = self.plain[i].to(self.device)
-            truth = part.timed("truth", lambda: procedural.render(plain, ring, self.size))
+            truth = self._truth(part, f"plain {i}", plain, ring, self.size)
             rendering = renderings.get("g_true_z") or self._render(part, self._from_latent(plain), ring)
             self._record(part, i, "g_unseen", rendering, truth, patches=False)
         return part
 
-    def _renderings(self, part: Part, head: procedural.Heads, ring: Camera, truth: Rendering) -> dict[str, Rendering]:
+    def _renderings(
+        self, part: Part, i: int, head: procedural.Heads, ring: Camera, truth: Rendering
+    ) -> dict[str, Rendering]:
         camera, wanted = ring[0], self.settings.variants
         view = _view(truth, 0)
         if self.input_size != self.size:
-            view = part.timed("truth", lambda: procedural.render(head, camera, self.input_size))
+            view = self._truth(part, f"head {i}", head, camera, self.input_size)
         heads: dict[str, Triplane] = {}
         for name, encoder in self.encoders.items():
             heads[name] = part.timed(
@@ -290,6 +297,15 @@ class ProceduralBench:
             moved = ring.translated(fitted.camera.position - camera.position)
             found[name] = self._render(part, fitted.triplane, moved, fitted.generator)
         return found
+
+    def _truth(self, part: Part, name: str, head: procedural.Heads, cameras: Camera, size: int) -> Rendering:
+        key = (name, size, head.latent.numpy(force=True).tobytes(), cameras.label.numpy(force=True).tobytes())
+        kept = None if self.truths is None else self.truths.get(key)
+        if kept is None:
+            kept = part.timed("truth", lambda: procedural.render(head, cameras, size))
+            if self.truths is not None:
+                self.truths[key] = kept
+        return kept
 
     def _from_latent(self, head: procedural.Heads) -> Triplane:
         return self.generator.synthesize(self.generator.mapping(head.latent))
