@@ -28,17 +28,28 @@ def small_generator(**changes) -> GeneratorConfig:
     return config.replace(**changes)
 
 
-def small_encoder(generator: GeneratorConfig) -> HeadEncoderConfig:
-    """Stage one alone, on pictures of 32 pixels."""
-    style = StyleConfig(
-        trunk=TrunkConfig(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1), input_size=32),
+def small_trunk(in_channels: int = 3) -> TrunkConfig:
+    """Of pictures of 32 pixels."""
+    return TrunkConfig(in_channels=in_channels, widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1), input_size=32)
+
+
+def small_style(generator: GeneratorConfig, projection: str = "w+") -> StyleConfig:
+    """Stage one for a generator."""
+    return StyleConfig(
+        trunk=small_trunk(),
+        projection=projection,
         n_styles=generator.num_ws,
         coarse=2,
         middle=4,
-        w_dim=16,
+        w_dim=generator.w_dim,
+        z_dim=generator.z_dim,
         head_width=8,
     )
-    return HeadEncoderConfig(style=style, refiner=None, render_resolution=8)
+
+
+def small_encoder(generator: GeneratorConfig) -> HeadEncoderConfig:
+    """Stage one alone."""
+    return HeadEncoderConfig(style=small_style(generator), refiner=None, render_resolution=8)
 
 
 def write_networks(folder: Path) -> dict[str, Path]:

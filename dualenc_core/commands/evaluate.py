@@ -147,7 +147,8 @@ def _photos(args: argparse.Namespace) -> None:
             photo_methods(task),
             folder,
             settings,
-            provenance(modules, command),
+            # Workers have one thread each.
+            provenance(modules, command) | {"threads": 1},
             weights_dir=task.weights_dir,
             progress=progress,
             spread=spread_photos(task, Workers(args.engine, args.workers)),

@@ -172,7 +172,8 @@ def evaluate_procedural(
             "image_resolution": bench.size,
             **({"baselines": total.optimised} if total.optimised else {}),
         },
-        provenance=provenance(modules, command),
+        # Workers have one thread each.
+        provenance=provenance(modules, command) | ({} if spread is None else {"threads": 1}),
         rows=total.rows,
         patches=_patch_distances(total.patches),
         agreement={mode: _mean_agreement(found) for mode, found in agreement.items()},

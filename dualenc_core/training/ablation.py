@@ -51,10 +51,10 @@ class Budget:
         portraits: pictures of the training set.
     """
 
-    latent: int = 240
-    style: int = 30
-    refine: int = 40
-    second: int = 80
+    latent: int = 120
+    style: int = 15
+    refine: int = 25
+    second: int = 100
     portraits: int = 512
 
     def times(self, scale: float) -> Budget:
