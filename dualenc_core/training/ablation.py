@@ -43,7 +43,7 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Budget:
-    """Steps of a training. These fit 27 trainings and their evaluations into about an hour of one core.
+    """Steps of a training. These fit 27 trainings and their evaluations into some 70 minutes of one core.
 
     Attributes:
         latent, style, refine: of an Encoder 1: on known latents; stage one on pictures; stage two.
@@ -174,7 +174,8 @@ def run_ablation(out: Path, plan: Plan) -> dict:
         folder = out / f"seed{seed}"
         for run in runs:
             config = run_config(plan, run, seed, folder)
-            commands.setdefault(run, f"python -m dualenc_core train --config {folder / run / 'config.json'}")
+            place = folder / run
+            commands.setdefault(run, f"python -m dualenc_core train --config {place / 'config.json'} --out {place}")
             started = time.monotonic()
             if (folder / run / "model.safetensors").is_file():
                 _check(config, folder / run)

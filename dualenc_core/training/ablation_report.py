@@ -49,7 +49,7 @@ class Claim:
     figures: str
 
 
-# LPIPS, ID, FID of the paper's ablations, by group and row. It prints none for the other groups.
+# LPIPS, ID, FID of the paper's ablations, by group and row. None are known here for the other groups.
 PAPER = {
     "discriminator": {
         "no D": (0.10, 0.87, 89.50),
@@ -111,7 +111,7 @@ def _ranking(group: str, columns: dict[str, dict], axis: tuple) -> str:
     here = f"here by {heading}, best first: {_best_first(measured, ours_more)}" if measured else "here not measured yet"
     paper = {row: figures[place] for row, figures in PAPER.get(group, {}).items() if row in columns}
     if not paper:
-        return f"{start}the paper gives no figures; {here}."
+        return f"{start}no published figures are known here; {here}."
     counts = {"same": 0, "reversed": 0, "undecided": 0}
     for a, b in itertools.combinations(paper, 2):
         if paper[a] == paper[b]:
@@ -190,7 +190,8 @@ def markdown(table: dict) -> str:
             seeds = len(row["columns"][COLUMNS[0][0]]["values"])
             lines.append("| " + " | ".join([row["name"], *cells, str(seeds), f"`{row['command']}`"]) + " |")
     lines += ["", "## The orders, computed from the table", "", *(f"- {sentence}" for sentence in table["rankings"])]
-    lines += ["", "Pair by pair:", "", *(f"- {sentence}" for sentence in table["orders"])]
+    if table["orders"]:
+        lines += ["", "Pair by pair:", "", *(f"- {sentence}" for sentence in table["orders"])]
     return "\n".join(lines) + "\n"
 
 

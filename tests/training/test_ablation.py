@@ -88,7 +88,7 @@ def test_groups_without_published_figures_get_no_comparison():
     wanted = rows(["projection"])
     values = {"e1-z": (1, 1, 1), "e1-z+": (3, 3, 3), "e1": (2, 2, 2)}
     table = summary(wanted, results(values), {})
-    assert table["rankings"][0].startswith("projection, fidelity: the paper gives no figures; here by PSNR")
+    assert table["rankings"][0].startswith("projection, fidelity: no published figures are known here; here by PSNR")
     assert "best first: Z+ > W+ > Z" in table["rankings"][0] and "best first: Z > W+ > Z+" in table["rankings"][1]
 
 
