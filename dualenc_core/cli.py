@@ -12,6 +12,7 @@ from .errors import DualEncError
 
 VERBS = {
     "reconstruct": "a photo to a head that can be seen from every side",
+    "invert": "photos to heads as files: a folder, in parallel, going on where it stopped",
     "optimize": "a photo to a head by optimisation (W+, PTI), or an encoded head refined on its photo",
     "demo": "reconstruct a bundled portrait and a public-domain photo with the bundled weights",
     "sample": "invent heads",

@@ -14,29 +14,13 @@ from PIL import Image
 
 from dualenc_core import procedural
 from dualenc_core.camera import Camera
-from dualenc_core.checkpoints import save_encoder, save_generator
 from dualenc_core.cli import VERBS, main
-from dualenc_core.encoders import HeadEncoder, HeadEncoderConfig, StyleConfig, TrunkConfig
 from dualenc_core.export import save_png
 from dualenc_core.generator import PanoHead
 from dualenc_core.inversion import DualEncoder
-from dualenc_core.rendering.renderer import RenderOptions
 from dualenc_core.triplane import Triplane
-from tests.small import small_generator
+from tests.small import write_networks
 
-GENERATOR = small_generator(z_dim=procedural.LATENT_DIM, render=RenderOptions(samples=6, importance=4))
-ENCODER = HeadEncoderConfig(
-    style=StyleConfig(
-        trunk=TrunkConfig(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1), input_size=32),
-        n_styles=GENERATOR.num_ws,
-        coarse=2,
-        middle=4,
-        w_dim=16,
-        head_width=8,
-    ),
-    refiner=None,
-    render_resolution=8,
-)
 PICTURES = {"crop.png", "comparison.png", "sheet.png", "depth.png", "alpha.png"}
 RESULTS = {*PICTURES, "turntable.mp4", "triplane.safetensors", "report.json"}
 
@@ -45,19 +29,7 @@ RESULTS = {*PICTURES, "turntable.mp4", "triplane.safetensors", "report.json"}
 def files(tmp_path_factory) -> SimpleNamespace:
     """Weights and a crop with a known camera."""
     folder = tmp_path_factory.mktemp("files")
-    torch.manual_seed(0)
-    generator = PanoHead(GENERATOR)
-    # A new generator is nearly empty space; more density makes depth, alpha and masks worth looking at.
-    generator.decoder.net[-1].bias.data[0] += 8.0
-    init, rendering = GENERATOR.to_official()
-    config = {"init_kwargs": init, "rendering_kwargs": rendering, "neural_rendering_resolution": 8}
-    paths = SimpleNamespace(folder=folder, generator=folder / "generator.safetensors", crop=folder / "crop.png")
-    save_generator(paths.generator, generator.state_dict(), config, {"note": "random"})
-    for name in ("encoder1", "encoder2"):
-        encoder = HeadEncoder(ENCODER)
-        encoder.use_average(generator)
-        setattr(paths, name, folder / f"{name}.safetensors")
-        save_encoder(getattr(paths, name), encoder.state_dict(), ENCODER.to_dict(), {"note": "random"})
+    paths = SimpleNamespace(folder=folder, crop=folder / "crop.png", **write_networks(folder))
     picture = procedural.render(procedural.sample_heads(1, 5), Camera.look_at(20, 5), 64, antialias=1)
     save_png(picture.image[0], paths.crop)
     paths.weights = [f"--{name}={getattr(paths, name)}" for name in ("generator", "encoder1", "encoder2")]

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
     device = pick_device(args.device)
     models = load_models(args.generator, args.encoder1, args.encoder2, device)
-    options = ViewOptions(args.stitch, args.frames, args.fps, args.resolution, args.quality)
+    options = ViewOptions.of(args)
     subjects = {"portrait": procedural_portrait}
     if (photo := astronaut_pixels()) is not None:
         subjects["astronaut"] = lambda: without_background(_astronaut(photo, device), models.generator)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_device, add_encoders, add_generator, add_out, pick_device, positive, whole
+from .options import add_device, add_encoders, add_engine, add_generator, add_out, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
   python -m dualenc_core evaluate --out out/quick --heads 4 --control runs/demo-control/model.safetensors
@@ -21,6 +21,7 @@ EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
   python -m dualenc_core evaluate --protocol photos --data dataset/ --out out/photos \\
       --generator weights/panohead.safetensors --encoder1 weights/e1.safetensors --encoder2 weights/e2.safetensors
   python -m dualenc_core evaluate --protocol mead --data mead/ --out out/mead --methods points pti
+  python -m dualenc_core evaluate --protocol photos --data /shared/dataset --out out/photos --engine ray --workers 16
 """
 FEED_FORWARD, OPTIMISED = ("e1", "e2", "cells", "points"), ("wplus", "pti")
 
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     photos.add_argument("--limit", type=whole(1), help="only the first photos")
     photos.add_argument("--novel", type=whole(0), default=1000, help="novel views for FID, 0 for none (default: 1000)")
     photos.add_argument("--keep-background", action="store_true", help="do not replace what is not head")
+    add_engine(parser)
     add_device(parser)
 
 
@@ -67,81 +69,99 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _procedural(args: argparse.Namespace) -> None:
-    from ..encoders import load_encoder
+    from ..data import NetworkFiles, load_networks
     from ..errors import require
     from ..evaluation import run_procedural
     from ..evaluation.procedural import FIRST_TEST_SEED
+    from ..evaluation.spread import Workers, spread_procedural
     from .feedback import progress_bar
     from .folder import output_folder
-    from .models import load_models
 
     # Asked for before the work, not after it.
     require("matplotlib", "matplotlib")
-    device = pick_device(args.device)
-    models = load_models(args.generator, args.encoder1, args.encoder2, device)
-    control = load_encoder(args.control, device) if args.control else None
+    device = str(pick_device(args.device))
+    encoders = {"encoder1": args.encoder1, "encoder2": args.encoder2, "control": args.control}
+    files = NetworkFiles.find(device, args.generator, **encoders)
+    networks = load_networks(files)
     seed = FIRST_TEST_SEED if args.seed is None else args.seed
     command = f"python -m dualenc_core evaluate --heads {args.heads} --yaws {args.yaws} --seed {seed}"
     optimise = tuple(name for name in OPTIMISED if name in (args.methods or ()))
     if optimise:
         command += f" --methods {' '.join(optimise)} --steps {args.steps} --tune-steps {args.tune_steps}"
         command += f" --rate {args.rate:g}" + (f" --samples {args.samples}" if args.samples else "")
+    baselines = _baselines(args, device if optimise else None)
     with output_folder(args.out) as folder, progress_bar("heads") as progress:
         run_procedural(
             folder,
-            models.generator,
-            models.encoder1,
-            models.encoder2,
-            control,
+            networks.generator,
+            networks.encoder1,
+            networks.encoder2,
+            networks.control,
             heads=args.heads,
             yaws=args.yaws,
             seed=seed,
             progress=progress,
             command=command,
             optimise=optimise,
-            baselines=_baselines(args, device) if optimise else None,
+            spread=spread_procedural(files, baselines, Workers(args.engine, args.workers)),
         )
 
 
 def _photos(args: argparse.Namespace) -> None:
-    from ..data import ImageFolder
-    from ..encoders import load_encoder
+    from ..checkpoints import weights_folder
+    from ..data import ImageFolder, NetworkFiles, load_networks
     from ..errors import DualEncError
-    from ..evaluation import PhotoSettings, evaluate_mead, evaluate_photos, methods, write_photo_report
+    from ..evaluation import PhotoSettings, evaluate_mead, evaluate_photos, write_photo_report
     from ..evaluation.report import provenance
+    from ..evaluation.spread import PhotoTask, Workers, photo_methods, spread_photos
     from .feedback import progress_bar
     from .folder import output_folder
-    from .models import load_one_generator
 
     if args.data is None:
         raise DualEncError(f"--protocol {args.protocol} needs --data FOLDER; `prepare` makes one from photos")
     names = tuple(args.methods or FEED_FORWARD)
     settings = PhotoSettings(limit=args.limit, novel=args.novel, keep_background=args.keep_background)
     folder = ImageFolder.open(args.data, masks=args.masks)
-    device = pick_device(args.device)
-    generator = load_one_generator(args.generator, device)
-    encoded = any(name in FEED_FORWARD for name in names)
-    encoders = [load_encoder(name, device) if encoded else None for name in (args.encoder1, args.encoder2)]
-    optimised = any(name in OPTIMISED for name in names)
-    chosen = methods(generator, *encoders, names, _baselines(args, device) if optimised else None)
+    device = str(pick_device(args.device))
+    encoded, optimised = set(names) & set(FEED_FORWARD), set(names) & set(OPTIMISED)
+    encoders = {"encoder1": args.encoder1, "encoder2": args.encoder2} if encoded else {}
+    files = NetworkFiles.find(device, args.generator, **encoders)
+    task = PhotoTask(
+        networks=files,
+        methods=names,
+        baselines=_baselines(args, device if optimised else None),
+        folder=str(args.data.absolute()),
+        masks=str(args.masks.absolute()) if args.masks else None,
+        settings=settings,
+        weights_dir=str(weights_folder().absolute()),
+    )
     command = f"python -m dualenc_core evaluate --protocol {args.protocol} --data {args.data.name}"
     command += f" --methods {' '.join(names)} --novel {args.novel}" + (f" --limit {args.limit}" if args.limit else "")
     command += f" --steps {args.steps} --tune-steps {args.tune_steps}" if optimised else ""
-    modules = {"generator": generator, "encoder 1": encoders[0], "encoder 2": encoders[1]}
+    networks = load_networks(files)
+    modules = {"generator": networks.generator, "encoder 1": networks.encoder1, "encoder 2": networks.encoder2}
     evaluate = evaluate_photos if args.protocol == "photos" else evaluate_mead
     with output_folder(args.out) as out, progress_bar("photos") as progress:
-        made = provenance(modules, command)
-        report = evaluate(generator, chosen, folder, settings, made, progress=progress)
+        report = evaluate(
+            networks.generator,
+            photo_methods(task),
+            folder,
+            settings,
+            # Workers have one thread each.
+            provenance(modules, command) | {"threads": 1},
+            weights_dir=task.weights_dir,
+            progress=progress,
+            spread=spread_photos(task, Workers(args.engine, args.workers)),
+        )
         write_photo_report(report, out)
 
 
-def _baselines(args: argparse.Namespace, device):
+def _baselines(args: argparse.Namespace, announce_on: str | None):
+    """Settings without networks; says on which distance they will lean, given the device, if that is not LPIPS."""
     from ..evaluation import Baselines
     from ..inversion import LatentSettings, Objective, PivotalSettings, find_distance
 
-    distance = find_distance(device=device)
-    if distance.note:
-        print(distance.note)
-    objective = Objective(distance=distance, samples=args.samples)
-    latent = LatentSettings(steps=args.steps, rate=args.rate, objective=objective)
+    if announce_on and (note := find_distance(device=announce_on).note):
+        print(note)
+    latent = LatentSettings(steps=args.steps, rate=args.rate, objective=Objective(samples=args.samples))
     return Baselines(latent, PivotalSettings(latent, steps=args.tune_steps))

@@ -80,8 +80,7 @@ def run(args: argparse.Namespace) -> None:
         if fitted.generator is not generator:
             _save_generator(fitted.generator, folder / "generator.safetensors", files[0])
             more["note"] = "triplane.safetensors belongs to generator.safetensors of this folder"
-        options = ViewOptions(args.stitch, args.frames, args.fps, args.resolution, args.quality)
-        outcome = present(fitted.generator, heads, files, subject, options, folder, clock, more)
+        outcome = present(fitted.generator, heads, files, subject, ViewOptions.of(args), folder, clock, more)
     print(summary(args.out, subject, outcome.report))
 
 

@@ -37,18 +37,36 @@ def add_encoders(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Options of everything that does many items, each on its own."""
+    parser.add_argument(
+        "--workers",
+        type=whole(0),
+        default=0,
+        help="processes at once, one thread each; 0 (default) = one a processor, up to 8; one on a GPU. The results "
+        "are the same",
+    )
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="local processes (default), or a Ray cluster"
+    )
+
+
 def add_views(parser: argparse.ArgumentParser) -> None:
     """Options of everything that ends in a sheet and a turntable."""
+    add_stitch(parser)
+    parser.add_argument("--frames", type=whole(0), default=60, help="frames of the turntable, 0 for none (default: 60)")
+    parser.add_argument("--fps", type=positive, default=24.0, help="frames a second of the turntable (default: 24)")
+    add_resolution(parser)
+    add_quality(parser)
+
+
+def add_stitch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stitch",
         choices=("points", "cells"),
         default="points",
         help="join the two heads by points in space (default) or by tri-grid cells, as in the paper",
     )
-    parser.add_argument("--frames", type=whole(0), default=60, help="frames of the turntable, 0 for none (default: 60)")
-    parser.add_argument("--fps", type=positive, default=24.0, help="frames a second of the turntable (default: 24)")
-    add_resolution(parser)
-    add_quality(parser)
 
 
 def add_resolution(parser: argparse.ArgumentParser) -> None:

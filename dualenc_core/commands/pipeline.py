@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,11 @@ class ViewOptions:
     fps: float = 24.0
     resolution: int | None = None
     quality: str = "exact"
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> ViewOptions:
+        """What `options.add_views` read."""
+        return cls(args.stitch, args.frames, args.fps, args.resolution, args.quality)
 
 
 @dataclass(frozen=True)

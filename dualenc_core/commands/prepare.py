@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_out, positive, whole
+from .options import add_engine, add_out, positive, whole
 
 EXAMPLES = """  python -m dualenc_core prepare photos/ --out dataset/
   python -m dualenc_core prepare photos/ --out dataset/ --workers 4 --least-side 200
@@ -34,10 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the crop outside the photo (default: 0.25)",
     )
-    parser.add_argument("--workers", type=whole(0), default=0, help="processes at once; 0 = one a processor, up to 8")
-    parser.add_argument(
-        "--engine", choices=("local", "ray"), default="local", help="local processes (default), or a Ray cluster"
-    )
+    add_engine(parser)
 
 
 def run(args: argparse.Namespace) -> None:

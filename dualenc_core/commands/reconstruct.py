@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> None:
             models = load_models(args.generator, args.encoder1, args.encoder2, device)
         with clock("align"):
             subject = read_subject(args, given, models.generator, device)
-        options = ViewOptions(args.stitch, args.frames, args.fps, args.resolution, args.quality)
-        outcome = reconstruct(models, subject, options, folder, clock)
+        outcome = reconstruct(models, subject, ViewOptions.of(args), folder, clock)
     print(summary(args.out, subject, outcome.report))
 
 

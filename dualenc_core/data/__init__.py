@@ -1,16 +1,23 @@
-"""Photos as training and evaluation data: folders with camera labels, pose rebalancing, cropping whole folders."""
+"""Folders of photos: cropping and inverting them, camera labels, pose rebalancing, batches for training."""
 
 from .folder import Example, ImageFolder
+from .invert import InvertSettings, invert_folder
 from .labels import read_labels, write_labels
+from .networks import NetworkFiles, Networks, load_networks
 from .prepare import PrepareSettings, prepare_folder
 from .rebalance import camera_density, copies_by_density, pose_angles
 
 __all__ = [
     "Example",
     "ImageFolder",
+    "InvertSettings",
+    "NetworkFiles",
+    "Networks",
     "PrepareSettings",
     "camera_density",
     "copies_by_density",
+    "invert_folder",
+    "load_networks",
     "pose_angles",
     "prepare_folder",
     "read_labels",

@@ -7,12 +7,13 @@ import contextlib
 import itertools
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from ..errors import DualEncError, require
 
 ENGINES = ("local", "ray")
+T = TypeVar("T")
 
 
 def run(
@@ -20,22 +21,26 @@ def run(
     items: Sequence[dict[str, Any]],
     engine: str = "local",
     workers: int = 0,
+    device: str = "cpu",
 ) -> Iterator[dict[str, Any]]:
     """Results as they come, in any order.
 
     Args:
-        function: of a module, not a closure; takes and returns a dictionary of plain values.
-        items: its arguments.
+        function: of a module, not a closure. What it loads it may keep: a worker takes many items.
+        items: its arguments, of anything that can travel between processes.
         engine: "local" = processes here; "ray" = Ray Data, on the cluster that Ray is connected to.
-        workers: processes at once; 0 = one a processor (at most 8), 1 = in this process when local.
+        workers: processes at once; 0 = one a processor (at most 8) on the CPU and one on a GPU; 1 = in this process
+            when local.
+        device: what ``function`` computes on. Each Ray worker asks for a GPU of its own when it is "cuda".
 
     Raises MissingDependencyError for "ray" without the package, DualEncError when a process was killed.
     """
     if engine not in ENGINES:
         raise DualEncError(f"engine is {engine!r}, expected one of {', '.join(ENGINES)}")
-    workers = workers or min(os.cpu_count() or 1, 8)
+    on_gpu = not device.startswith("cpu")
+    workers = workers or (1 if on_gpu else min(os.cpu_count() or 1, 8))
     if engine == "ray":
-        yield from _ray(function, items, workers)
+        yield from _ray(function, items, workers, gpus=1 if device.startswith("cuda") else 0)
     elif workers == 1 or len(items) < 2:
         for item in items:
             with _one_thread():
@@ -43,6 +48,17 @@ def run(
             yield result
     else:
         yield from _processes(function, items, min(workers, len(items)))
+
+
+def in_order(results: Iterable[tuple[int, T]]) -> Iterator[T]:
+    """Results that are numbered from 0 and come in any order, in order."""
+    early: dict[int, T] = {}
+    following = 0
+    for number, result in results:
+        early[number] = result
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
 
 def _processes(function, items: Sequence[dict[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
@@ -89,11 +105,43 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _ray(function, items: Sequence[dict[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
+class _Parcel:
+    """Ray keeps rows as Arrow tables, which change some types on the way; of this class they know nothing."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+class _RayWorker:
+    """An actor: unlike a task's, its process stays, so that ``function`` loads its networks once."""
+
+    def __init__(self, function) -> None:
+        _calm()
+        self.function = function
+
+    def __call__(self, row: dict[str, _Parcel]) -> dict[str, _Parcel]:
+        try:
+            return {"parcel": _Parcel(self.function(row["parcel"].content))}
+        except DualEncError as error:
+            # As it is, without Ray's own traceback around it.
+            return {"parcel": _Parcel(error)}
+
+
+def _ray(function, items: Sequence[dict[str, Any]], workers: int, gpus: int) -> Iterator[dict[str, Any]]:
     require("ray", "'ray[data]'")
     data = require("ray.data", "'ray[data]'")
     if not items:
         return
-    # Ray gives each task one processor and sets the number of threads to it.
-    found = data.from_items(list(items)).map(function, concurrency=workers)
-    yield from found.iter_rows()
+    rows = data.from_items([{"parcel": _Parcel(item)} for item in items])
+    found = rows.map(
+        _RayWorker,
+        fn_constructor_args=(function,),
+        concurrency=(1, min(workers, len(items))),
+        num_cpus=1,
+        num_gpus=gpus,
+    )
+    for row in found.iter_rows():
+        result = row["parcel"].content
+        if isinstance(result, DualEncError):
+            raise result
+        yield result

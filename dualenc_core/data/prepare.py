@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,9 +15,19 @@ from ..errors import DualEncError, NoFaceError
 from ..files import atomic_path
 from .engine import run
 from .labels import FILE, write_labels
+from .records import (
+    all_records,
+    find_photos,
+    is_done,
+    rejections,
+    same_settings,
+    stamp,
+    tables,
+    write_json,
+    write_record,
+)
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic")
-IMAGES, MASKS, RECORDS, SETTINGS = "images", "masks", "records", "settings.json"
+IMAGES, MASKS = "images", "masks"
 
 
 @dataclass(frozen=True)
@@ -84,11 +93,11 @@ def prepare_folder(
     """
     settings = settings or PrepareSettings()
     photos, out = Path(photos).absolute(), Path(out).absolute()
-    names = _photos(photos, out)
-    _same_settings(out, settings)
+    names = find_photos(photos, out)
+    same_settings(out, asdict(settings))
     items, done = [], 0
     for name in names:
-        if _is_done(photos, out, name):
+        if is_done(out, name, photos / name, [out / folder / f"{name}.png" for folder in (IMAGES, MASKS)]):
             done += 1
         else:
             items.append({"photos": str(photos), "out": str(out), "name": name, **asdict(settings)})
@@ -111,7 +120,7 @@ def prepare_one(item: dict[str, Any]) -> dict[str, Any]:
     names = ("size", "least_confidence", "least_side", "most_outside", "most_yaw", "most_pitch")
     settings = PrepareSettings(**{name: item[name] for name in names})
     photos, out, name = Path(item["photos"]), Path(item["out"]), item["name"]
-    record: dict[str, Any] = {"photo": name, "stamp": _stamp(photos / name)}
+    record: dict[str, Any] = {"photo": name, "stamp": stamp(photos / name)}
     try:
         portrait = align_portrait(photos / name, size=settings.size)
         code, reason = _verdict(portrait.report, settings)
@@ -130,8 +139,7 @@ def prepare_one(item: dict[str, Any]) -> dict[str, Any]:
         record |= {"status": "rejected", "code": "no-face", "reason": str(error)}
     except DualEncError as error:
         record |= {"status": "rejected", "code": "unreadable", "reason": str(error)}
-    # Last: a record says that everything else is there.
-    _write_json(_record_path(out, name), record)
+    write_record(out, record)
     return {"photo": name, "status": record["status"]}
 
 
@@ -151,51 +159,10 @@ def _verdict(report, settings: PrepareSettings) -> tuple[str, str]:
     return "", ""
 
 
-def _photos(photos: Path, out: Path) -> list[str]:
-    if not photos.is_dir():
-        raise DualEncError(f"{photos} is not a folder; give the folder that holds the photos")
-    if out == photos or photos.is_relative_to(out):
-        raise DualEncError(f"--out {out} holds the photos themselves; choose another folder")
-    paths = [path for path in photos.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
-    # An output folder inside the photos must not become its own input.
-    paths = [path for path in paths if not path.is_relative_to(out)]
-    if not paths:
-        raise DualEncError(f"there is no photo in {photos} (looked for {', '.join(_SUFFIXES)}, subfolders too)")
-    return sorted(path.relative_to(photos).as_posix() for path in paths)
-
-
-def _same_settings(out: Path, settings: PrepareSettings) -> None:
-    path = out / SETTINGS
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before != asdict(settings):
-            different = [f"{k} {before.get(k)!r} → {v!r}" for k, v in asdict(settings).items() if before.get(k) != v]
-            raise DualEncError(
-                f"{out} was prepared with other settings ({', '.join(different)}); use the same ones to go on, or "
-                "another --out"
-            )
-        return
-    _write_json(path, asdict(settings))
-
-
-def _is_done(photos: Path, out: Path, name: str) -> bool:
-    record = _read_record(out, name)
-    if record is None or record.get("stamp") != _stamp(photos / name):
-        return False
-    made = all((out / folder / f"{name}.png").is_file() for folder in (IMAGES, MASKS))
-    return record.get("status") == "rejected" or made
-
-
 def _finish(photos: Path, out: Path, names: list[str], settings: PrepareSettings, resumed: int) -> Prepared:
-    found = {name: _read_record(out, name) for name in names}
-    if missing := [name for name, record in found.items() if record is None]:
-        raise DualEncError(
-            f"{len(missing)} photos have no record in {out / RECORDS} (such as {missing[0]}); do all workers share "
-            "this file system? Run the same command again"
-        )
-    records = list(found.values())
+    records = all_records(out, names)
     accepted = [r for r in records if r["status"] == "accepted"]
-    rejected = {r["photo"]: (r["code"], r["reason"]) for r in records if r["status"] == "rejected"}
+    rejected = rejections(records)
     # A photo that was accepted once and is rejected now, or is gone, must not stay in the data.
     keep = {f"{r['photo']}.png" for r in accepted}
     for folder in (IMAGES, MASKS):
@@ -215,13 +182,13 @@ def _finish(photos: Path, out: Path, names: list[str], settings: PrepareSettings
         "reasons": dict(sorted(counts.items())),
         "records": records,
     }
-    _write_json(out / "report.json", report)
+    write_json(out / "report.json", report)
     with atomic_path(out / "report.md") as temporary:
-        temporary.write_text(_markdown(report, rejected), encoding="utf-8")
+        temporary.write_text(_markdown(report), encoding="utf-8")
     return Prepared(len(accepted), rejected, resumed)
 
 
-def _markdown(report: dict[str, Any], rejected: dict[str, tuple[str, str]]) -> str:
+def _markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Prepared photos",
         "",
@@ -231,38 +198,6 @@ def _markdown(report: dict[str, Any], rejected: dict[str, tuple[str, str]]) -> s
         "|---|---|",
         *(f"| {code} | {count} |" for code, count in report["reasons"].items()),
         "",
-        "| rejected photo | reason |",
-        "|---|---|",
+        *tables(report["records"]),
     ]
-    lines += [f"| {_cell(name)} | {code}: {_cell(reason)} |" for name, (code, reason) in rejected.items()]
-    warned = [r for r in report["records"] if r["status"] == "accepted" and r["warnings"]]
-    if warned:
-        lines += ["", "| accepted with a warning | |", "|---|---|"]
-        lines += [f"| {_cell(r['photo'])} | {_cell('; '.join(r['warnings']))} |" for r in warned]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _record_path(out: Path, name: str) -> Path:
-    return out / RECORDS / f"{name}.json"
-
-
-def _read_record(out: Path, name: str) -> dict[str, Any] | None:
-    try:
-        return json.loads(_record_path(out, name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _stamp(path: Path) -> list[int]:
-    """Size and time: tells a changed photo from one that was done."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

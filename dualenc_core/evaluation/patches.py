@@ -53,6 +53,13 @@ class PatchStatistics:
             level = coarse
         return self
 
+    def merge(self, other: PatchStatistics) -> PatchStatistics:
+        """Add what another one, of as many scales, has collected."""
+        self.count += other.count
+        self.total += other.total
+        self.outer += other.outer
+        return self
+
     @property
     def sufficient(self) -> bool:
         """Whether every level has more patches than dimensions."""

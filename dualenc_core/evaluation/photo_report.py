@@ -48,7 +48,7 @@ def markdown(report: PhotoReport) -> str:
         lines += [f"- {_name(metric)}: {reason}" for metric, reason in report.absent.items()]
     lines += ["", "## What the figures are", ""]
     lines += [f"- {_name(metric)}: {text}" for metric, text in sorted(report.about.items())]
-    lines += ["- seconds: inversion of one photo, without rendering; mean without the first photo"]
+    lines += ["- seconds: inversion of one photo, without rendering; mean without the first photo of each process"]
     lines += [f"- peak memory: {', '.join(f'{k} {v:.0f} MB' for k, v in report.memory.items())}"]
     if report.skipped:
         lines += ["", "## Left out", "", *(f"- {name}: {reason}" for name, reason in report.skipped.items())]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..data import ImageFolder
+from ..data.engine import in_order
 from ..data.folder import IMAGES, Example
 from ..errors import DualEncError
 from ..generator import PanoHead
@@ -71,7 +72,7 @@ class PhotoReport:
         settings, provenance: how, and with what.
         rows: one for each photo, view and method: photo, view, method, and the metrics (NaN = could not be judged).
         fid: by view ("novel", or a turn in degrees) and method.
-        seconds: of inversion, mean over photos without the first, by method.
+        seconds: of inversion, mean over photos without the first of each process, by method.
         memory: peak in MB, by what was counted.
         absent: metric → why it was not measured, and where to get what is missing.
         about: metric → what exactly was measured.
@@ -113,7 +114,31 @@ class PhotoReport:
         return _plain({**asdict(self), "means": means})
 
 
-@torch.no_grad()
+@dataclass
+class Part:
+    """What one photo, moment or sample adds to an evaluation; everything may travel between processes.
+
+    Attributes:
+        rows: as in `PhotoReport`.
+        features: (whose, view) and features [N,D] for FID.
+        seconds: method → of one inversion.
+        first: whether its process had measured nothing before.
+        problems: photo → why it was left out.
+        memory: peak in MB of its process so far, by what was counted.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    features: list[tuple[tuple[str, str], Tensor]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    first: bool = False
+    problems: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+
+
+# (kind of `PhotoBench.measure`, how many) → (number, part), in any order.
+Spread = Callable[[str, int], Iterable[tuple[int, Part]]]
+
+
 def evaluate_photos(
     generator: PanoHead,
     methods: Mapping[str, Invert],
@@ -122,6 +147,7 @@ def evaluate_photos(
     provenance: Mapping[str, Any] | None = None,
     weights_dir: str | Path | None = None,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> PhotoReport:
     """Invert every photo, compare the same view, and collect novel views for FID.
 
@@ -132,32 +158,15 @@ def evaluate_photos(
         folder: aligned portraits with cameras (`prepare` makes one).
         weights_dir: where the metrics' weights are.
         progress: called as progress(photos done, photos).
+        spread: who measures (`spread.spread_photos`); None = this process. The report is the same, but for its times.
 
     Raises DualEncError when no photo can be read.
     """
-    settings = settings or PhotoSettings()
-    run = _Run(generator, methods, settings, weights_dir)
-    count = min(len(folder.names), settings.limit or len(folder.names))
-    novel = None if isinstance(run.inception, str) else _novel_cameras(settings)
-    for index in range(count):
-        example = folder.read(index)
-        if example is not None:
-            subject = run.subject(example)
-            for name in methods:
-                fitted = run.invert(name, subject)
-                run.compare(fitted, fitted.camera, subject.image, {"photo": example.names[0], "view": "same"}, name)
-                if novel is not None:
-                    run.collect(name, fitted, novel[index::count])
-        if progress is not None:
-            progress(index + 1, count)
-    run.check(folder)
-    if novel is not None:
-        run.sample(novel)
-    fid = {"novel": run.distances("samples")} if novel is not None else {}
-    return run.report("photos", folder, fid, provenance)
+    return _evaluate(
+        "photos", PhotoBench(generator, methods, folder, settings, weights_dir), provenance, progress, spread
+    )
 
 
-@torch.no_grad()
 def evaluate_mead(
     generator: PanoHead,
     methods: Mapping[str, Invert],
@@ -166,6 +175,7 @@ def evaluate_mead(
     provenance: Mapping[str, Any] | None = None,
     weights_dir: str | Path | None = None,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> PhotoReport:
     """A frontal photo in, rendered from where the other cameras stood, compared with what they saw at that moment.
 
@@ -177,40 +187,32 @@ def evaluate_mead(
     FID compares the renders of a view with its frames. Others as `evaluate_photos`. A frame without its other views
     (rejected while preparing) is listed as skipped.
     """
-    settings = settings or PhotoSettings()
-    run = _Run(generator, methods, settings, weights_dir)
-    frames = _mead_frames(folder)
-    names = sorted(frames)[: settings.limit]
-    if not names:
-        raise DualEncError(
-            f"{folder.root} has no frame with front and another view; expected names like front/001.png and "
-            f"left_30/001.png (views: {', '.join(MEAD_VIEWS)})"
-        )
-    for done, frame in enumerate(names, start=1):
-        views = frames[frame]
-        front = folder.read(views["front"])
-        if front is not None:
-            subject = run.subject(front)
-            heads = {name: run.invert(name, subject) for name in methods}
-            for view, index in views.items():
-                target = folder.read(index)
-                if target is None:
-                    continue
-                truth = run.subject(target)
-                for name, fitted in heads.items():
-                    # PanoHead's own camera offset, where an optimisation used it, goes along to the other views.
-                    offset = fitted.camera.position - subject.camera.position
-                    camera = truth.camera.translated(offset)
-                    label = {"photo": frame, "view": str(MEAD_VIEWS[view])}
-                    image = run.compare(fitted, camera, truth.image, label, name)
-                    run.features((name, label["view"]), image)
-                run.features(("truth", label["view"]), truth.image)
-        if progress is not None:
-            progress(done, len(names))
-    run.check(folder)
-    turns = list(dict.fromkeys(row["view"] for row in run.rows))
-    fid = {turn: run.distances("truth", turn) for turn in turns if turn != "0"}
-    return run.report("mead", folder, fid, provenance)
+    return _evaluate(
+        "mead", PhotoBench(generator, methods, folder, settings, weights_dir), provenance, progress, spread
+    )
+
+
+def _evaluate(
+    protocol: str,
+    bench: PhotoBench,
+    provenance: Mapping[str, Any] | None,
+    progress: Progress | None,
+    spread: Spread | None,
+) -> PhotoReport:
+    kinds = {protocol: bench.count(protocol)}
+    if protocol == "photos" and bench.has_fid:
+        kinds["samples"] = bench.settings.novel
+    spread = spread or bench.here
+    total = _Total()
+    for kind, count in kinds.items():
+        for done, part in enumerate(in_order(spread(kind, count)), start=1):
+            total.add(part)
+            if progress is not None and kind == protocol:
+                progress(done, count)
+        if not total.rows:
+            reason = next(iter((bench.folder.problems | total.problems).items()), ("", "there is none"))
+            raise DualEncError(f"no photo of {bench.folder.root} could be evaluated; for example {': '.join(reason)}")
+    return total.report(protocol, bench, provenance)
 
 
 @dataclass(frozen=True)
@@ -220,23 +222,110 @@ class _Subject:
     matte: Tensor | None
 
 
-class _Run:
-    """What stays the same in an evaluation, and what piles up."""
+class PhotoBench:
+    """What stays the same in an evaluation, in one process; measures one item at a time."""
 
     def __init__(
-        self, generator: PanoHead, methods: Mapping[str, Invert], settings: PhotoSettings, weights_dir
+        self,
+        generator: PanoHead,
+        methods: Mapping[str, Invert],
+        folder: ImageFolder,
+        settings: PhotoSettings | None = None,
+        weights_dir: str | Path | None = None,
     ) -> None:
-        self.generator, self.methods, self.settings = generator, methods, settings
+        self.generator, self.methods, self.folder = generator, methods, folder
+        self.settings = settings or PhotoSettings()
         self.device = generator.w_avg.device
         self.judges: Judges = find_judges(weights_dir, self.device)
-        self.inception: Features | str = find_inception(weights_dir, self.device) if settings.novel else "not asked for"
-        self.rows: list[dict[str, Any]] = []
-        self.statistics: dict[tuple[str, str], FeatureStatistics] = {}
-        self.seconds: dict[str, list[float]] = {}
+        novel = self.settings.novel
+        self.inception: Features | str = find_inception(weights_dir, self.device) if novel else "not asked for"
+        self.cameras = _novel_cameras(self.settings) if novel else None
+        self.frames: dict[str, dict[str, int]] | None = None
+        self.fresh = True
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
 
-    def subject(self, example: Example) -> _Subject:
+    @property
+    def has_fid(self) -> bool:
+        return not isinstance(self.inception, str)
+
+    def here(self, kind: str, count: int) -> Iterable[tuple[int, Part]]:
+        """`Spread` in this process."""
+        return ((number, self.measure(kind, number)) for number in range(count))
+
+    def count(self, kind: str) -> int:
+        """Items of "photos" or "mead"."""
+        if kind == "photos":
+            return min(len(self.folder.names), self.settings.limit or len(self.folder.names))
+        names = self._moments()
+        if not names:
+            raise DualEncError(
+                f"{self.folder.root} has no frame with front and another view; expected names like front/001.png and "
+                f"left_30/001.png (views: {', '.join(MEAD_VIEWS)})"
+            )
+        return len(names)
+
+    @torch.no_grad()
+    def measure(self, kind: str, number: int) -> Part:
+        """Photo, moment of MEAD ("mead") or sample of the generator ("samples") of this number."""
+        part = Part(first=self.fresh)
+        self.fresh = False
+        known = set(self.folder.problems)
+        {"photos": self._photo, "mead": self._moment, "samples": self._sample}[kind](part, number)
+        part.problems = {name: why for name, why in self.folder.problems.items() if name not in known}
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        part.memory = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+        if self.device.type == "cuda":
+            part.memory["GPU"] = torch.cuda.max_memory_allocated(self.device) / 2**20
+        return part
+
+    def _photo(self, part: Part, number: int) -> None:
+        example = self.folder.read(number)
+        if example is None:
+            return
+        subject = self._subject(example)
+        for name in self.methods:
+            fitted = self._invert(part, name, subject)
+            self._compare(part, fitted, fitted.camera, subject.image, {"photo": example.names[0], "view": "same"}, name)
+            if self.has_fid:
+                for camera in _one_by_one(self.cameras[number :: self.count("photos")]):
+                    self._features(part, (name, "novel"), self._render(fitted, camera.to(self.device)))
+
+    def _moment(self, part: Part, number: int) -> None:
+        frame = self._moments()[number]
+        views = self.frames[frame]
+        front = self.folder.read(views["front"])
+        if front is None:
+            return
+        subject = self._subject(front)
+        heads = {name: self._invert(part, name, subject) for name in self.methods}
+        for view, index in views.items():
+            target = self.folder.read(index)
+            if target is None:
+                continue
+            truth = self._subject(target)
+            label = {"photo": frame, "view": str(MEAD_VIEWS[view])}
+            for name, fitted in heads.items():
+                # PanoHead's own camera offset, where an optimisation used it, goes along to the other views.
+                camera = truth.camera.translated(fitted.camera.position - subject.camera.position)
+                image = self._compare(part, fitted, camera, truth.image, label, name)
+                self._features(part, (name, label["view"]), image)
+            self._features(part, ("truth", label["view"]), truth.image)
+
+    def _sample(self, part: Part, number: int) -> None:
+        """The generator's own head from a direction of the novel views."""
+        z = self.generator.latents(self.settings.seed + number)
+        head = self.generator.synthesize(self.generator.mapping(z, truncation_psi=self.settings.truncation))
+        camera = self.cameras[number].to(self.device)
+        image = self.generator.render(head, camera, quality=self.settings.quality).image
+        self._features(part, ("samples", "novel"), image)
+
+    def _moments(self) -> list[str]:
+        if self.frames is None:
+            self.frames = _mead_frames(self.folder)
+        return sorted(self.frames)[: self.settings.limit]
+
+    def _subject(self, example: Example) -> _Subject:
         """On the device, on the generator's backdrop."""
         image, camera = example.image.to(self.device), example.camera.to(self.device)
         matte = None if example.matte is None else example.matte.to(self.device)
@@ -244,78 +333,88 @@ class _Run:
             image = on_backdrop(self.generator, image, matte)
         return _Subject(image, camera, matte)
 
-    def invert(self, name: str, subject: _Subject) -> Fitted:
+    def _invert(self, part: Part, name: str, subject: _Subject) -> Fitted:
         start = time.perf_counter()
         fitted = self.methods[name](subject.image, subject.camera, subject.matte)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.seconds.setdefault(name, []).append(time.perf_counter() - start)
+        part.seconds[name] = time.perf_counter() - start
         return fitted
 
-    def render(self, fitted: Fitted, camera: Camera) -> Tensor:
+    def _render(self, fitted: Fitted, camera: Camera) -> Tensor:
         return fitted.generator.render(fitted.triplane, camera, quality=self.settings.quality).image
 
-    def compare(self, fitted: Fitted, camera: Camera, photo: Tensor, label: dict[str, str], method: str) -> Tensor:
-        image = self.render(fitted, camera)
+    def _compare(
+        self, part: Part, fitted: Fitted, camera: Camera, photo: Tensor, label: dict[str, str], method: str
+    ) -> Tensor:
+        image = self._render(fitted, camera)
         size = min(SIZE, image.shape[-1], photo.shape[-1])
         a, b = (_resize(x, size) for x in (image, photo))
         values = {"l2": metrics.mse(a, b), "psnr": metrics.psnr(a, b), "ssim": metrics.ssim(a, b)}
         values |= self.judges(a.clamp(-1, 1), b.clamp(-1, 1))
-        self.rows.append(label | {"method": method} | {name: float(value[0]) for name, value in values.items()})
+        part.rows.append(label | {"method": method} | {name: float(value[0]) for name, value in values.items()})
         return image
 
-    def features(self, key: tuple[str, str], image: Tensor) -> None:
-        if not isinstance(self.inception, str):
-            statistics = self.statistics.setdefault(key, FeatureStatistics())
-            statistics.add(self.inception(_resize(image, min(image.shape[-1], 2 * SIZE))))
+    def _features(self, part: Part, key: tuple[str, str], image: Tensor) -> None:
+        if self.has_fid:
+            part.features.append((key, self.inception(_resize(image, min(image.shape[-1], 2 * SIZE))).cpu()))
 
-    def collect(self, name: str, fitted: Fitted, cameras: Camera) -> None:
-        for camera in _one_by_one(cameras):
-            self.features((name, "novel"), self.render(fitted, camera.to(self.device)))
 
-    def sample(self, cameras: Camera) -> None:
-        """The generator's own heads from the same directions."""
-        for i, camera in enumerate(_one_by_one(cameras)):
-            z = self.generator.latents(self.settings.seed + i)
-            head = self.generator.synthesize(self.generator.mapping(z, truncation_psi=self.settings.truncation))
-            image = self.generator.render(head, camera.to(self.device), quality=self.settings.quality).image
-            self.features(("samples", "novel"), image)
+class _Total:
+    """What piles up."""
 
-    def distances(self, reference: str, view: str = "novel") -> dict[str, float]:
-        found = {}
-        truth = self.statistics.get((reference, view))
-        for name in self.methods:
-            statistics = self.statistics.get((name, view))
-            if statistics is not None and truth is not None and min(statistics.count, truth.count) >= 2:
-                found[name] = frechet_distance(statistics, truth)
-        return found
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.statistics: dict[tuple[str, str], FeatureStatistics] = {}
+        # Without the first of each process, which pays for what a process does once; and those first ones.
+        self.seconds: dict[str, list[float]] = {}
+        self.first: dict[str, list[float]] = {}
+        self.problems: dict[str, str] = {}
+        self.memory: dict[str, float] = {}
 
-    def check(self, folder: ImageFolder) -> None:
-        if not self.rows:
-            reason = next(iter(folder.problems.items()), ("", "there is none"))
-            raise DualEncError(f"no photo of {folder.root} could be evaluated; for example {': '.join(reason)}")
+    def add(self, part: Part) -> None:
+        self.rows += part.rows
+        for key, features in part.features:
+            self.statistics.setdefault(key, FeatureStatistics()).add(features)
+        for name, seconds in part.seconds.items():
+            (self.first if part.first else self.seconds).setdefault(name, []).append(seconds)
+        self.problems |= part.problems
+        for name, peak in part.memory.items():
+            self.memory[name] = max(peak, self.memory.get(name, 0.0))
 
-    def report(self, protocol: str, folder: ImageFolder, fid, provenance) -> PhotoReport:
-        absent = dict(self.judges.absent)
-        about = dict(self.judges.about) | {"l2": "mean squared error on -1..1 (four times that on 0..1)"}
-        if isinstance(self.inception, str):
-            absent["fid"] = self.inception
+    def report(self, protocol: str, bench: PhotoBench, provenance: Mapping[str, Any] | None) -> PhotoReport:
+        absent = dict(bench.judges.absent)
+        about = dict(bench.judges.about) | {"l2": "mean squared error on -1..1 (four times that on 0..1)"}
+        fid = {}
+        if isinstance(bench.inception, str):
+            absent["fid"] = bench.inception
         else:
             from .fid import ABOUT
 
             about["fid"] = ABOUT
-        # The first photo pays for what a process does once.
-        seconds = {name: _mean(values[1:] or values) for name, values in self.seconds.items()}
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        memory = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
-        if self.device.type == "cuda":
-            memory["GPU"] = torch.cuda.max_memory_allocated(self.device) / 2**20
-        photos = len({row["photo"] for row in self.rows})
+        if protocol == "mead":
+            turns = list(dict.fromkeys(row["view"] for row in self.rows))
+            fid = {turn: self._distances(bench.methods, "truth", turn) for turn in turns if turn != "0"}
+        elif bench.has_fid:
+            fid = {"novel": self._distances(bench.methods, "samples", "novel")}
+        seconds = {name: _mean(self.seconds.get(name) or first) for name, first in self.first.items()}
+        folder = bench.folder
         root = folder.root.parent if folder.root.name == IMAGES else folder.root
-        settings = asdict(self.settings) | {"photos": photos, "folder": root.name}
+        photos = len({row["photo"] for row in self.rows})
+        settings = asdict(bench.settings) | {"photos": photos, "folder": root.name}
+        skipped = dict(sorted((folder.problems | self.problems).items()))
         return PhotoReport(
-            protocol, settings, provenance or {}, self.rows, fid, seconds, memory, absent, about, dict(folder.problems)
+            protocol, settings, provenance or {}, self.rows, fid, seconds, self.memory, absent, about, skipped
         )
+
+    def _distances(self, methods: Iterable[str], reference: str, view: str) -> dict[str, float]:
+        found = {}
+        truth = self.statistics.get((reference, view))
+        for name in methods:
+            statistics = self.statistics.get((name, view))
+            if statistics is not None and truth is not None and min(statistics.count, truth.count) >= 2:
+                found[name] = frechet_distance(statistics, truth)
+        return found
 
 
 def _novel_cameras(settings: PhotoSettings) -> Camera:

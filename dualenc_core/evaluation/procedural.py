@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import procedural
 from ..camera import Camera
+from ..data.engine import in_order
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..inversion import occlusion_mask, stitch, visibility
@@ -31,6 +32,7 @@ FIRST_TEST_SEED = 1_000_000
 VARIANTS = ("e1", "e2", "cells", "points", "g_true_z", "g_unseen")
 # Optimisations, minutes a head; only when asked for.
 BASELINES = ("wplus", "pti")
+STAGES = ("truth", "encode", "mask", "render", "metrics")
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,48 @@ class ProceduralSettings:
         return yaw, self.input_pitch * (2 * torch.rand(self.heads, generator=rng) - 1)
 
 
-@torch.no_grad()
+@dataclass
+class Part:
+    """What one head adds to an evaluation; everything may travel between processes.
+
+    Attributes:
+        rows, agreement: as in `Report`, agreement of this head alone.
+        patches: (variant, region) → statistics.
+        seconds: by stage.
+        optimised: how each optimisation was made, without what only one head can say.
+    """
+
+    rows: list[dict] = field(default_factory=list)
+    patches: dict[tuple[str, str], PatchStatistics] = field(default_factory=dict)
+    agreement: dict[str, Agreement] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    optimised: dict[str, dict] = field(default_factory=dict)
+
+    def statistics(self, name: str, region: str) -> PatchStatistics:
+        return self.patches.setdefault((name, region), PatchStatistics(scales=2))
+
+    def timed(self, stage: str, run: Callable):
+        start = time.perf_counter()
+        result = run()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+        return result
+
+
+# How many heads → (number, part), in any order.
+Spread = Callable[[int], Iterable[tuple[int, Part]]]
+
+
 def evaluate_procedural(
     generator: PanoHead,
-    encoder1: Encoder,
-    encoder2: Encoder,
+    encoder1: Encoder | None,
+    encoder2: Encoder | None,
     control: Encoder | None = None,
     settings: ProceduralSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
     baselines: Baselines | None = None,
+    spread: Spread | None = None,
+    truths: dict | None = None,
 ) -> Report:
     """Invert one view of each head and compare renders with the truth all around.
 
@@ -97,10 +131,15 @@ def evaluate_procedural(
     depth and mask at its neural resolution.
 
     Args:
+        encoder1, encoder2: None where no variant needs it.
         control: Encoder 2 trained without its discriminator, shown as "control".
         progress: called as progress(heads done, heads).
         command: how to repeat it, for the report.
         baselines: settings of the variants wplus and pti.
+        spread: who measures (`spread.spread_procedural`); None = this process. The report is the same, but for its
+            times, which are summed over processes.
+        truths: renders of the truth, kept here for further evaluations with the same heads and views (some 3 MB for
+            each view of 256 pixels); not with ``spread``.
 
     Raises DualEncError when g_true_z or g_unseen is asked of a generator whose z is not the procedural latent.
     """
@@ -110,25 +149,35 @@ def evaluate_procedural(
             f"the generator's z_dim is {generator.config.z_dim}, and variants g_true_z and g_unseen need the "
             f"procedural latent of {procedural.LATENT_DIM}; leave them out of variants"
         )
-    run = _Run(generator, {"e1": encoder1, "e2": encoder2, "control": control}, settings, baselines or Baselines())
-    start = time.perf_counter()
-    for i in range(settings.heads):
-        run.measure(i)
-        if progress is not None:
-            progress(i + 1, settings.heads)
     modules = {"generator": generator, "encoder 1": encoder1, "encoder 2": encoder2, "control": control}
+    bench = ProceduralBench(generator, encoder1, encoder2, control, settings, baselines, truths)
+    start = time.perf_counter()
+    total = Part()
+    agreement: dict[str, list[Agreement]] = {}
+    for done, part in enumerate(in_order((spread or bench.here)(settings.heads)), start=1):
+        total.rows += part.rows
+        for key, found in part.patches.items():
+            total.statistics(*key).merge(found)
+        for mode, found in part.agreement.items():
+            agreement.setdefault(mode, []).append(found)
+        for stage, seconds in part.seconds.items():
+            total.seconds[stage] = total.seconds.get(stage, 0.0) + seconds
+        total.optimised |= part.optimised
+        if progress is not None:
+            progress(done, settings.heads)
     return Report(
         settings={
             **asdict(settings),
-            "input_resolution": run.input_size,
-            "image_resolution": run.size,
-            **({"baselines": run.optimised} if run.optimised else {}),
+            "input_resolution": bench.input_size,
+            "image_resolution": bench.size,
+            **({"baselines": total.optimised} if total.optimised else {}),
         },
-        provenance=provenance(modules, command),
-        rows=run.rows,
-        patches=run.patch_distances(),
-        agreement={mode: _mean_agreement(found) for mode, found in run.agreement.items()},
-        timings={**run.seconds, "total": time.perf_counter() - start},
+        # Workers have one thread each.
+        provenance=provenance(modules, command) | ({} if spread is None else {"threads": 1}),
+        rows=total.rows,
+        patches=_patch_distances(total.patches),
+        agreement={mode: _mean_agreement(found) for mode, found in agreement.items()},
+        timings={**total.seconds, "total": time.perf_counter() - start},
     )
 
 
@@ -145,30 +194,46 @@ def run_procedural(
     command: str = "",
     optimise: tuple[str, ...] = (),
     baselines: Baselines | None = None,
+    spread: Callable[[ProceduralSettings], Spread] | None = None,
 ) -> Report:
     """`evaluate_procedural`, written to ``out_dir`` as report.md, report.json and report.png.
 
     Args:
         optimise: of wplus and pti.
+        spread: settings → who measures them; None = this process.
     """
     variants = (*VARIANTS, *optimise)
     settings = ProceduralSettings(heads=heads, seed=seed, yaws=yaws, variants=variants)
-    report = evaluate_procedural(generator, encoder1, encoder2, control, settings, progress, command, baselines)
+    report = evaluate_procedural(
+        generator,
+        encoder1,
+        encoder2,
+        control,
+        settings,
+        progress,
+        command,
+        baselines,
+        None if spread is None else spread(settings),
+    )
     write_report(report, out_dir)
     return report
 
 
-class _Run:
-    """The state of one evaluation: what stays the same, and what piles up head by head."""
+class ProceduralBench:
+    """What stays the same in an evaluation, in one process; measures one head at a time."""
 
     def __init__(
         self,
         generator: PanoHead,
-        encoders: Mapping[str, Encoder | None],
+        encoder1: Encoder | None,
+        encoder2: Encoder | None,
+        control: Encoder | None,
         settings: ProceduralSettings,
-        baselines: Baselines,
+        baselines: Baselines | None = None,
+        truths: dict | None = None,
     ) -> None:
-        self.generator, self.settings = generator, settings
+        self.generator, self.settings, self.truths = generator, settings, truths
+        encoders = {"e1": encoder1, "e2": encoder2, "control": control}
         self.encoders = {name: encoder for name, encoder in encoders.items() if encoder is not None}
         self.device = generator.w_avg.device
         self.size = generator.config.image_resolution
@@ -177,95 +242,98 @@ class _Run:
         self.plain = procedural.sample_heads(settings.heads, settings.seed, details=False)
         self.yaw, self.pitch = settings.input_views()
         self.turns = [360 * k / settings.yaws for k in range(settings.yaws)]
-        self.rows: list[dict] = []
-        self.patches: dict[tuple[str, str], PatchStatistics] = {}
-        self.agreement: dict[str, list[Agreement]] = {}
-        self.seconds = dict.fromkeys(("truth", "encode", "mask", "render", "metrics"), 0.0)
         wanted = tuple(name for name in BASELINES if name in settings.variants)
         self.optimise = methods(generator, None, None, wanted, baselines)
-        # How each was made, without what only one head can say.
-        self.optimised: dict[str, dict] = {}
 
-    def measure(self, i: int) -> None:
+    def here(self, count: int) -> Iterable[tuple[int, Part]]:
+        """`Spread` in this process."""
+        return ((number, self.measure(number)) for number in range(count))
+
+    @torch.no_grad()
+    def measure(self, i: int) -> Part:
         """All variants of head i."""
+        part = Part()
         head = self.heads[i].to(self.device)
         ring = Camera.look_at([float(self.yaw[i]) + turn for turn in self.turns], float(self.pitch[i])).to(self.device)
-        truth = self._timed("truth", lambda: procedural.render(head, ring, self.size))
-        renderings = self._renderings(head, ring, truth)
+        truth = self._truth(part, f"head {i}", head, ring, self.size)
+        renderings = self._renderings(part, i, head, ring, truth)
         for name, rendering in renderings.items():
-            self._timed("metrics", lambda name=name, out=rendering: self._record(i, name, out, truth))
+            part.timed("metrics", lambda name=name, out=rendering: self._record(part, i, name, out, truth))
         for turn, region in enumerate(map(region_of, self.turns)):
-            self._statistics("truth", region).add(truth.image[turn : turn + 1], truth.alpha[turn : turn + 1])
+            part.statistics("truth", region).add(truth.image[turn : turn + 1], truth.alpha[turn : turn + 1])
         if "g_unseen" in self.settings.variants:
             plain = self.plain[i].to(self.device)
-            truth = self._timed("truth", lambda: procedural.render(plain, ring, self.size))
-            rendering = renderings.get("g_true_z") or self._render(self._from_latent(plain), ring)
-            self._record(i, "g_unseen", rendering, truth, patches=False)
+            truth = self._truth(part, f"plain {i}", plain, ring, self.size)
+            rendering = renderings.get("g_true_z") or self._render(part, self._from_latent(plain), ring)
+            self._record(part, i, "g_unseen", rendering, truth, patches=False)
+        return part
 
-    def _renderings(self, head: procedural.Heads, ring: Camera, truth: Rendering) -> dict[str, Rendering]:
+    def _renderings(
+        self, part: Part, i: int, head: procedural.Heads, ring: Camera, truth: Rendering
+    ) -> dict[str, Rendering]:
         camera, wanted = ring[0], self.settings.variants
         view = _view(truth, 0)
         if self.input_size != self.size:
-            view = self._timed("truth", lambda: procedural.render(head, camera, self.input_size))
+            view = self._truth(part, f"head {i}", head, camera, self.input_size)
         heads: dict[str, Triplane] = {}
         for name, encoder in self.encoders.items():
-            heads[name] = self._timed(
+            heads[name] = part.timed(
                 "encode", lambda e=encoder: e.encode(self.generator, view.image, camera, view.alpha)
             )
-        points = surface_points(head)
-        for mode, find in (("cells", occlusion_mask), ("points", visibility)):
-            if mode in wanted:
-                mask = self._timed("mask", lambda find=find: find(self.generator, heads["e1"], camera))
-                heads[mode] = stitch(heads["e1"], heads["e2"], mask)
-                box = self.generator.config.render.box_warp
-                self.agreement.setdefault(mode, []).append(visibility_agreement(head, camera, mask, box, points))
+        modes = {mode: find for mode, find in (("cells", occlusion_mask), ("points", visibility)) if mode in wanted}
+        points = surface_points(head) if modes else None
+        for mode, find in modes.items():
+            mask = part.timed("mask", lambda find=find: find(self.generator, heads["e1"], camera))
+            heads[mode] = stitch(heads["e1"], heads["e2"], mask)
+            box = self.generator.config.render.box_warp
+            part.agreement[mode] = visibility_agreement(head, camera, mask, box, points)
         if "g_true_z" in wanted:
             heads["g_true_z"] = self._from_latent(head)
-        found = {name: self._render(heads[name], ring) for name in heads if name in (*wanted, "control")}
+        found = {name: self._render(part, heads[name], ring) for name in heads if name in (*wanted, "control")}
         for name, search in self.optimise.items():
-            self.seconds.setdefault(name, 0.0)
-            fitted = self._timed(name, lambda search=search: search(view.image, camera, view.alpha))
+            fitted = part.timed(name, lambda search=search: search(view.image, camera, view.alpha))
             made = fitted.triplane.meta["optimised"]
-            self.optimised[name] = {key: made[key] for key in ("method", "perceptual", "note", "steps")}
+            part.optimised[name] = {key: made[key] for key in ("method", "perceptual", "note", "steps")}
             # The head stands where the search put it: its camera offset goes along to every view.
             moved = ring.translated(fitted.camera.position - camera.position)
-            found[name] = self._render(fitted.triplane, moved, fitted.generator)
+            found[name] = self._render(part, fitted.triplane, moved, fitted.generator)
         return found
+
+    def _truth(self, part: Part, name: str, head: procedural.Heads, cameras: Camera, size: int) -> Rendering:
+        key = (name, size, head.latent.numpy(force=True).tobytes(), cameras.label.numpy(force=True).tobytes())
+        kept = None if self.truths is None else self.truths.get(key)
+        if kept is None:
+            kept = part.timed("truth", lambda: procedural.render(head, cameras, size))
+            if self.truths is not None:
+                self.truths[key] = kept
+        return kept
 
     def _from_latent(self, head: procedural.Heads) -> Triplane:
         return self.generator.synthesize(self.generator.mapping(head.latent))
 
-    def _render(self, triplane: Triplane, ring: Camera, generator: PanoHead | None = None) -> Rendering:
+    def _render(self, part: Part, triplane: Triplane, ring: Camera, generator: PanoHead | None = None) -> Rendering:
         render = (generator or self.generator).render
         # The same as the plain renderer up to rounding (more than 100 dB), in a fraction of the time.
         options = {"background": procedural.BACKDROP, "samples": self.settings.samples, "quality": "exact"}
-        return self._timed("render", lambda: render(triplane, ring, **options))
+        return part.timed("render", lambda: render(triplane, ring, **options))
 
-    def _record(self, i: int, variant: str, out: Rendering, truth: Rendering, patches: bool = True) -> None:
+    def _record(self, part: Part, i: int, variant: str, out: Rendering, truth: Rendering, patches: bool = True) -> None:
         values = _compare(out, truth)
         for k, turn in enumerate(self.turns):
             row = {"head": i, "input_yaw": float(self.yaw[i]), "yaw": turn, "variant": variant}
-            self.rows.append(row | {name: column[k] for name, column in values.items()})
+            part.rows.append(row | {name: column[k] for name, column in values.items()})
             if patches:
-                self._statistics(variant, region_of(turn)).add(out.image[k : k + 1], out.alpha[k : k + 1])
+                part.statistics(variant, region_of(turn)).add(out.image[k : k + 1], out.alpha[k : k + 1])
 
-    def _statistics(self, name: str, region: str) -> PatchStatistics:
-        return self.patches.setdefault((name, region), PatchStatistics(scales=2))
 
-    def patch_distances(self) -> dict[str, dict[str, float]]:
-        """By variant and region, for regions with enough patches."""
-        found: dict[str, dict[str, float]] = {}
-        for (variant, region), statistics in self.patches.items():
-            reference = self.patches[("truth", region)]
-            if variant != "truth" and statistics.sufficient and reference.sufficient:
-                found.setdefault(variant, {})[region] = patch_distance(statistics, reference)
-        return found
-
-    def _timed(self, stage: str, run: Callable):
-        start = time.perf_counter()
-        result = run()
-        self.seconds[stage] += time.perf_counter() - start
-        return result
+def _patch_distances(patches: Mapping[tuple[str, str], PatchStatistics]) -> dict[str, dict[str, float]]:
+    """By variant and region, for regions with enough patches."""
+    found: dict[str, dict[str, float]] = {}
+    for (variant, region), statistics in patches.items():
+        reference = patches[("truth", region)]
+        if variant != "truth" and statistics.sufficient and reference.sufficient:
+            found.setdefault(variant, {})[region] = patch_distance(statistics, reference)
+    return found
 
 
 def _compare(out: Rendering, truth: Rendering) -> dict[str, list[float]]:

@@ -185,6 +185,37 @@ def steps_of(count: int, progress: Progress | None, start: int = 0, total: int |
             progress(start + step + 1, count if total is None else total)
 
 
+def descend(
+    optimiser: torch.optim.Optimizer,
+    losses: Callable[[int], tuple[Tensor, Tensor]],
+    steps: Iterator[int],
+    stop: EarlyStop,
+    quiet: int = 0,
+) -> tuple[list[float], str]:
+    """Optimise; returns the reconstruction loss of every step, and why it ended early ("" if it did not).
+
+    Args:
+        losses: step → (reconstruction loss, what is minimised); may set learning rates.
+        steps: of `steps_of`.
+        stop: when to end early; the first ``quiet`` steps do not count as standing still.
+
+    Raises DualEncError when the loss is no longer a number.
+    """
+    history: list[float] = []
+    for step in steps:
+        loss, total = losses(step)
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        optimiser.step()
+        history.append(float(loss.detach()))
+        if not math.isfinite(history[-1]):
+            rate = optimiser.defaults["lr"]
+            raise DualEncError(f"the loss became {history[-1]} at step {step}; lower the rate ({rate:g})")
+        if reason := stop.reason(history, quiet):
+            return history, reason
+    return history, ""
+
+
 def free_copy(generator: PanoHead) -> PanoHead:
     """The generator itself, or a copy when its weights were made in inference mode and can have no gradients."""
     if not any(tensor.is_inference() for tensor in generator.state_dict().values()):

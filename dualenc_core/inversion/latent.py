@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +16,7 @@ from .fitting import (
     LatentStatistics,
     Objective,
     Progress,
+    descend,
     free_copy,
     goal,
     latent_statistics,
@@ -137,22 +137,15 @@ def _search(
     rng = torch.Generator().manual_seed(settings.seed)
     options = ray_options(network, objective, camera)
     quiet = int(settings.steps * settings.noise_share)
-    history: list[float] = []
-    stopped = ""
-    for step in steps_of(settings.steps, progress):
+
+    def losses(step: int) -> tuple[Tensor, Tensor]:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, settings.steps, settings.rate, settings.ramp_down, settings.ramp_up)
         noise = torch.randn(w.shape, generator=rng).to(w) * settings.noise_at(step, statistics.std)
         made = network.synthesize((w + noise).expand(1, rows, width))
         view = network.render(made, camera, objective.resolution, options=options)
         loss = objective.loss(view.image, target)
-        total = loss + settings.stay * (w - statistics.mean).square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        optimiser.step()
-        history.append(float(loss.detach()))
-        if not math.isfinite(history[-1]):
-            raise DualEncError(f"the loss became {history[-1]} at step {step}; lower the rate ({settings.rate:g})")
-        if stopped := settings.stop.reason(history, quiet):
-            break
+        return loss, loss + settings.stay * (w - statistics.mean).square().mean()
+
+    history, stopped = descend(optimiser, losses, steps_of(settings.steps, progress), settings.stop, quiet)
     return w.detach().expand(1, rows, width).clone(), history, stopped

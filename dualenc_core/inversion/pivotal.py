@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from ..camera import Camera
 from ..errors import DualEncError
 from ..generator import PanoHead
-from .fitting import EarlyStop, Fitted, Objective, Progress, goal, provenance, ray_options, steps_of, twin
+from .fitting import EarlyStop, Fitted, Objective, Progress, descend, goal, provenance, ray_options, steps_of, twin
 from .latent import LatentSettings, optimise_latent
 
 
@@ -75,19 +74,14 @@ def pivotal_tuning(
         weights = [p.requires_grad_(True) for p in network.parameters()]
         network.train()
         optimiser = torch.optim.Adam(weights, lr=settings.rate)
-        history: list[float] = []
-        stopped = ""
-        for step in steps_of(settings.steps, progress, first, total):
+
+        def losses(_: int) -> tuple[Tensor, Tensor]:
             view = network.render(network.synthesize(ws), camera, objective.resolution, options=options)
             loss = objective.loss(view.image, target)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            history.append(float(loss.detach()))
-            if not math.isfinite(history[-1]):
-                raise DualEncError(f"the loss became {history[-1]} at step {step}; lower the rate ({settings.rate:g})")
-            if stopped := settings.stop.reason(history):
-                break
+            return loss, loss
+
+        steps = steps_of(settings.steps, progress, first, total)
+        history, stopped = descend(optimiser, losses, steps, settings.stop)
         # A fresh copy: its fingerprint is that of the tuned weights.
         network = twin(network)
         with torch.no_grad():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +16,7 @@ from .fitting import (
     Fitted,
     Objective,
     Progress,
+    descend,
     free_copy,
     goal,
     learning_rate,
@@ -100,22 +100,14 @@ def refine_triplane(
         def moved() -> Triplane:
             return head.replace(planes=head.planes + unit * free * move, ws=head.ws + unit * turn)
 
-        history: list[float] = []
-        stopped = ""
-        for step in steps_of(settings.steps, progress):
+        def losses(step: int) -> tuple[Tensor, Tensor]:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, settings.steps, group["rate"], 0.5, 0.0)
             view = network.render(moved(), camera, objective.resolution, options=options)
             loss = objective.loss(view.image, target)
-            total = loss + settings.stay * (free * move).square().mean()
-            optimiser.zero_grad(set_to_none=True)
-            total.backward()
-            optimiser.step()
-            history.append(float(loss.detach()))
-            if not math.isfinite(history[-1]):
-                raise DualEncError(f"the loss became {history[-1]} at step {step}; lower the rate ({settings.rate:g})")
-            if stopped := settings.stop.reason(history):
-                break
+            return loss, loss + settings.stay * (free * move).square().mean()
+
+        history, stopped = descend(optimiser, losses, steps_of(settings.steps, progress), settings.stop)
         meta = dict(triplane.meta) | provenance(
             "refinement",
             objective,

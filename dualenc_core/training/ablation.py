@@ -1,11 +1,12 @@
 """The paper's ablations at demo scale: rows × seeds, trained and evaluated on procedural heads, as one table.
 
-    python -m dualenc_core.training.ablation --out runs/ablation --seeds 0 1 2
-    python -m dualenc_core.training.ablation --out runs/tiny --seeds 0 1 --scale 0.004 --heads 2     (does it run?)
+    python -m dualenc_core.training.ablation --out runs/ablation --seeds 0 1 2 --threads 1
+    python -m dualenc_core.training.ablation --out runs/tiny --seeds 0 1 --scale 0.02 --heads 2     (does it run?)
 
-Every training and every evaluation leaves its files in the folder, so that the same command goes on where it stopped.
-LPIPS, ArcFace and FID need weights and real photos. Here fidelity is PSNR and SSIM in the input view, and realism the
-patch distance to the truth behind the head (`evaluation.patches`), beside PSNR there.
+Every training and every evaluation leaves its files in the folder, so that the same command goes on where it stopped,
+and the table is written anew after each of them. LPIPS, ArcFace and FID need weights and real photos. Here fidelity is
+PSNR and SSIM in the input view, and realism the patch distance to the truth behind the head (`evaluation.patches`),
+beside PSNR there.
 """
 
 from __future__ import annotations
@@ -13,78 +14,80 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from ..data.records import write_json
 from ..encoders import load_encoder
 from ..errors import DualEncError
 from ..evaluation.procedural import FIRST_TEST_SEED, ProceduralSettings, evaluate_procedural
 from ..files import atomic_path
 from ..loading import load_generator
+from .ablation_report import Row, markdown, summary
 from .config import TrainConfig
 from .paper_presets import preset
 from .paper_run import overridden, train
 from .presets import encoder_training
 
-# Name of a column, heading, whether more is better.
-COLUMNS = (
-    ("psnr.same", "PSNR input view, dB", True),
-    ("ssim.same", "SSIM input view", True),
-    ("psnr.behind", "PSNR behind, dB", True),
-    ("patches.behind", "patch distance behind", False),
-)
 DISCRIMINATORS = ("none", "image", "triplane", "occluded")
 PROJECTIONS = ("z", "z+", "w+")
 SOURCES = ("real", "generated", "both")
 GROUPS = ("discriminator", "dual", "projection", "data")
 SPACE_NAMES = {"z": "Z", "z+": "Z+", "w+": "W+"}
+OWN = "own"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of the table.
+class Budget:
+    """Steps of a training. These fit 27 trainings and their evaluations into some 70 minutes of one core.
 
     Attributes:
-        group: one of `GROUPS`.
-        name: of the row.
-        run: folder of the training below SEED/.
-        variant: which column of its evaluation: e1, e2, cells, points.
+        latent, style, refine: of an Encoder 1: on known latents; stage one on pictures; stage two.
+        second: of an Encoder 2, which begins from an Encoder 1.
+        portraits: pictures of the training set.
     """
 
-    group: str
-    name: str
-    run: str
-    variant: str
+    latent: int = 120
+    style: int = 15
+    refine: int = 25
+    second: int = 100
+    portraits: int = 512
+
+    def times(self, scale: float) -> Budget:
+        """More or fewer steps; at least one of each kind."""
+        steps = {name: max(1, round(scale * value)) for name, value in asdict(self).items() if name != "portraits"}
+        return Budget(**steps, portraits=self.portraits)
 
 
 @dataclass(frozen=True)
-class Claim:
-    """An order that the paper reports: ``better`` before ``worse`` by ``column``.
+class Plan:
+    """What a table is made of.
 
     Attributes:
-        figures: the paper's figures, for the sentence.
+        groups: of `GROUPS`.
+        seeds: of the trainings.
+        budget: of each training.
+        start: the Encoder 1 from which Encoders 2 begin and with which they are joined: a name or path, the same for
+            all seeds; "own" = the one that is trained here with the seed.
+        heads, yaws: of each evaluation.
+        changes: as by ``train --set``.
     """
 
-    column: str
-    better: str
-    worse: str
-    figures: str
+    groups: tuple[str, ...] = GROUPS
+    seeds: tuple[int, ...] = (0, 1, 2)
+    budget: Budget = Budget()
+    start: str = "demo-e1"
+    heads: int = 12
+    yaws: int = 5
+    changes: tuple[str, ...] = ()
 
-
-CLAIMS = (
-    Claim("patches.behind", "occluded D", "triplane D", "FID 64.02 against 66.24"),
-    Claim("patches.behind", "triplane D", "image D", "FID 66.24 against 72.86"),
-    Claim("patches.behind", "image D", "no D", "FID 72.86 against 89.50"),
-    Claim("psnr.same", "no D", "occluded D", "LPIPS .10 against .14, ID .87 against .75"),
-    Claim("psnr.same", "occluded D", "triplane D", "LPIPS .14 against .15, ID .75 against .70"),
-    Claim("psnr.same", "triplane D", "image D", "LPIPS .15 against .17, ID .70 against .67"),
-    Claim("psnr.same", "dual (cells)", "E2", "LPIPS .10 against .14, ID .87 against .75"),
-    Claim("patches.behind", "dual (cells)", "E1", "FID 65.44 against 89.50"),
-)
+    def start_of(self, folder: Path) -> str:
+        """For the seed whose folder this is."""
+        return str(folder / "e1" / "model.safetensors") if self.start == OWN else self.start
 
 
 def rows(groups: Iterable[str]) -> list[Row]:
@@ -105,92 +108,130 @@ def rows(groups: Iterable[str]) -> list[Row]:
     return found
 
 
-def run_config(base: TrainConfig, run: str, seed: int, folder: Path, scale: float) -> TrainConfig:
-    """The configuration of one training; Encoder 2 begins from Encoder 1 of its seed."""
+def run_config(plan: Plan, run: str, seed: int, folder: Path) -> TrainConfig:
+    """The configuration of one training."""
+    base = base_config(plan)
     kind, _, what = run.partition("-")
     if kind == "e1":
         changes: dict = {"seed": seed}
         if what in SOURCES:
             changes["data"] = {"source": what}
         elif what:
-            projected = base.encoder.style.projection
             style = base.encoder.to_dict()["style"] | {"projection": what}
-            if projected != what:
-                changes["encoder"] = base.encoder.from_dict(base.encoder.to_dict() | {"style": style})
+            changes["encoder"] = base.encoder.from_dict(base.encoder.to_dict() | {"style": style})
         return base.replace(**changes)
-    demo = encoder_training("realism")
     return base.replace(
         variant="encoder2",
         seed=seed,
-        start=str(folder / "e1" / "model.safetensors"),
+        start=plan.start_of(folder),
         losses={"latent": 0.0},
         discriminator={"kind": what},
         schedule={
-            "steps": max(2, round(scale * demo.refine_steps)),
+            "steps": plan.budget.second,
             "latent_steps": 0,
             "stage_two_from": 0,
             "stage_one_until": None,
-            "learning_rate": demo.learning_rate,
+            "learning_rate": encoder_training("realism").learning_rate,
         },
     )
 
 
-def base_config(scale: float, changes: Sequence[str] = ()) -> TrainConfig:
-    """The demo preset with its schedule times ``scale``, then changed as by ``--set``."""
-    base = preset("demo")
-    s = base.schedule
-    one, two = (max(1, round(scale * n)) for n in (s.latent_steps, s.stage_two_from))
-    two = max(two, one + 1)
-    schedule = {"steps": max(round(scale * s.steps), two + 1), "latent_steps": one, "stage_two_from": two}
-    base = base.replace(schedule=schedule | {"stage_one_until": two})
-    return overridden(base, list(changes))
+def base_config(plan: Plan) -> TrainConfig:
+    """The demo preset with the budget of the plan, then changed as by ``--set``."""
+    budget, base = plan.budget, preset("demo")
+    two = budget.latent + budget.style
+    base = base.replace(
+        schedule={
+            "steps": two + budget.refine,
+            "latent_steps": budget.latent,
+            "stage_two_from": two,
+            "stage_one_until": two,
+        },
+        data={"count": budget.portraits},
+        # Of 64 pixels they cost as much as all the rest of a step, three times over.
+        discriminator={"image_size": 48},
+        output={"log_every": 10, "save_every": 40, "preview_every": 0},
+    )
+    return overridden(base, list(plan.changes))
 
 
-def run_ablation(
-    out: Path, groups: Sequence[str], seeds: Sequence[int], scale: float, heads: int, changes: Sequence[str] = ()
-) -> dict:
-    """Train and evaluate what is missing, and write table.md and table.json into ``out``; returns the table."""
-    base = base_config(scale, changes)
-    wanted = rows(groups)
-    generator = load_generator(base.generator)
-    runs = dict.fromkeys(row.run for row in wanted)
+def run_ablation(out: Path, plan: Plan) -> dict:
+    """Train and evaluate what is missing, one after the other; returns the table, which is also written to ``out``.
+
+    table.md and table.json are written anew after every row; a training that was stopped goes on at its last
+    checkpoint. Raises DualEncError when ``out`` holds trainings by another plan.
+    """
+    wanted = rows(plan.groups)
+    runs = list(dict.fromkeys(row.run for row in wanted))
+    if plan.start == OWN and any(run.startswith("e2-") for run in runs):
+        runs = ["e1", *(run for run in runs if run != "e1")]
+    generator = load_generator(base_config(plan).generator)
     results: dict[str, dict[int, dict]] = {run: {} for run in runs}
     commands: dict[str, str] = {}
-    for seed in seeds:
+    truths: dict = {}
+    table: dict = {}
+    for seed in plan.seeds:
         folder = out / f"seed{seed}"
-        needed = list(runs)
-        if any(run.startswith("e2-") for run in runs):
-            needed = ["e1", *(run for run in runs if run != "e1")]
-        for run in needed:
-            config = run_config(base, run, seed, folder, scale)
-            commands.setdefault(run, f"python -m dualenc_core train --config {folder / run / 'config.json'}")
-            if not (folder / run / "model.safetensors").is_file():
+        for run in runs:
+            config = run_config(plan, run, seed, folder)
+            place = folder / run
+            commands.setdefault(run, f"python -m dualenc_core train --config {place / 'config.json'} --out {place}")
+            started = time.monotonic()
+            if (folder / run / "model.safetensors").is_file():
+                _check(config, folder / run)
+            else:
                 print(f"training {run}, seed {seed}", flush=True)
                 train(config, folder / run)
-            if run in runs:
-                results[run][seed] = _evaluated(generator, folder, run, heads)
+            results[run][seed] = _evaluated(generator, folder, run, plan, truths)
+            table = _write(out, plan, wanted, results, commands)
+            print(f"{run}, seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
+    return table
+
+
+def _check(config: TrainConfig, folder: Path) -> None:
+    """Raise DualEncError unless the finished training of a folder is this one."""
+    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # Through JSON, which knows no tuples.
+    now = json.loads(json.dumps(config.to_dict()))
+    if changed := [key for key in now if key not in ("output", "compute") and now[key] != stored.get(key)]:
+        raise DualEncError(
+            f"{folder} holds a finished training with another configuration ({', '.join(changed)}); use another --out"
+        )
+
+
+def _write(out: Path, plan: Plan, wanted: Sequence[Row], results: dict, commands: dict[str, str]) -> dict:
     table = summary(wanted, results, commands)
-    table["settings"] = {"scale": scale, "heads": heads, "seeds": list(seeds), "set": list(changes)}
-    with atomic_path(out / "table.json") as temporary:
-        temporary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    table["settings"] = asdict(plan)
+    behind = [turn for turn in (360 * k / plan.yaws for k in range(plan.yaws)) if 110 < turn < 250]
+    start = (
+        "of its own seed" if plan.start == OWN else f"{plan.start}, the same for every seed, so E1 has no spread there"
+    )
+    table["notes"] = [
+        f"{plan.heads} unseen heads; behind: {', '.join(f'{turn:g}°' for turn in behind)} from the input view. "
+        "Patch distance is not FID, and PSNR in the input view not ID.",
+        f"Encoders 2 begin from, and are joined with, Encoder 1 {start}. The rows of projection and data are "
+        "Encoders 1 from scratch, trained much shorter than the shipped one: compare them with each other only.",
+    ]
+    write_json(out / "table.json", table)
     with atomic_path(out / "table.md") as temporary:
         temporary.write_text(markdown(table), encoding="utf-8")
     return table
 
 
-def _evaluated(generator, folder: Path, run: str, heads: int) -> dict[str, dict[str, float | None]]:
-    """Columns by variant, from evaluation.json if this was done before with as many heads."""
+def _evaluated(generator, folder: Path, run: str, plan: Plan, truths: dict) -> dict[str, dict[str, float | None]]:
+    """Columns by variant, from evaluation.json if this was done before."""
     path = folder / run / "evaluation.json"
+    measured = {"heads": plan.heads, "yaws": plan.yaws}
     if path.is_file():
         stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["heads"] == heads:
+        if all(stored.get(name) == value for name, value in measured.items()):
             return stored["variants"]
-    second = load_encoder(folder / run / "model.safetensors")
-    both = run.startswith("e2-")
-    first = load_encoder(folder / "e1" / "model.safetensors") if both else second
-    variants = ("e1", "e2", "cells", "points") if both else ("e1",)
-    settings = ProceduralSettings(heads=heads, seed=FIRST_TEST_SEED, variants=variants)
-    report = evaluate_procedural(generator, first, second, settings=settings)
+    encoder = load_encoder(folder / run / "model.safetensors")
+    variants = {"e2-occluded": ("e1", "e2", "cells", "points")}.get(run, ("e2",) if run.startswith("e2-") else ("e1",))
+    first = load_encoder(plan.start_of(folder)) if len(variants) > 1 else encoder if variants == ("e1",) else None
+    second = encoder if "e2" in variants else None
+    settings = ProceduralSettings(heads=plan.heads, yaws=plan.yaws, seed=FIRST_TEST_SEED, variants=variants)
+    report = evaluate_procedural(generator, first, second, settings=settings, truths=truths)
     values = {}
     for variant in variants:
         values[variant] = {
@@ -199,73 +240,8 @@ def _evaluated(generator, folder: Path, run: str, heads: int) -> dict[str, dict[
         }
         distance = report.patches.get(variant, {}).get("behind", math.nan)
         values[variant]["patches.behind"] = None if math.isnan(distance) else distance
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({"heads": heads, "variants": values}, indent=1) + "\n", encoding="utf-8")
+    write_json(path, measured | {"variants": values})
     return values
-
-
-def summary(wanted: Sequence[Row], results: dict[str, dict[int, dict]], commands: dict[str, str]) -> dict:
-    """Mean and standard deviation over seeds for every row and column, and how the paper's orders fare."""
-    table: dict = {"rows": [], "orders": []}
-    for row in wanted:
-        columns = {}
-        for column, _, _ in COLUMNS:
-            values = {seed: found[row.variant][column] for seed, found in results[row.run].items()}
-            known = [v for v in values.values() if v is not None]
-            columns[column] = {
-                "mean": statistics.fmean(known) if known else None,
-                "deviation": statistics.stdev(known) if len(known) > 1 else None,
-                "values": values,
-            }
-        table["rows"].append({"group": row.group, "name": row.name, "columns": columns, "command": commands[row.run]})
-    by_name = {row["name"]: row["columns"] for row in table["rows"]}
-    for claim in CLAIMS:
-        if claim.better in by_name and claim.worse in by_name:
-            table["orders"].append(_order(claim, by_name[claim.better], by_name[claim.worse]))
-    return table
-
-
-def _order(claim: Claim, better: dict, worse: dict) -> str:
-    """One sentence about one order of the paper. Seeds are compared in pairs: a seed's rows share their Encoder 1."""
-    heading, more = next((heading, more) for name, heading, more in COLUMNS if name == claim.column)
-    a, b = better[claim.column]["values"], worse[claim.column]["values"]
-    gains = [(a[s] - b[s]) * (1 if more else -1) for s in a if s in b and a[s] is not None and b[s] is not None]
-    start = f"{claim.better} before {claim.worse} (paper: {claim.figures}; here {heading})"
-    if not gains:
-        return f"{start}: not measured."
-    mean = statistics.fmean(gains)
-    spread = statistics.stdev(gains) if len(gains) > 1 else math.inf
-    wins = sum(gain > 0 for gain in gains)
-    verdict = "holds" if mean > 0 else "is the other way round"
-    if len(gains) < 3 or abs(mean) <= 2 * spread / math.sqrt(len(gains)):
-        verdict = "is not decided (fewer than three seeds, or within two standard errors)"
-    shown = f"± {spread:.3g}" if math.isfinite(spread) else "(one seed)"
-    return f"{start}: {verdict}; gain {mean:+.3g} {shown} over {len(gains)} seeds, {wins} of them in the paper's order."
-
-
-def markdown(table: dict) -> str:
-    """The table as a page."""
-    lines = ["# Ablation at demo scale", "", f"Settings: {json.dumps(table.get('settings', {}))}", ""]
-    lines.append("Mean ± standard deviation over seeds. ↑ more is better, ↓ less is better.")
-    for group in dict.fromkeys(row["group"] for row in table["rows"]):
-        head = [
-            "row",
-            *(f"{heading} {'↑' if more else '↓'}" for _, heading, more in COLUMNS),
-            "command of the first seed",
-        ]
-        lines += ["", f"## {group}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-        for row in (row for row in table["rows"] if row["group"] == group):
-            cells = [_cell(row["columns"][name]) for name, _, _ in COLUMNS]
-            lines.append("| " + " | ".join([row["name"], *cells, f"`{row['command']}`"]) + " |")
-    lines += ["", "## The paper's orders", "", *(f"- {sentence}" for sentence in table["orders"])]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(column: dict) -> str:
-    if column["mean"] is None:
-        return "–"
-    spread = "" if column["deviation"] is None else f" ± {column['deviation']:.3g}"
-    return f"{column['mean']:.4g}{spread}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -275,16 +251,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=GROUPS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on the demo preset's steps")
-    parser.add_argument("--heads", type=int, default=16, help="test heads of each evaluation")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the steps")
+    parser.add_argument(
+        "--start", default=Plan.start, help="Encoder 1 of the Encoders 2: a name, a file, or own (default: demo-e1)"
+    )
+    parser.add_argument("--heads", type=int, default=Plan.heads, help="test heads of each evaluation")
+    parser.add_argument("--yaws", type=int, default=Plan.yaws, help="views around each of them")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for train")
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="0 = PyTorch's own choice")
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
-    table = run_ablation(args.out, args.groups, args.seeds, args.scale, args.heads, args.set)
-    print(markdown(table))
+    plan = Plan(
+        groups=tuple(args.groups),
+        seeds=tuple(args.seeds),
+        budget=Budget().times(args.scale),
+        start=args.start,
+        heads=args.heads,
+        yaws=args.yaws,
+        changes=tuple(args.set),
+    )
+    print(markdown(run_ablation(args.out, plan)))
     return 0
 
 

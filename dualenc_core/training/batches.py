@@ -6,6 +6,7 @@ A training data set is a `torch.utils.data.Dataset` of dictionaries: "image" [3,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -87,12 +88,18 @@ def open_dataset(config: DataConfig) -> Dataset | None:
     if config.source == "generated" or config.kind == "none":
         return None
     if config.kind == "procedural":
-        return ProceduralPortraits(config.count or 2048, config.size)
+        return _portraits(config.count or 2048, config.size)
     if config.path is None:
         raise DualEncError("data.kind is 'folder' but data.path is null; set it to a folder with a dataset.json")
     from .folders import open_folder
 
     return open_folder(config)
+
+
+@functools.lru_cache(maxsize=1)
+def _portraits(count: int, size: int) -> ProceduralPortraits:
+    """The same for every training of a process, so that their pictures are drawn once."""
+    return ProceduralPortraits(count, size)
 
 
 class Batches:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from dualenc_core import procedural
 from dualenc_core.errors import DualEncError
 from dualenc_core.evaluation import (
     Aim,
@@ -66,6 +67,17 @@ def test_repeats_exactly(generator, report):
     )
     assert json.dumps(again.to_dict()["rows"]) == json.dumps(report.to_dict()["rows"])
     assert seen == [(1, 2), (2, 2)]
+
+
+def test_the_truth_is_kept_for_further_evaluations(generator, monkeypatch):
+    settings = ProceduralSettings(heads=1, yaws=2)
+    fresh = evaluate_procedural(generator, Fixed(0.1), Fixed(2.0), settings=settings)
+    kept: dict = {}
+    evaluate_procedural(generator, Fixed(1.0), Fixed(-2.0), settings=settings, truths=kept)
+    monkeypatch.setattr(procedural, "render", None)
+    again = evaluate_procedural(generator, Fixed(0.1), Fixed(2.0), settings=settings, truths=kept)
+    # As text, in which NaN equals NaN.
+    assert json.dumps([again.rows, again.patches]) == json.dumps([fresh.rows, fresh.patches])
 
 
 def test_files(generator, tmp_path):

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+
+
+@pytest.fixture(scope="package", autouse=True)
+def own_folder(tmp_path_factory) -> Iterator[None]:
+    """Without ComfyUI the folders input, output and temp are in the current one: not in that of the repository."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("comfyui"))
+        yield
 
 
 class Runner:

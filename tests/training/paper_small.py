@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from dualenc_core.camera import Camera
 from dualenc_core.checkpoints.store import save_generator
-from dualenc_core.encoders.config import HeadEncoderConfig, StyleConfig, TriPlaneConfig, TrunkConfig
+from dualenc_core.encoders.config import HeadEncoderConfig, TriPlaneConfig
 from dualenc_core.generator import PanoHead
 from dualenc_core.rendering.renderer import RenderOptions
 from dualenc_core.training.config import (
@@ -24,9 +24,7 @@ from dualenc_core.training.config import (
 )
 from dualenc_core.training.objective import Judges
 from dualenc_core.training.paper import PaperTrainer
-from tests.small import small_generator
-
-TRUNK = {"widths": (8, 8, 8, 8), "blocks": (1, 1, 1, 1), "input_size": 32}
+from tests.small import small_generator, small_style, small_trunk
 
 
 def generator() -> PanoHead:
@@ -47,24 +45,16 @@ def generator_file(path: Path) -> Path:
 
 def encoder_config(projection: str = "w+", upsampling: str = "nearest", mirrored: bool = True) -> HeadEncoderConfig:
     g = small_generator()
-    style = StyleConfig(
-        TrunkConfig(**TRUNK),
-        projection=projection,
-        n_styles=g.num_ws,
-        coarse=2,
-        middle=4,
-        w_dim=g.w_dim,
-        z_dim=g.z_dim,
-        head_width=8,
-    )
     triplane = TriPlaneConfig(
-        TrunkConfig(in_channels=9, **TRUNK),
+        small_trunk(in_channels=9),
         upsampling=upsampling,
         plane_channels=3 * g.plane_channels,
         plane_size=g.plane_size,
         mirrored=mirrored,
     )
-    return HeadEncoderConfig(style=style, triplane=triplane, render_resolution=8, super_resolve=False)
+    return HeadEncoderConfig(
+        style=small_style(g, projection), triplane=triplane, render_resolution=8, super_resolve=False
+    )
 
 
 def paper_config(**changes) -> TrainConfig:
