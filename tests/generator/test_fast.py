@@ -188,7 +188,9 @@ def test_frames_leave_as_they_are_made(generator, heads):
 def test_memory_does_not_grow_with_the_rays(generator, heads, monkeypatch):
     chunk, asked = 256, []
     hidden = FastField.hidden
-    monkeypatch.setattr(FastField, "hidden", lambda field, points: asked.append(len(points)) or hidden(field, points))
+    monkeypatch.setattr(
+        FastField, "hidden", lambda field, points, *out: asked.append(len(points)) or hidden(field, points, *out)
+    )
     options = {"super_resolve": False, "quality": "exact"}
     camera = dc.Camera.look_at(20.0)
     largest = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +23,13 @@ class Occupancy:
         cells: [S,S,S] bool, index (z, y, x).
         box: side of the cube in world units.
         outside: whether the density that all points outside the cube share is one that shows.
+        known: the flags without what is cropped, filled while drawing.
     """
 
     cells: Tensor
     box: float
     outside: bool = False
+    known: dict[float, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def full(cls, box: float, device: torch.device | str = "cpu") -> Occupancy:
@@ -61,6 +63,28 @@ class Occupancy:
         inside = ((place >= 0) & (place < size)).all(-1)
         x, y, z = place.clamp(0, size - 1).long().unbind(-1)
         return torch.where(inside, self.cells.flatten()[(z * size + y) * size + x], self.outside)
+
+    def along(self, origins: Tensor, directions: Tensor, depths: Tensor, limit: float) -> Tensor:
+        """As a call, at depths [R,S] or [S] along rays [R,3] → [R,S]; False where |x| or |z| is beyond ``limit``
+        (`RenderOptions.crop`), up to the size of a cell."""
+        size = self.cells.shape[0]
+        start, step = origins.T * (size / self.box) + (size / 2 + 1), directions.T * (size / self.box)
+        place = torch.addcmul(start[:, :, None], step[:, :, None], depths)
+        # Positive, so that cutting off is rounding down.
+        x, y, z = place.clamp_(0, size + 1).int()
+        return self._bordered(limit)[z.mul_(size + 2).add_(y).mul_(size + 2).add_(x)]
+
+    def _bordered(self, limit: float) -> Tensor:
+        """[(S+2)³] flags with a border of ``outside`` and without what is cropped."""
+        if limit not in self.known:
+            self.known.clear()
+            cells = F.pad(self.cells, (1,) * 6, value=self.outside)
+            size = self.cells.shape[0]
+            # Low sides of the cells along an axis, and how far their nearest points are from the middle.
+            low = torch.arange(-1, size + 1, device=cells.device) - size / 2
+            inner = torch.maximum(low, -1 - low).clamp(min=0) * (self.box / size) <= limit
+            self.known[limit] = (cells & inner & inner[:, None, None]).flatten()
+        return self.known[limit]
 
     @property
     def share(self) -> float:
