@@ -100,7 +100,7 @@ def test_samples_behind_a_surface_are_not_looked_up(monkeypatch):
         walled = dataclasses.replace(field, decoder=decoder)
         render_rays_fast(walled, origins[0], directions[0], RenderOptions(), Preset(floor=1e-6))
         counts[bias] = sum(len(points) for points in asked)
-    assert 0 < counts[2000.0] < counts[-200.0] / 3
+    assert 0 < counts[2000.0] < counts[-200.0] / 1.5
 
 
 def test_outside_the_box_is_what_the_density_says():
