@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..camera import Camera
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..generator import PanoHead
-from ..generator.fast import worth_preparing
+from ..generator.fast import exact_way
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
@@ -218,11 +218,11 @@ class HeadEncoder(nn.Module):
     # ------------------------------------------------------------------------------------------------------ internal
 
     def _quality(self, generator: PanoHead) -> str:
-        """The faster way for the renders of one pass of stage two; both are exact."""
+        """The faster exact way for the renders of one pass of stage two."""
         options = generator.render_options(self.config.render_samples)
         # The view and its mirror image.
         lookups = 2 * self.config.render_resolution**2 * (options.samples + options.importance)
-        return "exact" if worth_preparing(lookups, generator.config.plane_size) else "reference"
+        return exact_way(lookups, generator.config.plane_size)
 
     @torch.no_grad()
     def _render(self, generator: PanoHead, triplane: Triplane, camera: Camera, quality: str = "reference") -> Rendering:
@@ -326,6 +326,9 @@ def check_values(name: str, image: Tensor, low: float, high: float, tolerance: f
 @contextlib.contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     # Encoding while training must neither use nor move batch statistics.
+    if not any(m.training for m in module.modules()):
+        yield
+        return
     states = [(m, m.training) for m in module.modules()]
     module.eval()
     try:

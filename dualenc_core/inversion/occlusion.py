@@ -13,6 +13,7 @@ from torch import Tensor
 from ..camera import Camera
 from ..errors import DualEncError
 from ..generator import PanoHead
+from ..generator.fast import exact_way
 from ..point_weight import Visibility
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import splat
@@ -79,8 +80,9 @@ def visible_surface(
     resolution = resolution or surface_resolution(camera, triplane.size, generator.config.render.box_warp)
     origins, directions = camera_rays(camera, resolution)
     options = generator.render_options(samples, camera)
+    quality = exact_way(resolution**2 * (options.samples + options.importance), triplane.size)
     rays = generator.render_rays(
-        triplane, origins, directions, options, chunk=chunk, progress=progress, quality="exact"
+        triplane, origins, directions, options, chunk=chunk, progress=progress, quality=quality
     )
     points = origins + rays.depth[..., None] * directions
     shape = (len(triplane), 1, resolution, resolution)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from ...point_weight import PointWeight
 from ...triplane import Triplane
 from .gather import gather, texel_table
-from .occupancy import Occupancy
+from .occupancy import Occupancy, shows_outside
 
 # Where a blending weight is this close to 0 or 1, only one of the two tri-grids is read.
 _CERTAIN = 1e-4
@@ -55,6 +57,7 @@ class FastField:
         decoder: folded weights.
         size, depth, box_warp: of the tri-grids.
         occupancy: which parts of the box may hold anything.
+        limit: the occupancy is only known where |x| and |z| are at most this.
     """
 
     layers: tuple[Layer, ...]
@@ -63,25 +66,41 @@ class FastField:
     depth: int
     box_warp: float
     occupancy: Occupancy
+    limit: float = math.inf
 
     @classmethod
     @torch.no_grad()
-    def build(cls, triplane: Triplane, net: torch.nn.Module, box_warp: float, dtype: torch.dtype) -> FastField:
-        """From a head of batch size 1; ``net`` is ``generator.decoder.net``, ``dtype`` that of the tables."""
+    def build(
+        cls,
+        triplane: Triplane,
+        net: torch.nn.Module,
+        box_warp: float,
+        dtype: torch.dtype,
+        search: bool = True,
+        limit: float = math.inf,
+    ) -> FastField:
+        """From a head of batch size 1.
+
+        Args:
+            net: ``generator.decoder.net``.
+            dtype: of the tables.
+            search: find what is occupied. It takes as long as a picture or two; without, all of the box is marched.
+            limit: search where |x| and |z| are at most this.
+        """
         layers = [Layer(texel_table(triplane.planes[0], triplane.depth, dtype), None)]
         layers += [Layer(texel_table(o.planes[0], triplane.depth, dtype), o.weight) for o in triplane.overlays]
-        field = cls(
-            tuple(layers),
-            Decoder.of(net),
-            triplane.size,
-            triplane.depth,
-            box_warp,
-            Occupancy.full(box_warp, triplane.planes.device),
-        )
-        occupancy = Occupancy.find(
-            lambda points: field.density(field.hidden(points)), box_warp, triplane.planes.device, triplane.size
-        )
-        return cls(field.layers, field.decoder, field.size, field.depth, box_warp, occupancy)
+        device = triplane.planes.device
+        anywhere = Occupancy.full(box_warp, device)
+        field = cls(tuple(layers), Decoder.of(net), triplane.size, triplane.depth, box_warp, anywhere)
+
+        def density(points: Tensor) -> Tensor:
+            return field.density(field.hidden(points))
+
+        if search:
+            occupancy = Occupancy.find(density, box_warp, device, triplane.size, limit)
+            return dataclasses.replace(field, occupancy=occupancy, limit=limit)
+        anywhere = Occupancy.full(box_warp, device, shows_outside(density, box_warp, device))
+        return dataclasses.replace(field, occupancy=anywhere)
 
     def hidden(self, points: Tensor, out: Tensor | None = None) -> Tensor:
         """Hidden activations [M,64] of the decoder at world points [M,3], layers blended; written to ``out`` if given.

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..marching import interval_weights
-from ..renderer import EMPTY_SIGMA, RayOutput, RenderOptions, crop_mask
+from ..renderer import EMPTY_SIGMA, RayOutput, RenderOptions, crop_limit, crop_mask
 from ..sampling import importance_depths, stratified_depths
 from .field import FastField
+from .occupancy import Occupancy
 
 # Coarse samples of a ray in occupied cells before it is asked whether light is left: most rays meet a surface here.
 _FIRST = 8
@@ -32,6 +33,8 @@ class Preset:
         most_coarse, most_fine: coarse and importance samples a ray, if more are asked; None for as many as asked.
         half_tables: texels in 16 bits.
         half_super_resolution: super-resolution in 16 bits.
+        search: first find what is occupied, which pays when a head is drawn more than once or twice.
+        cropped: but not where pictures are cropped.
     """
 
     floor: float
@@ -39,6 +42,8 @@ class Preset:
     most_fine: int | None = None
     half_tables: bool = False
     half_super_resolution: bool = False
+    search: bool = True
+    cropped: bool = True
 
     def options(self, options: RenderOptions) -> RenderOptions:
         """With no more samples than this preset takes."""
@@ -67,7 +72,12 @@ def render_rays_fast(
     depth = origins.new_full((total,), options.far)
     alpha = origins.new_zeros(total)
     steps = _steps(options, origins.device)
-    limit = options.box_warp / 2 - options.crop
+    limit = crop_limit(options)
+    if limit > field.limit:
+        # Cropped less than what was searched.
+        outside = field.occupancy.outside
+        anywhere = Occupancy.full(field.box_warp, origins.device, outside)
+        field = dataclasses.replace(field, occupancy=anywhere, limit=math.inf)
     samples = options.samples + options.importance
     tile = max(1, _SAMPLES_AT_ONCE // samples) if origins.device.type == "cpu" else chunk
     hidden = origins.new_empty(min(tile, chunk, total) * samples, field.decoder.first.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +12,9 @@ from torch import Tensor
 
 # Raw density below which an interval is empty: softplus(-9) over a whole head is an opacity of 1e-4.
 EMPTY_BELOW = -8.0
-COARSE, FINE = 32, 128
+FINE = 128
+# Cells of a grid that only tells what is cropped.
+_ANYWHERE = 32
 _AT_ONCE = 1 << 16
 
 
@@ -32,9 +35,9 @@ class Occupancy:
     known: dict[float, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def full(cls, box: float, device: torch.device | str = "cpu") -> Occupancy:
-        """Nothing is known to be empty."""
-        return cls(torch.ones(1, 1, 1, dtype=torch.bool, device=device), box)
+    def full(cls, box: float, device: torch.device | str = "cpu", outside: bool = False) -> Occupancy:
+        """Nothing inside is known to be empty."""
+        return cls(torch.ones((_ANYWHERE,) * 3, dtype=torch.bool, device=device), box, outside)
 
     @classmethod
     def find(
@@ -43,18 +46,25 @@ class Occupancy:
         box: float,
         device: torch.device | str = "cpu",
         plane_size: int = FINE,
+        limit: float = math.inf,
     ) -> Occupancy:
-        """Probe the density (world points [M,3] → raw [M]) on a grid twice as fine as the coarse cells; then, for
-        planes finer than that, on the fine grid wherever a coarse cell or its neighbour may be occupied. Every finding
-        spreads to the neighbours."""
-        outside = bool(density(torch.full((1, 3), 2 * box, device=device)) > EMPTY_BELOW)
-        probes = 2 * COARSE
-        found = density_above(density, torch.ones(probes**3, dtype=torch.bool, device=device), probes, box)
-        if plane_size > probes:
-            coarse = _dilate(F.max_pool3d(found.float()[None, None], 2))
-            near = F.interpolate(coarse, size=(FINE,) * 3, mode="nearest")[0, 0] > 0
-            found = density_above(density, near.flatten(), FINE, box)
-        return cls(_dilate(found.float()[None, None])[0, 0] > 0, box, outside)
+        """Probe the density (world points [M,3] → raw [M]) on a grid half as fine as the result; then on the fine one,
+        wherever two probes along each side, or their neighbours, may be occupied. Every finding spreads to the
+        neighbours.
+
+        The result has `FINE` cells along each side; half of that for planes of no more than so many. Where all of a
+        cell has |x| or |z| beyond ``limit`` nothing is looked for and nothing is found.
+        """
+        fine = FINE if plane_size > FINE // 2 else FINE // 2
+        # What spreads into a cell may have been found next to it.
+        probed = _inner(fine // 2, box, limit + 4 * box / fine, device).expand((fine // 2,) * 3)
+        found = density_above(density, probed.flatten(), fine // 2, box)
+        coarse = _dilate(F.max_pool3d(found.float()[None, None], 2))
+        near = F.interpolate(coarse, size=(fine,) * 3, mode="nearest")[0, 0] > 0
+        near &= _inner(fine, box, limit + box / fine, device)
+        found = density_above(density, near.flatten(), fine, box)
+        cells = (_dilate(found.float()[None, None])[0, 0] > 0) & _inner(fine, box, limit, device)
+        return cls(cells, box, shows_outside(density, box, device))
 
     def __call__(self, points: Tensor) -> Tensor:
         """World points [...,3] → bool [...]."""
@@ -78,18 +88,21 @@ class Occupancy:
         """[(S+2)³] flags with a border of ``outside`` and without what is cropped."""
         if limit not in self.known:
             self.known.clear()
+            size = self.cells.shape[0] + 2
             cells = F.pad(self.cells, (1,) * 6, value=self.outside)
-            size = self.cells.shape[0]
-            # Low sides of the cells along an axis, and how far their nearest points are from the middle.
-            low = torch.arange(-1, size + 1, device=cells.device) - size / 2
-            inner = torch.maximum(low, -1 - low).clamp(min=0) * (self.box / size) <= limit
-            self.known[limit] = (cells & inner & inner[:, None, None]).flatten()
+            inner = _inner(size, self.box * size / (size - 2), limit, cells.device)
+            self.known[limit] = (cells & inner).flatten()
         return self.known[limit]
 
     @property
     def share(self) -> float:
         """Part of the box that may hold something."""
         return float(self.cells.float().mean())
+
+
+def shows_outside(density: Callable[[Tensor], Tensor], box: float, device: torch.device | str = "cpu") -> bool:
+    """Whether the density that all points outside the cube share is one that shows."""
+    return bool(density(torch.full((1, 3), 2 * box, device=device)) > EMPTY_BELOW)
 
 
 def density_above(density: Callable[[Tensor], Tensor], where: Tensor, size: int, box: float) -> Tensor:
@@ -101,6 +114,14 @@ def density_above(density: Callable[[Tensor], Tensor], where: Tensor, size: int,
         centres = (torch.stack([x, y, z], dim=-1) + 0.5) * (box / size) - box / 2
         result[part] = density(centres) > EMPTY_BELOW
     return result.reshape(size, size, size)
+
+
+def _inner(size: int, box: float, limit: float, device: torch.device | str) -> Tensor:
+    """[size,1,size] bool: cells (z, y, x) of which some point has |x| and |z| of at most ``limit``."""
+    # Low sides of the cells along an axis, and how far their nearest points are from the middle.
+    low = torch.arange(size, device=device) - size / 2
+    inner = torch.maximum(low, -1 - low).clamp(min=0) * (box / size) <= limit
+    return inner & inner[:, None, None]
 
 
 def _dilate(cells: Tensor) -> Tensor:
