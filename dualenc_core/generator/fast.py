@@ -35,11 +35,11 @@ PRESETS = {
     "draft": Preset(floor=1e-2, most_coarse=36, most_fine=24, half_tables=True, half_super_resolution=True),
 }
 QUALITIES = (REFERENCE, *PRESETS)
-# As "exact", for heads that are drawn once and small: nothing is prepared.
+# As "exact", for heads that are drawn once and small: little is prepared.
 ONCE = "once"
 # Of the whole box, for work that is not cropped as pictures are.
 WHOLE = "whole"
-_WAYS = {**PRESETS, ONCE: Preset(floor=1e-6, search=False), WHOLE: Preset(floor=1e-6, cropped=False)}
+_WAYS = {**PRESETS, ONCE: Preset(floor=1e-6, rough=True), WHOLE: Preset(floor=1e-6, cropped=False)}
 # A full-size head with one overlay takes about 0.4 GB. Also of its backgrounds, one for each resolution.
 _KEPT = 2
 
@@ -87,7 +87,7 @@ class FastHead:
         table = half if preset.half_tables else torch.float32
         limit = crop_limit(config.render) if preset.cropped else math.inf
         box = config.render.box_warp
-        head = FastField.build(triplane, generator.decoder.net, box, table, preset.search, limit)
+        head = FastField.build(triplane, generator.decoder.net, box, table, preset.rough, limit)
         folded = None
         if config.sr.noise != "random":
             dtype = half if preset.half_super_resolution else torch.float32
@@ -190,11 +190,15 @@ def check_quality(quality: str) -> None:
 
 
 def exact_way(lookups: int, plane_size: int) -> str:
-    """The faster exact quality for a head that is asked for so many points in all: "exact" or "once".
+    """The fastest exact quality for a head that is asked for so many points in all: "reference", "once" or "exact".
 
-    To find what is occupied takes about 2^17 lookups, 2^19 for planes finer than 64 cells, and saves more than half.
+    To find what is occupied takes about 2^17 lookups, a quarter of that if done roughly, and eight times as many for
+    planes finer than 64 cells (`Occupancy`). It then saves more than half.
     """
-    return "exact" if lookups > (2**19 if plane_size > 64 else 2**17) else ONCE
+    probes = 2**20 if plane_size > 64 else 2**17
+    if lookups < probes // 8:
+        return REFERENCE
+    return "exact" if lookups > probes else ONCE
 
 
 def half_type(device: torch.device) -> torch.dtype:

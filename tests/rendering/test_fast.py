@@ -44,15 +44,21 @@ def ball(points: torch.Tensor, radius: float = 0.3) -> torch.Tensor:
     return (radius - points.norm(dim=-1)) * 1000
 
 
-def test_no_occupied_point_is_lost():
-    occupancy = Occupancy.find(ball, 1.0)
+@pytest.mark.parametrize("find", [Occupancy.find, Occupancy.rough])
+def test_no_occupied_point_is_lost(find):
+    occupancy = find(ball, 1.0)
     points = torch.rand(20000, 3, generator=torch.Generator().manual_seed(1)) - 0.5
     inside = ball(points) > -8
     assert occupancy(points)[inside].all()
     # And what is well away from it is known to be empty.
-    far = points.norm(dim=-1) > 0.3 + 3 * 1.75 / FINE
+    far = points.norm(dim=-1) > 0.3 + (3 if find == Occupancy.find else 9) * 1.75 / FINE
     assert not occupancy(points)[far].any()
-    assert occupancy.share < 0.2
+    assert occupancy.share < (0.2 if find == Occupancy.find else 0.3)
+    # Where pictures are cropped nothing is looked for, and nothing else changes.
+    cropped = find(ball, 1.0, limit=0.2)
+    shown = (points[:, 0::2].abs() <= 0.2).all(-1)
+    assert torch.equal(cropped(points)[shown], occupancy(points)[shown])
+    assert cropped.share < 0.7 * occupancy.share
 
 
 def test_a_sheet_two_probes_thick_is_found():

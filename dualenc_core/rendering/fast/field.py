@@ -12,7 +12,7 @@ from torch import Tensor
 from ...point_weight import PointWeight
 from ...triplane import Triplane
 from .gather import gather, texel_table
-from .occupancy import Occupancy, shows_outside
+from .occupancy import Occupancy
 
 # Where a blending weight is this close to 0 or 1, only one of the two tri-grids is read.
 _CERTAIN = 1e-4
@@ -76,7 +76,7 @@ class FastField:
         net: torch.nn.Module,
         box_warp: float,
         dtype: torch.dtype,
-        search: bool = True,
+        rough: bool = False,
         limit: float = math.inf,
     ) -> FastField:
         """From a head of batch size 1.
@@ -84,8 +84,8 @@ class FastField:
         Args:
             net: ``generator.decoder.net``.
             dtype: of the tables.
-            search: find what is occupied. It takes as long as a picture or two; without, all of the box is marched.
-            limit: search where |x| and |z| are at most this.
+            rough: find what is occupied quickly (`Occupancy.rough`), for one small picture.
+            limit: look where |x| and |z| are at most this.
         """
         layers = [Layer(texel_table(triplane.planes[0], triplane.depth, dtype), None)]
         layers += [Layer(texel_table(o.planes[0], triplane.depth, dtype), o.weight) for o in triplane.overlays]
@@ -96,11 +96,9 @@ class FastField:
         def density(points: Tensor) -> Tensor:
             return field.density(field.hidden(points))
 
-        if search:
-            occupancy = Occupancy.find(density, box_warp, device, triplane.size, limit)
-            return dataclasses.replace(field, occupancy=occupancy, limit=limit)
-        anywhere = Occupancy.full(box_warp, device, shows_outside(density, box_warp, device))
-        return dataclasses.replace(field, occupancy=anywhere)
+        find = Occupancy.rough if rough else Occupancy.find
+        occupancy = find(density, box_warp, device, triplane.size, limit)
+        return dataclasses.replace(field, occupancy=occupancy, limit=limit)
 
     def hidden(self, points: Tensor, out: Tensor | None = None) -> Tensor:
         """Hidden activations [M,64] of the decoder at world points [M,3], layers blended; written to ``out`` if given.

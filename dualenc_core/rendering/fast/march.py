@@ -33,8 +33,8 @@ class Preset:
         most_coarse, most_fine: coarse and importance samples a ray, if more are asked; None for as many as asked.
         half_tables: texels in 16 bits.
         half_super_resolution: super-resolution in 16 bits.
-        search: first find what is occupied, which pays when a head is drawn more than once or twice.
-        cropped: but not where pictures are cropped.
+        rough: find what is occupied quickly, for heads that are drawn once.
+        cropped: look for it only where pictures are not cropped.
     """
 
     floor: float
@@ -42,7 +42,7 @@ class Preset:
     most_fine: int | None = None
     half_tables: bool = False
     half_super_resolution: bool = False
-    search: bool = True
+    rough: bool = False
     cropped: bool = True
 
     def options(self, options: RenderOptions) -> RenderOptions:

@@ -66,6 +66,23 @@ class Occupancy:
         cells = (_dilate(found.float()[None, None])[0, 0] > 0) & _inner(fine, box, limit, device)
         return cls(cells, box, shows_outside(density, box, device))
 
+    @classmethod
+    def rough(
+        cls,
+        density: Callable[[Tensor], Tensor],
+        box: float,
+        device: torch.device | str = "cpu",
+        plane_size: int = FINE,
+        limit: float = math.inf,
+    ) -> Occupancy:
+        """Only the first probing of `find`, spread to the neighbours' neighbours: a sixth of the time, and more than
+        twice as much counts as occupied."""
+        size = (FINE if plane_size > FINE // 2 else FINE // 2) // 2
+        probed = _inner(size, box, limit + 2 * box / size, device).expand((size,) * 3)
+        found = density_above(density, probed.flatten(), size, box)
+        cells = _dilate(_dilate(found.float()[None, None]))[0, 0] > 0
+        return cls(cells & _inner(size, box, limit, device), box, shows_outside(density, box, device))
+
     def __call__(self, points: Tensor) -> Tensor:
         """World points [...,3] → bool [...]."""
         size = self.cells.shape[0]
