@@ -35,6 +35,8 @@ PRESETS = {
     "draft": Preset(floor=1e-2, most_coarse=36, most_fine=24, half_tables=True, half_super_resolution=True),
 }
 QUALITIES = (REFERENCE, *PRESETS)
+# Where networks may compute in 16 bits.
+HALF = tuple(name for name, preset in PRESETS.items() if preset.half_super_resolution)
 # As "exact", for heads that are drawn once and small: little is prepared.
 ONCE = "once"
 # Of the whole box, for work that is not cropped as pictures are.
