@@ -194,13 +194,14 @@ def check_quality(quality: str) -> None:
 def exact_way(lookups: int, plane_size: int) -> str:
     """The fastest exact quality for a head that is asked for so many points in all: "reference", "once" or "exact".
 
-    To find what is occupied takes about 2^17 lookups, a quarter of that if done roughly, and eight times as many for
-    planes finer than 64 cells (`Occupancy`). It then saves more than half.
+    To find what is occupied takes as long as about 2^17 lookups, a quarter of that if done roughly, and eight times as
+    long for planes finer than 64 cells (`Occupancy`). What a picture then needs is a quarter of its lookups, or nearly
+    half.
     """
-    probes = 2**20 if plane_size > 64 else 2**17
-    if lookups < probes // 8:
+    search = 2**20 if plane_size > 64 else 2**17
+    if lookups < search // 8:
         return REFERENCE
-    return "exact" if lookups > probes else ONCE
+    return "exact" if lookups >= 3 * search else ONCE
 
 
 def half_type(device: torch.device) -> torch.dtype:
