@@ -1,4 +1,5 @@
-"""Measure rendering: every stage, the plain way and the fast ones in turn, and what speed costs in decibels.
+"""Measure every stage, the plain way and the fast ones in turn: time, what speed costs in decibels, and the work
+(lookups, multiply-adds, bytes) with the time that it would take at the rates of this machine.
 
 Writes bench.md and bench.json. --full takes a generator of the released size (random weights; an enlarged demo head, so
 that the box is as empty as around a real head).
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
 
     import torch
 
+    from ..encoders import load_encoder
     from ..evaluation.benchmark import full_size_head, run_benchmark
     from .folder import output_folder
     from .models import load_one_generator
@@ -42,6 +44,9 @@ def run(args: argparse.Namespace) -> None:
         triplane = generator.synthesize(generator.mapping(generator.latents(args.seed), truncation_psi=0.7))
         if args.full:
             generator, triplane = full_size_head(generator, triplane)
+    encoders = None
+    if args.generator == "demo" and not args.full:
+        encoders = load_encoder("demo-e1", device), load_encoder("demo-e2", device)
     generator, triplane = generator.to(device), triplane.to(device)
     with output_folder(args.out) as folder:
         result = run_benchmark(
@@ -50,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
             tuple(args.rays),
             args.repeats,
             progress=lambda text: print(f"{text}: done", file=sys.stderr),
+            encoders=encoders,
         )
         table = result.markdown()
         (folder / "bench.md").write_text(table + "\n", encoding="utf-8")

@@ -110,6 +110,8 @@ class LiftedRefiner(nn.Module):
         return planes + self.delta(views, planes, box_warp)
 
     def _network(self, full: Tensor, volume: Tensor | None) -> Tensor:
+        if not torch.is_grad_enabled():
+            full = full.contiguous(memory_format=torch.channels_last)
         x0 = F.leaky_relu(self._biased(self.entry(full), 0), 0.2)
         x1 = F.leaky_relu(self.down1(x0), 0.2)
         x2 = self.down2(x1)

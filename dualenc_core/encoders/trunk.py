@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, DualEncError
 from .config import TrunkConfig
+from .folded_trunk import FoldedTrunk
 
 
 class SqueezeExcite(nn.Module):
@@ -64,7 +65,10 @@ class Bottleneck(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Stem and four groups of bottlenecks; the networks derive from it, because the official keys have no prefix."""
+    """Stem and four groups of bottlenecks; the networks derive from it, because the official keys have no prefix.
+
+    In eval mode without gradients `FoldedTrunk` does the work.
+    """
 
     def __init__(self, config: TrunkConfig):
         super().__init__()
@@ -79,6 +83,7 @@ class Trunk(nn.Module):
                 blocks.append(Bottleneck(width, out, 2 if index == 0 else 1, config.squeeze_excite))
                 width = out
         self.body = nn.Sequential(*blocks)
+        self._folded: FoldedTrunk | None = None
 
     def taps(self, x: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """Outputs of the chosen blocks, in ascending order, for an input [N,in_channels,S,S].
@@ -91,6 +96,10 @@ class Trunk(nn.Module):
             raise DualEncError(
                 f"encoder input has shape {tuple(x.shape)}, expected [N,{channels},{size},{size}]; resize it first"
             )
+        watched = any(block._forward_hooks or block._forward_pre_hooks for block in self.body)
+        if not (self.training or torch.is_grad_enabled() or watched):
+            self._folded = FoldedTrunk.of(self, self._folded)
+            return self._folded.taps(x, blocks)
         x = self.input_layer(x)
         outputs = []
         for index, block in enumerate(self.body):

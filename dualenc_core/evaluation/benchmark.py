@@ -16,10 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera
+from ..encoders import HeadEncoder
 from ..generator import GeneratorConfig, PanoHead
 from ..generator.fast import PRESETS, REFERENCE, FastHead, FastHeads
+from ..inversion import DualEncoder, stitch, visibility
 from ..rendering.rays import camera_rays
 from ..triplane import Triplane
+from .counting import Count, Machine, count
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,16 @@ class Timing:
             a GPU's work is not in it.
         psnr: dB against the reference's result with its own range as peak; None for the reference.
         error: largest difference to it.
+        count: multiply-adds, bytes and lookups of one run; None if not counted.
+        limit: seconds of arithmetic, or of memory traffic if those are more, at the rates of this machine (`Machine`).
     """
 
     seconds: float
     cpu: float
     psnr: float | None = None
     error: float | None = None
+    count: Count | None = None
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,20 +57,32 @@ class Benchmark:
     def markdown(self) -> str:
         """A table for people."""
         lines = [
-            "| stage | way | seconds | × reference | CPU seconds | × reference | PSNR, dB | largest error |",
-            "|---|---|---|---|---|---|---|---|",
+            "| stage | way | seconds | × reference | CPU seconds | × reference | PSNR, dB | largest error "
+            "| lookups | × 10⁶ multiply-adds | MB | limit, s |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for stage, ways in self.stages.items():
             base = ways.get(REFERENCE)
             for way, t in ways.items():
-                ratio, cpu = (f"{base.seconds / t.seconds:.1f}", f"{base.cpu / t.cpu:.1f}") if base else ("", "")
-                psnr = "" if t.psnr is None else f"{t.psnr:.1f}"
-                error = "" if t.error is None else f"{t.error:.2g}"
-                lines.append(
-                    f"| {stage} | {way} | {t.seconds:.4f} | {ratio} | {t.cpu:.4f} | {cpu} | {psnr} | {error} |"
-                )
+                cells = [stage, way, f"{t.seconds:.4f}", _ratio(base, t, "seconds"), f"{t.cpu:.4f}"]
+                cells += [_ratio(base, t, "cpu"), "" if t.psnr is None else f"{t.psnr:.1f}"]
+                cells += ["" if t.error is None else f"{t.error:.2g}", *_work(t)]
+                lines.append(f"| {' | '.join(cells)} |")
         facts = [f"- {name}: {value}" for name, value in self.facts.items()]
         return "\n".join([*lines, "", *facts])
+
+
+def _ratio(base: Timing | None, timing: Timing, clock: str) -> str:
+    if base is None:
+        return ""
+    return f"{getattr(base, clock) / max(getattr(timing, clock), 1e-9):.1f}"
+
+
+def _work(timing: Timing) -> list[str]:
+    if timing.count is None:
+        return ["", "", "", ""]
+    c = timing.count
+    return [f"{c.lookups or ''}", f"{c.multiply_adds / 1e6:.0f}", f"{c.bytes / 1e6:.0f}", f"{timing.limit:.4f}"]
 
 
 @torch.no_grad()
@@ -73,6 +92,7 @@ def run_benchmark(
     resolutions: tuple[int, ...] = (64, 128),
     repeats: int = 5,
     progress: Callable[[str], None] = lambda text: None,
+    encoders: tuple[HeadEncoder, HeadEncoder] | None = None,
 ) -> Benchmark:
     """Time rendering of one head.
 
@@ -81,6 +101,7 @@ def run_benchmark(
         triplane: one head of it.
         resolutions: rays along each side.
         repeats: interleaved runs of every way, after one that does not count.
+        encoders: of this generator, to time inversions; None leaves them out.
     """
     camera = Camera.look_at(25.0, 5.0).to(triplane.planes.device)
     # First, as the largest size of a process only grows.
@@ -88,14 +109,22 @@ def run_benchmark(
     progress("memory")
     fast = {name: FastHead.build(generator, triplane, preset) for name, preset in PRESETS.items()}
     options = generator.config.render
+    machine = Machine.measure(triplane.planes.device)
     stages: dict[str, dict[str, Timing]] = {}
+
+    def measure(stage: str, ways: Mapping[str, Callable[[], Tensor]], runs: int = repeats) -> None:
+        stages[stage] = compare(ways, runs, machine)
+        progress(stage)
+
+    measure("backbone", {REFERENCE: lambda: generator.synthesize(triplane.ws).planes})
+    if generator.config.background:
+        measure("background", {REFERENCE: lambda: generator.background_features(triplane.ws)})
     for size in resolutions:
         origins, directions = camera_rays(camera, size)
         ways = {REFERENCE: lambda o=origins, d=directions: generator.render_rays(triplane, o, d).features}
         for name, head in fast.items():
             ways[name] = lambda h=head, o=origins, d=directions: h.render_rays(o, d, options, 4096).features
-        stages[f"volume rendering, {size}² rays"] = compare(ways, repeats)
-        progress(f"volume rendering, {size}² rays")
+        measure(f"volume rendering, {size}² rays", ways)
     size = generator.config.neural_resolution
     view = generator.render(triplane, camera, super_resolve=False)
     rays = fast["exact"].render_rays(*camera_rays(camera, size), options, 4096)
@@ -104,31 +133,107 @@ def run_benchmark(
     for name, head in fast.items():
         if head.super_resolution is not None:
             ways[name] = lambda h=head: h.super_resolution(view.raw, features)
-    stages["super-resolution"] = compare(ways, repeats)
-    progress("super-resolution")
+    measure("super-resolution", ways)
     qualities = (REFERENCE, *PRESETS)
     generator._fast = FastHeads(len(PRESETS))
     ways = {name: lambda q=name: generator.render(triplane, camera, quality=q).image for name in qualities}
-    stages["frame of an orbit, after the first"] = compare(ways, repeats)
-    progress("frame of an orbit")
+    measure("frame of an orbit, after the first", ways)
 
     def first(quality: str) -> Tensor:
         generator._fast = FastHeads()
         return generator.render(triplane, camera, quality=quality).image
 
-    stages["first frame of a head"] = compare({q: lambda q=q: first(q) for q in qualities}, max(2, repeats // 2))
+    measure("first frame of a head", {q: lambda q=q: first(q) for q in qualities}, max(2, repeats // 2))
     generator._fast = FastHeads()
+    growth_of_time = {"backbone": lambda n: generator.synthesize(triplane.ws.expand(n, -1, -1))}
+    growth_of_time["orbit frames, exact"] = lambda n: generator.render(
+        triplane, Camera.orbit(n, 0.0, 90.0, 5.0), quality="exact"
+    )
+    if encoders is not None:
+        image, view = _portrait(generator, triplane)
+        for stage, ways in inversion_stages(generator, encoders, image, view).items():
+            measure(stage, ways)
+        dual = DualEncoder(generator, *encoders)
+        growth_of_time["inversion, exact"] = lambda n: dual.invert(image.expand(n, -1, -1, -1), view)
     occupancy = fast["exact"].field.occupancy.share
     facts = {
         "share of the box that is occupied": f"{occupancy:.1%}",
         "peak memory in MB after fast pictures": ", ".join(f"{n}² rays {mb:.0f}" for n, mb in growth.items()),
         "peak memory in MB in the end, with the plain renderer": f"{peak_megabytes():.0f}",
         "multiplications of super-resolution, whole picture": f"{super_resolution_work(generator) / 1e9:.1f}e9",
+        **{
+            f"CPU seconds of {name}, 1, 2, 4 at once": grown(run, min(repeats, 2))
+            for name, run in growth_of_time.items()
+        },
+        "multiply-adds a second, product of large matrices": f"{machine.multiply_adds / 1e9:.1f}e9",
+        "bytes a second, copy of a large tensor": f"{machine.bytes / 1e9:.1f}e9",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "device": str(triplane.planes.device),
     }
     return Benchmark(stages, facts)
+
+
+def inversion_stages(
+    generator: PanoHead, encoders: tuple[HeadEncoder, HeadEncoder], image: Tensor, camera: Camera
+) -> dict[str, dict[str, Callable[[], Tensor]]]:
+    """Stage of an inversion of one portrait → way → what runs it. Every way begins without prepared heads.
+
+    "reference" has the plain renderer; the networks are the same.
+    """
+    ways = (REFERENCE, "exact", "high")
+    dual = DualEncoder(generator, *encoders)
+    made = dual.invert(image, camera)
+    coarse = encoders[0](generator, image, camera, refine=False).coarse
+
+    def fresh(run: Callable[[str], Tensor], quality: str) -> Callable[[], Tensor]:
+        def way() -> Tensor:
+            generator.release_prepared()
+            return run(quality)
+
+        return way
+
+    def masked(quality: str) -> Tensor:
+        return visibility(generator, made.visible, camera, quality=quality).alpha
+
+    stages = {"encoder 1, stage one": {REFERENCE: lambda: encoders[0].styles(image, generator)}}
+    if encoders[0].stage_two is not None:
+        refine = encoders[0].refine
+        exact = encoders[0].renders(generator)
+        stages["encoder 1, stage two"] = {
+            name: fresh(lambda q: refine(generator, coarse, image, camera, quality=q).planes, way)
+            for name, way in ((REFERENCE, REFERENCE), ("exact", exact))
+        }
+    for i, encoder in enumerate(encoders, 1):
+        stages[f"encoder {i}"] = {
+            q: fresh(lambda q, e=encoder: e.encode(generator, image, camera, quality=q).planes, q) for q in ways
+        }
+    stages["occlusion mask (points)"] = {q: fresh(masked, q) for q in ways[:2]}
+    stages["stitching"] = {REFERENCE: lambda: stitch(made.visible, made.occluded, made.mask).planes}
+    stages["inversion"] = {
+        q: fresh(lambda q: dual.invert(image, camera, quality=q).triplane.overlays[0].planes, q) for q in ways
+    }
+    return stages
+
+
+def _portrait(generator: PanoHead, head: Triplane) -> tuple[Tensor, Camera]:
+    """A picture [1,3,512,512] of a head from the front, as an encoder takes it."""
+    camera = Camera.look_at(0.0).to(head.planes.device)
+    image = generator.render(head, camera, quality="exact").image.clamp(-1, 1)
+    return F.interpolate(image, (512, 512), mode="bilinear", align_corners=False), camera
+
+
+def grown(run: Callable[[int], Any], repeats: int = 2) -> str:
+    """CPU seconds of one, two and four at once; the best of some runs."""
+    seconds = []
+    for n in (1, 2, 4):
+        times = []
+        for _ in range(repeats):
+            start = time.process_time()
+            run(n)
+            times.append(time.process_time() - start)
+        seconds.append(min(times))
+    return ", ".join(f"{s:.3f}" for s in seconds)
 
 
 def memory_growth(
@@ -152,8 +257,11 @@ def super_resolution_work(generator: PanoHead) -> int:
     return 9 * sr.input_resolution**2 * (up0 + conv0 + up1 + conv1)
 
 
-def compare(ways: Mapping[str, Callable[[], Tensor]], repeats: int) -> dict[str, Timing]:
-    """Median times of each way, run in turn so that a busy moment of the machine hits all of them."""
+def compare(
+    ways: Mapping[str, Callable[[], Tensor]], repeats: int, machine: Machine | None = None
+) -> dict[str, Timing]:
+    """Median times of each way, run in turn so that a busy moment of the machine hits all of them; with ``machine``
+    also what each asks of it, counted in one more run."""
     results = {name: way() for name, way in ways.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(repeats):
@@ -171,7 +279,8 @@ def compare(ways: Mapping[str, Callable[[], Tensor]], repeats: int) -> dict[str,
         psnr = 20 * torch.log10(span / difference.square().mean().sqrt().clamp(min=1e-10))
         quality = (None, None) if i == 0 else (float(psnr), float(difference.max()))
         seconds, cpu = (statistics.median(column) for column in zip(*times[name], strict=True))
-        timings[name] = Timing(seconds, cpu, *quality)
+        work = None if machine is None else count(ways[name])
+        timings[name] = Timing(seconds, cpu, *quality, work, None if work is None else machine.limit(work))
     return timings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from ..errors import DualEncError
 from ..rendering.fast import FastField, Preset, render_rays_fast
 from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
-from ..rendering.renderer import RayOutput, RenderOptions
+from ..rendering.renderer import RayOutput, RenderOptions, crop_limit
 from ..triplane import Triplane
 from .background import replace_background
 from .folded import Backdrop, FoldedSuperResolution
@@ -34,6 +35,13 @@ PRESETS = {
     "draft": Preset(floor=1e-2, most_coarse=36, most_fine=24, half_tables=True, half_super_resolution=True),
 }
 QUALITIES = (REFERENCE, *PRESETS)
+# Where networks may compute in 16 bits.
+HALF = tuple(name for name, preset in PRESETS.items() if preset.half_super_resolution)
+# As "exact", for heads that are drawn once and small: little is prepared.
+ONCE = "once"
+# Of the whole box, for work that is not cropped as pictures are.
+WHOLE = "whole"
+_WAYS = {**PRESETS, ONCE: Preset(floor=1e-6, rough=True), WHOLE: Preset(floor=1e-6, cropped=False)}
 # A full-size head with one overlay takes about 0.4 GB. Also of its backgrounds, one for each resolution.
 _KEPT = 2
 
@@ -79,7 +87,9 @@ class FastHead:
         config = generator.config
         half = half_type(triplane.planes.device)
         table = half if preset.half_tables else torch.float32
-        head = FastField.build(triplane, generator.decoder.net, config.render.box_warp, table)
+        limit = crop_limit(config.render) if preset.cropped else math.inf
+        box = config.render.box_warp
+        head = FastField.build(triplane, generator.decoder.net, box, table, preset.rough, limit)
         folded = None
         if config.sr.noise != "random":
             dtype = half if preset.half_super_resolution else torch.float32
@@ -155,10 +165,13 @@ class FastHeads:
 
     def get(self, generator: PanoHead, triplane: Triplane, quality: str) -> FastHead:
         """A prepared head of batch size 1, made at the first call."""
+        if quality == ONCE:
+            # Nobody will ask for it again, and it must not push out one that is asked for often.
+            return FastHead.build(generator, triplane, _WAYS[quality])
         key = quality, _key(triplane)
         if key not in self.heads:
             # The triplane is kept too, so that its memory cannot become another head's.
-            self.heads[key] = triplane, FastHead.build(generator, triplane, PRESETS[quality])
+            self.heads[key] = triplane, FastHead.build(generator, triplane, _WAYS[quality])
             while len(self.heads) > self.kept:
                 self.heads.popitem(last=False)
         self.heads.move_to_end(key)
@@ -174,16 +187,21 @@ class FastHeads:
 
 def check_quality(quality: str) -> None:
     """Raise DualEncError for an unknown preset."""
-    if quality not in QUALITIES:
+    if quality not in QUALITIES and quality != ONCE:
         raise DualEncError(f"quality is {quality!r}, expected one of {', '.join(QUALITIES)}")
 
 
-def worth_preparing(lookups: int, plane_size: int) -> bool:
-    """Whether a head that is asked for so many points in all is asked sooner by way of `FastHead`.
+def exact_way(lookups: int, plane_size: int) -> str:
+    """The fastest exact quality for a head that is asked for so many points in all: "reference", "once" or "exact".
 
-    To find what is occupied takes about 2^18 lookups, and 2^20 for planes finer than 64 cells.
+    To find what is occupied takes as long as about 2^17 lookups, a quarter of that if done roughly, and eight times as
+    long for planes finer than 64 cells (`Occupancy`). What a picture then needs is a quarter of its lookups, or nearly
+    half.
     """
-    return lookups > 2 * (2**20 if plane_size > 64 else 2**18)
+    search = 2**20 if plane_size > 64 else 2**17
+    if lookups < search // 8:
+        return REFERENCE
+    return "exact" if lookups >= 3 * search else ONCE
 
 
 def half_type(device: torch.device) -> torch.dtype:

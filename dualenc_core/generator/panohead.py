@@ -20,7 +20,7 @@ from ..triplane import Triplane
 from .background import Background, parse_background, replace_background
 from .config import GeneratorConfig
 from .decoder import OSGDecoder
-from .fast import REFERENCE, FastHeads, check_quality
+from .fast import REFERENCE, WHOLE, FastHeads, check_quality
 from .layers import ToRGBLayer
 from .mapping import MappingNetwork, truncate
 from .superresolution import SuperResolution, resize
@@ -230,7 +230,7 @@ class PanoHead(nn.Module):
             raise DualEncError(f"triplane has {len(triplane)} heads, expected one; take one with triplane[0]")
         if torch.is_grad_enabled() or not self._can_be_fast:
             return lambda points: self.query(triplane, points)[0]
-        field = self._fast.get(self, triplane, "exact").field
+        field = self._fast.get(self, triplane, WHOLE).field
 
         def density(points: Tensor) -> Tensor:
             result = points.new_full((points.shape[1],), EMPTY_SIGMA)

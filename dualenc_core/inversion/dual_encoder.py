@@ -69,6 +69,7 @@ class DualEncoder:
         camera: Camera,
         matte: Tensor | None = None,
         progress: Callable[[int, int], None] | None = None,
+        quality: str = "exact",
     ) -> Inversion:
         """Invert aligned portraits.
 
@@ -77,10 +78,13 @@ class DualEncoder:
             camera: N views, or one for all.
             matte: [N,1,S',S'] in 0..1, coverage of the head, for encoders that use it.
             progress: called as progress(stages done, 4).
+            quality: "exact", "reference", "high" or "draft", as in `HeadEncoder.encode`.
 
         Errors of the encoders, `occlusion_mask` and `stitch` pass through.
         """
         timings: dict[str, float] = {}
+        # Other encoders need not know of qualities.
+        how = {} if quality == "exact" else {"quality": quality}
 
         def stage(run: Callable):
             start = time.perf_counter()
@@ -92,9 +96,9 @@ class DualEncoder:
                 progress(len(timings), len(STAGES))
             return result
 
-        visible = stage(lambda: self.encoder1.encode(self.generator, image, camera, matte))
-        occluded = stage(lambda: self.encoder2.encode(self.generator, image, camera, matte))
+        visible = stage(lambda: self.encoder1.encode(self.generator, image, camera, matte, **how))
+        occluded = stage(lambda: self.encoder2.encode(self.generator, image, camera, matte, **how))
         find = visibility if self.mode == "points" else occlusion_mask
-        mask = stage(lambda: find(self.generator, visible, camera))
+        mask = stage(lambda: find(self.generator, visible, camera, quality=quality))
         triplane = stage(lambda: stitch(visible, occluded, mask))
         return Inversion(triplane, visible, occluded, mask, timings)

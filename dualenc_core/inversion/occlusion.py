@@ -13,6 +13,7 @@ from torch import Tensor
 from ..camera import Camera
 from ..errors import DualEncError
 from ..generator import PanoHead
+from ..generator.fast import REFERENCE, exact_way
 from ..point_weight import Visibility
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import splat
@@ -61,6 +62,7 @@ def visible_surface(
     samples: int | tuple[int, int] | None = None,
     chunk: int = 4096,
     progress: Callable[[int, int], None] | None = None,
+    quality: str = "exact",
 ) -> Surface:
     """Depth and opacity of views, without colours, background or super-resolution.
 
@@ -71,6 +73,7 @@ def visible_surface(
         samples: coarse and importance samples a ray; None = the generator's.
         chunk: rays in memory at once.
         progress: called as progress(rays done, rays in all).
+        quality: "reference" = with the plain renderer; all others are exact up to rounding.
 
     Raises GeneratorMismatchError for a triplane of another generator, DualEncError for a batch that does not fit.
     """
@@ -79,8 +82,10 @@ def visible_surface(
     resolution = resolution or surface_resolution(camera, triplane.size, generator.config.render.box_warp)
     origins, directions = camera_rays(camera, resolution)
     options = generator.render_options(samples, camera)
+    if quality != REFERENCE:
+        quality = exact_way(resolution**2 * (options.samples + options.importance), triplane.size)
     rays = generator.render_rays(
-        triplane, origins, directions, options, chunk=chunk, progress=progress, quality="exact"
+        triplane, origins, directions, options, chunk=chunk, progress=progress, quality=quality
     )
     points = origins + rays.depth[..., None] * directions
     shape = (len(triplane), 1, resolution, resolution)
@@ -98,6 +103,7 @@ def occlusion_mask(
     softness: int | None = None,
     per_slice: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    quality: str = "exact",
 ) -> TriplaneMask:
     """Cells that the input view does not show: 1 = occluded (paper Eq. 3; encoders.md §4.3).
 
@@ -114,6 +120,7 @@ def occlusion_mask(
             what it should fill.
         per_slice: False makes the slices of a plane share one value, visible if any of them is.
         progress: called as progress(rays done, rays in all).
+        quality: as in `visible_surface`.
 
     Returns a TriplaneMask [N,3,D,S,S]. Deterministic. Errors as `visible_surface`.
     """
@@ -122,7 +129,7 @@ def occlusion_mask(
     for name, value in (("dilation", dilation), ("closing", closing), ("softness", softness)):
         if value < 0:
             raise DualEncError(f"{name} is {value}, expected 0 or more cells")
-    surface = visible_surface(generator, triplane, camera, resolution, progress=progress)
+    surface = visible_surface(generator, triplane, camera, resolution, progress=progress, quality=quality)
     visible = touched_cells(surface, size, triplane.depth, generator.config.render.box_warp)
     if not per_slice:
         visible = visible.amax(2, keepdim=True).expand_as(visible)
@@ -152,6 +159,7 @@ def visibility(
     softness: float = 0.015,
     resolution: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    quality: str = "exact",
 ) -> Visibility:
     """How well every point in space is seen from the input view (formula: `Visibility`).
 
@@ -160,12 +168,13 @@ def visibility(
             surface, less than that of a head.
         softness: width of the transition in world units.
         resolution: rays along each side of the depth picture; None = at least two hits a cell.
+        quality: as in `visible_surface`.
 
     Errors as `visible_surface`; DualEncError unless ``softness`` is positive.
     """
     if not softness > 0:
         raise DualEncError(f"softness is {softness}, expected a positive width in world units (0.015 is usual)")
-    surface = visible_surface(generator, triplane, camera, resolution, progress=progress)
+    surface = visible_surface(generator, triplane, camera, resolution, progress=progress, quality=quality)
     return Visibility(surface.camera, surface.depth, surface.alpha, tolerance, softness)
 
 

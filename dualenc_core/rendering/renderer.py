@@ -153,5 +153,9 @@ def query_samples(
 
 def crop_mask(points: Tensor, options: RenderOptions) -> Tensor:
     """True [N,M,1] where a point is cropped: |x| or |z| above box_warp/2 - crop; y is never cropped (§6.3)."""
-    limit = options.box_warp / 2 - options.crop
-    return (points[..., 0::2].abs() > limit).any(-1, keepdim=True)
+    return (points[..., 0::2].abs() > crop_limit(options)).any(-1, keepdim=True)
+
+
+def crop_limit(options: RenderOptions) -> float:
+    """Largest |x| and |z| that are not cropped, in world units."""
+    return options.box_warp / 2 - options.crop

@@ -314,12 +314,12 @@ def test_fast_renders_give_the_same_head(generator, photo, refiner):
 
 
 @torch.no_grad()
-def test_heads_are_prepared_only_where_that_pays(generator, photo, monkeypatch):
+@pytest.mark.parametrize(("size", "way"), [(8, "reference"), (48, "once"), (160, "exact")])
+def test_heads_are_prepared_only_where_that_pays(generator, photo, monkeypatch, size, way):
     asked = []
     render = PanoHead.render
     monkeypatch.setattr(PanoHead, "render", lambda *a, **k: asked.append(k["quality"]) or render(*a, **k))
-    encoder_for("lifted", render_resolution=16).encode(generator, photo, CAMERAS)
-    assert asked and set(asked) == {"reference"}
-    asked.clear()
-    encoder_for("lifted", render_resolution=160).encode(generator, photo, CAMERAS)
-    assert asked and set(asked) == {"exact"}
+    generator.release_prepared()
+    encoder_for("lifted", render_resolution=size).encode(generator, photo, CAMERAS)
+    assert asked and set(asked) == {way}
+    assert not generator._fast.heads or way == "exact"

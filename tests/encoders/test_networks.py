@@ -81,3 +81,43 @@ def test_arcface_stays_frozen_and_normalises():
             identity_crop(bad)
     with pytest.raises(CheckpointError, match="ArcFace"):
         ArcFace.from_state({"x": torch.zeros(1)})
+
+
+def _with_statistics(encoder):
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            for tensor in (module.running_mean, module.bias, module.weight):
+                torch.nn.init.normal_(tensor, 0.3, 0.3)
+    return encoder.eval()
+
+
+@pytest.mark.parametrize("squeeze_excite", [True, False])
+def test_folded_batch_norms_change_nothing_but_rounding(squeeze_excite):
+    torch.manual_seed(0)
+    trunk = TrunkConfig(widths=(8, 16, 16, 32), blocks=(2, 2, 1, 1), input_size=64, squeeze_excite=squeeze_excite)
+    encoder = _with_statistics(GradualStyleEncoder(StyleConfig(trunk, n_styles=8, w_dim=24, head_width=16)))
+    keys, image = list(encoder.state_dict()), torch.randn(2, 3, 64, 64)
+    plain = encoder(image)
+    assert plain.requires_grad
+    with torch.no_grad():
+        folded = encoder(image)
+        assert torch.allclose(folded, plain, rtol=1e-5, atol=1e-5 * float(plain.abs().max()))
+        assert not torch.equal(folded, torch.zeros_like(folded))
+        kept = encoder._folded
+        assert torch.equal(encoder(image), folded) and encoder._folded is kept
+        # A step of training, or other weights, are noticed.
+        encoder.body[0].res_layer[4].running_mean.add_(0.5)
+        moved = encoder(image)
+    assert torch.allclose(moved, encoder(image), rtol=1e-5, atol=1e-5 * float(plain.abs().max()))
+    assert not torch.allclose(moved, folded, atol=1e-3)
+    assert list(encoder.state_dict()) == keys
+
+
+def test_training_moves_the_statistics_of_every_norm():
+    torch.manual_seed(0)
+    encoder = _with_statistics(SingleStyleEncoder(StyleConfig(SMALL, "w", w_dim=24))).train()
+    before = encoder.body[0].res_layer[4].running_mean.clone()
+    with torch.no_grad():
+        encoder(torch.randn(2, 3, 64, 64))
+    assert not torch.equal(encoder.body[0].res_layer[4].running_mean, before)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -39,4 +40,12 @@ def test_an_enlarged_demo_head_looks_like_itself():
 def test_the_command_writes_a_table(tmp_path, capsys):
     assert main(["bench", "--rays", "16", "--repeats", "1", "--out", str(tmp_path / "b"), "--device", "cpu"]) == 0
     assert {p.name for p in (tmp_path / "b").iterdir()} == {"bench.md", "bench.json"}
-    assert "volume rendering, 16² rays | exact" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "volume rendering, 16² rays | exact" in table
+    assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
+    stages = json.loads((tmp_path / "b" / "bench.json").read_text())["stages"]
+    for stage in ("backbone", "background", "encoder 1", "encoder 2", "occlusion mask (points)", "inversion"):
+        timing = stages[stage]["reference"]
+        assert timing["seconds"] > 0 and timing["count"]["multiply_adds"] > 0 and timing["limit"] > 0
+    assert stages["inversion"]["exact"]["psnr"] > 80
+    assert stages["inversion"]["exact"]["count"]["lookups"] < stages["inversion"]["reference"]["count"]["lookups"]

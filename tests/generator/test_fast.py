@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -16,7 +18,8 @@ from tests.small import small_generator
 
 SIZE = 32
 # dB against the plain renderer.
-EXPECTED = {"exact": 100, "high": 55, "draft": 38}
+EXACT = ("exact", "once")
+EXPECTED = {"exact": 100, "once": 100, "high": 55, "draft": 38}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def stitched(generator, heads):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("quality", PRESETS)
+@pytest.mark.parametrize("quality", [*PRESETS, "once"])
 def test_pictures_equal_the_plain_ones(generator, heads, stitched, quality):
     camera = dc.Camera.look_at([0.0, 100.0, 200.0], [0.0, 20.0, -20.0])
     for head in (heads[1], stitched):
@@ -49,9 +52,9 @@ def test_pictures_equal_the_plain_ones(generator, heads, stitched, quality):
         fast = generator.render(head, camera, SIZE, quality=quality)
         assert decibels(fast.image, plain.image) > EXPECTED[quality]
         assert decibels(fast.raw, plain.raw) > EXPECTED[quality]
-        assert (fast.alpha - plain.alpha).abs().max() < (1e-4 if quality == "exact" else 0.1)
+        assert (fast.alpha - plain.alpha).abs().max() < (1e-4 if quality in EXACT else 0.1)
         solid = plain.alpha > 0.9
-        assert (fast.depth - plain.depth)[solid].abs().max() < (1e-4 if quality == "exact" else 0.05)
+        assert (fast.depth - plain.depth)[solid].abs().max() < (1e-4 if quality in EXACT else 0.05)
 
 
 @torch.no_grad()
@@ -109,6 +112,21 @@ def test_a_changed_head_is_prepared_again(generator, heads):
     after = generator.render(head, camera, SIZE, quality="exact").image
     assert decibels(after, generator.render(head, camera, SIZE).image) > 90
     assert not torch.allclose(before, after, atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_head_that_is_cropped_less_is_searched_anew(generator, heads):
+    camera = dc.Camera.look_at(30.0)
+    options = generator.render_options()
+    for crop in (0.0, 0.25):
+        other = dataclasses.replace(options, crop=crop)
+        plain, fast = (
+            generator.render(heads[0], camera, SIZE, super_resolve=False, options=other, quality=q)
+            for q in ("reference", "exact")
+        )
+        assert decibels(fast.image, plain.image) > 100
+        usual = generator.render(heads[0], camera, SIZE, super_resolve=False)
+        assert crop == 0 or not torch.allclose(fast.alpha, usual.alpha, atol=0.1)
 
 
 @torch.no_grad()
@@ -188,7 +206,9 @@ def test_frames_leave_as_they_are_made(generator, heads):
 def test_memory_does_not_grow_with_the_rays(generator, heads, monkeypatch):
     chunk, asked = 256, []
     hidden = FastField.hidden
-    monkeypatch.setattr(FastField, "hidden", lambda field, points: asked.append(len(points)) or hidden(field, points))
+    monkeypatch.setattr(
+        FastField, "hidden", lambda field, points, *out: asked.append(len(points)) or hidden(field, points, *out)
+    )
     options = {"super_resolve": False, "quality": "exact"}
     camera = dc.Camera.look_at(20.0)
     largest = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...point_weight import PointWeight
@@ -16,7 +17,7 @@ from .occupancy import Occupancy
 # Where a blending weight is this close to 0 or 1, only one of the two tri-grids is read.
 _CERTAIN = 1e-4
 # Points whose texels and activations fit a CPU's cache.
-_AT_ONCE = 4096
+_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class FastField:
         decoder: folded weights.
         size, depth, box_warp: of the tri-grids.
         occupancy: which parts of the box may hold anything.
+        limit: the occupancy is only known where |x| and |z| are at most this.
     """
 
     layers: tuple[Layer, ...]
@@ -64,39 +66,53 @@ class FastField:
     depth: int
     box_warp: float
     occupancy: Occupancy
+    limit: float = math.inf
 
     @classmethod
     @torch.no_grad()
-    def build(cls, triplane: Triplane, net: torch.nn.Module, box_warp: float, dtype: torch.dtype) -> FastField:
-        """From a head of batch size 1; ``net`` is ``generator.decoder.net``, ``dtype`` that of the tables."""
+    def build(
+        cls,
+        triplane: Triplane,
+        net: torch.nn.Module,
+        box_warp: float,
+        dtype: torch.dtype,
+        rough: bool = False,
+        limit: float = math.inf,
+    ) -> FastField:
+        """From a head of batch size 1.
+
+        Args:
+            net: ``generator.decoder.net``.
+            dtype: of the tables.
+            rough: find what is occupied quickly (`Occupancy.rough`), for one small picture.
+            limit: look where |x| and |z| are at most this.
+        """
         layers = [Layer(texel_table(triplane.planes[0], triplane.depth, dtype), None)]
         layers += [Layer(texel_table(o.planes[0], triplane.depth, dtype), o.weight) for o in triplane.overlays]
-        field = cls(
-            tuple(layers),
-            Decoder.of(net),
-            triplane.size,
-            triplane.depth,
-            box_warp,
-            Occupancy.full(box_warp, triplane.planes.device),
-        )
-        occupancy = Occupancy.find(
-            lambda points: field.density(field.hidden(points)), box_warp, triplane.planes.device, triplane.size
-        )
-        return cls(field.layers, field.decoder, field.size, field.depth, box_warp, occupancy)
+        device = triplane.planes.device
+        anywhere = Occupancy.full(box_warp, device)
+        field = cls(tuple(layers), Decoder.of(net), triplane.size, triplane.depth, box_warp, anywhere)
 
-    def hidden(self, points: Tensor) -> Tensor:
-        """Hidden activations [M,64] of the decoder at world points [M,3], layers blended.
+        def density(points: Tensor) -> Tensor:
+            return field.density(field.hidden(points))
+
+        find = Occupancy.rough if rough else Occupancy.find
+        occupancy = find(density, box_warp, device, triplane.size, limit)
+        return dataclasses.replace(field, occupancy=occupancy, limit=limit)
+
+    def hidden(self, points: Tensor, out: Tensor | None = None) -> Tensor:
+        """Hidden activations [M,64] of the decoder at world points [M,3], layers blended; written to ``out`` if given.
 
         Blending here equals blending density and colour: both are linear in the hidden activations.
         """
-        result = self._hidden(self.layers[0].table, points)
+        result = self._hidden(self.layers[0].table, points, out)
         for layer in self.layers[1:]:
             weight = layer.weight(points[None])[0]
             some = (weight[:, 0] > _CERTAIN).nonzero()[:, 0]
             if len(some) == 0:
                 continue
             above = self._hidden(layer.table, points[some])
-            result = result.index_copy(0, some, torch.lerp(result[some], above, weight[some]))
+            result.index_copy_(0, some, torch.lerp(result[some], above, weight[some]))
         return result
 
     def density(self, hidden: Tensor) -> Tensor:
@@ -107,11 +123,12 @@ class FastField:
         """Features [R,C] of hidden activations [R,64] that were summed with weights whose sum is ``weight`` [R]."""
         return hidden @ self.decoder.colour + weight[:, None] * self.decoder.colour_bias
 
-    def _hidden(self, table: Tensor, points: Tensor) -> Tensor:
+    def _hidden(self, table: Tensor, points: Tensor, out: Tensor | None = None) -> Tensor:
         decoder = self.decoder
-        result = points.new_empty(len(points), decoder.first.shape[1])
+        result = points.new_empty(len(points), decoder.first.shape[1]) if out is None else out
         step = _AT_ONCE if points.device.type == "cpu" else max(len(points), 1)
-        for part, out in zip(points.split(step), result.split(step), strict=True):
+        for part, rows in zip(points.split(step), result.split(step), strict=True):
             features = gather(table, part, self.size, self.depth, self.box_warp)
-            out.copy_(F.softplus(torch.addmm(decoder.first_bias, features, decoder.first)))
+            torch.addmm(decoder.first_bias, features, decoder.first, out=rows)
+            torch.ops.aten.softplus.out(rows, out=rows)
         return result

@@ -6,6 +6,8 @@ of a texel are neighbours, and the mean over the three planes is part of the sum
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,25 +33,33 @@ def texels(points: Tensor, size: int, depth: int, box_warp: float) -> tuple[Tens
 
     Texels outside the grid have weight 0.
     """
-    # Points come last while computing, so that every step is one long loop.
-    scaled = points.T * (1.0 / box_warp) + 0.5
-    fine, fine_weight = _ends(scaled * size - 0.5, size)
-    coarse, coarse_weight = _ends(scaled * depth - 0.5, depth)
+    # Points come last while computing, so that every step is one long loop; few steps, as this is a third of a lookup.
+    cells, last = _grid(size, depth, points.device)
+    place = torch.addcmul(cells * 0.5 - 0.5, points.T, cells * (1 / box_warp))
+    low = place.floor()
+    weight = place.new_empty(2, *place.shape)
+    torch.sub(place, low, out=weight[1])
+    torch.sub(1, weight[1], out=weight[0])
+    ends = torch.empty_like(weight, dtype=torch.int32)
+    ends[0] = low
+    torch.add(ends[0], 1, out=ends[1])
+    inside = torch.minimum(ends.clamp(min=0), last)
+    weight *= inside == ends
+    (fine, coarse), (fine_weight, coarse_weight) = inside.unbind(1), weight.unbind(1)
+    along_z, along_y = coarse * size**2, fine * size
     coarse_weight = coarse_weight * (1 / 3)
     rows = fine.new_empty(3, 2, 2, 2, len(points))
-    weights = fine_weight.new_empty(rows.shape)
+    weights = weight.new_empty(rows.shape)
     for plane, (x, y, z) in enumerate(PLANE_AXES):
-        row = ((coarse[:, None, z] + plane * depth) * size + fine[None, :, y]) * size
+        row = along_z[:, None, z] + (along_y[None, :, y] + plane * depth * size**2)
         torch.add(row[:, :, None], fine[None, None, :, x], out=rows[plane])
-        weight = coarse_weight[:, None, z] * fine_weight[None, :, y]
-        torch.mul(weight[:, :, None], fine_weight[None, None, :, x], out=weights[plane])
+        share = coarse_weight[:, None, z] * fine_weight[None, :, y]
+        torch.mul(share[:, :, None], fine_weight[None, None, :, x], out=weights[plane])
     return rows.flatten(0, 3).T.contiguous(), weights.flatten(0, 3).T.contiguous()
 
 
-def _ends(place: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Both neighbours [2,3,M] of places [3,M] along every axis: index clamped into the grid, and weight, 0 outside."""
-    low = place.floor()
-    part = place - low
-    ends = torch.stack([low, low + 1])
-    weights = torch.stack([1 - part, part]) * ((ends >= 0) & (ends < size))
-    return ends.clamp_(0, size - 1).int(), weights
+@lru_cache(maxsize=16)
+def _grid(size: int, depth: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cells and the last cell's index along the fine and the coarse axes [2,1,1]."""
+    cells = torch.tensor([size, depth], dtype=torch.float32, device=device).view(2, 1, 1)
+    return cells, (cells - 1).int()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,9 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..marching import interval_weights
-from ..renderer import EMPTY_SIGMA, RayOutput, RenderOptions, crop_mask
+from ..renderer import EMPTY_SIGMA, RayOutput, RenderOptions, crop_limit, crop_mask
 from ..sampling import importance_depths, stratified_depths
 from .field import FastField
+from .occupancy import Occupancy
+
+# Coarse samples of a ray in occupied cells before it is asked whether light is left: most rays meet a surface here.
+_FIRST = 8
+# Samples whose hidden activations are in memory at once on CPUs: 31 MB, written again and again. Fresh memory costs as
+# much as a lookup, and C libraries return larger pieces than 32 MB to the system after every use.
+_SAMPLES_AT_ONCE = 120_000
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,8 @@ class Preset:
         most_coarse, most_fine: coarse and importance samples a ray, if more are asked; None for as many as asked.
         half_tables: texels in 16 bits.
         half_super_resolution: super-resolution in 16 bits.
+        rough: find what is occupied quickly, for heads that are drawn once.
+        cropped: look for it only where pictures are not cropped.
     """
 
     floor: float
@@ -32,6 +42,8 @@ class Preset:
     most_fine: int | None = None
     half_tables: bool = False
     half_super_resolution: bool = False
+    rough: bool = False
+    cropped: bool = True
 
     def options(self, options: RenderOptions) -> RenderOptions:
         """With no more samples than this preset takes."""
@@ -59,52 +71,67 @@ def render_rays_fast(
     features = origins.new_zeros(total, field.decoder.colour.shape[1])
     depth = origins.new_full((total,), options.far)
     alpha = origins.new_zeros(total)
+    steps = _steps(options, origins.device)
+    limit = crop_limit(options)
+    if limit > field.limit:
+        # Cropped less than what was searched.
+        outside = field.occupancy.outside
+        anywhere = Occupancy.full(field.box_warp, origins.device, outside)
+        field = dataclasses.replace(field, occupancy=anywhere, limit=math.inf)
+    samples = options.samples + options.importance
+    tile = max(1, _SAMPLES_AT_ONCE // samples) if origins.device.type == "cpu" else chunk
+    hidden = origins.new_empty(min(tile, chunk, total) * samples, field.decoder.first.shape[1])
     for start in range(0, total, chunk):
-        rays = slice(start, min(start + chunk, total))
-        part = _march(field, origins[rays], directions[rays], options, preset)
-        if part is not None:
-            where, values = part
-            features[rays].index_copy_(0, where, values.features)
-            depth[rays].index_copy_(0, where, values.depth)
-            alpha[rays].index_copy_(0, where, values.alpha)
+        stop = min(start + chunk, total)
+        occupied = field.occupancy.along(origins[start:stop], directions[start:stop], steps, limit)
+        # Rays that meet nothing are done. A surface thinner than a step lies in a cell next to one that was met.
+        rays = occupied.any(-1).nonzero()[:, 0]
+        occupied = occupied[rays]
+        rays = rays + start
+        for some, met in zip(rays.split(tile), occupied.split(tile), strict=True):
+            if len(some) == 0:
+                continue
+            store = _Store(field, origins[some], directions[some], options, hidden)
+            values = _march(store, steps, met, limit, preset)
+            features.index_copy_(0, some, values.features)
+            depth.index_copy_(0, some, values.depth)
+            alpha.index_copy_(0, some, values.alpha)
         if progress is not None:
-            progress(rays.stop, total)
+            progress(stop, total)
     return RayOutput(features[None], depth[None], alpha[None])
 
 
-def _march(
-    field: FastField, origins: Tensor, directions: Tensor, options: RenderOptions, preset: Preset
-) -> tuple[Tensor, RayOutput] | None:
-    coarse = stratified_depths(
-        options.near,
-        options.far,
-        options.samples,
-        None,
-        (1, len(origins)),
-        disparity=options.disparity,
-        device=origins.device,
-    )[0]
-    occupied = _occupied(field, origins, directions, coarse, options)
-    # Rays that meet nothing are done. A surface thinner than a step lies in a cell next to one that was met.
-    rays = _widen(occupied).any(-1).nonzero()[:, 0]
-    if len(rays) == 0:
-        return None
-    origins, directions, coarse, occupied = origins[rays], directions[rays], coarse[rays], _widen(occupied[rays])
-    store = _Store(field, origins, directions, options)
-    sigma, rows = store.evaluate(coarse, occupied)
-    depths = coarse
+def _steps(options: RenderOptions, device: torch.device) -> Tensor:
+    """Coarse depths [S], the same for every ray."""
+    limits = options.near, options.far, options.samples
+    return stratified_depths(*limits, None, (1, 1), disparity=options.disparity, device=device)[0, 0]
+
+
+def _march(store: _Store, steps: Tensor, occupied: Tensor, limit: float, preset: Preset) -> RayOutput:
+    """Rays that all meet something, at the coarse steps flagged in ``occupied`` [R,S]."""
+    field, options = store.field, store.options
+    depths = steps.expand(len(occupied), -1).contiguous()
+    sigma, rows = torch.full_like(depths, EMPTY_SIGMA), torch.full_like(depths, -1, dtype=torch.long)
+    wanted = _widen(occupied)
+    first = wanted & (wanted.cumsum(-1, dtype=torch.int32) <= _FIRST)
+    store.evaluate(depths, first, sigma, rows)
+    thickness = _thickness(depths, sigma)
+    spent = -math.log(preset.floor) if preset.floor > 0 else math.inf
+    store.evaluate(depths, wanted & ~first & (thickness < spent), sigma, rows)
     if options.importance:
-        weights, _ = interval_weights(coarse[None], sigma[None])
-        fine = importance_depths(coarse[None], weights, options.importance, None)[0]
-        wanted = _occupied(field, origins, directions, fine, options)
-        wanted &= _clear(coarse, weights[0], fine) > preset.floor
-        fine_sigma, fine_rows = store.evaluate(fine, wanted)
-        depths, order = torch.cat([coarse, fine], dim=-1).sort(dim=-1)
-        sigma = torch.cat([sigma, fine_sigma], dim=-1).gather(-1, order)
-        rows = torch.cat([rows, fine_rows], dim=-1).gather(-1, order)
-        ends = _widen(rows >= 0) & (rows < 0)
-        end_sigma, end_rows = store.evaluate(depths, ends)
-        sigma, rows = torch.where(ends, end_sigma, sigma), torch.where(ends, end_rows, rows)
+        thickness = _thickness(depths, sigma)
+        weights, _ = interval_weights(depths[None], sigma[None])
+        fine = importance_depths(depths[None], weights, options.importance, None)[0]
+        depths, order = torch.cat([depths, fine], dim=-1).sort(dim=-1)
+        more = torch.ones_like(fine, dtype=torch.long)
+        sigma = torch.cat([sigma, fine.new_full(fine.shape, EMPTY_SIGMA)], dim=-1).gather(-1, order)
+        rows = torch.cat([rows, -more], dim=-1).gather(-1, order)
+        occupied = torch.cat([occupied, store.occupied(fine, limit)], dim=-1)
+        wanted = _widen(occupied.gather(-1, order)) & (rows < 0)
+        # The coarse samples foretell where the light is spent; what was really spent then corrects them.
+        first = wanted & (_foretold(thickness, steps, depths, order) < spent)
+        store.evaluate(depths, first, sigma, rows)
+        store.evaluate(depths, wanted & ~first & (_thickness(depths, sigma) < spent), sigma, rows)
     weights, middles = interval_weights(depths[None], sigma[None])
     weights, middles = weights[0], middles[0]
     alpha = weights.sum(-1)
@@ -112,49 +139,48 @@ def _march(
     depth = torch.where(alpha > 0, depth, torch.full_like(depth, options.far))
     # An interval's feature is the mean of its two ends, so an end counts half of both its intervals.
     share = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
-    hidden = store.blend(rows, torch.where((rows >= 0) & (share > preset.floor), share, torch.zeros_like(share)))
-    features = field.colour(hidden, alpha)
+    features = field.colour(store.blend(rows, share, preset.floor), alpha)
     if options.white_back:
         features = features + (1 - alpha)[:, None]
-    return rays, RayOutput(features, depth, alpha)
+    return RayOutput(features, depth, alpha)
 
 
 class _Store:
     """Hidden activations of the samples that were evaluated, and where they are."""
 
-    def __init__(self, field: FastField, origins: Tensor, directions: Tensor, options: RenderOptions) -> None:
-        self.field, self.origins, self.directions, self.options = field, origins, directions, options
-        self.parts: list[Tensor] = []
+    def __init__(
+        self, field: FastField, origins: Tensor, directions: Tensor, options: RenderOptions, hidden: Tensor
+    ) -> None:
+        self.field, self.options, self.hidden = field, options, hidden
+        # Coordinates first: points are made of long rows.
+        self.origins, self.directions = origins.T.contiguous(), directions.T.contiguous()
         self.count = 0
 
-    def evaluate(self, depths: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Densities [R,S], `EMPTY_SIGMA` where not wanted, and rows of the hidden activations [R,S], -1 there."""
-        sigma = torch.full_like(depths, EMPTY_SIGMA)
-        rows = torch.full(depths.shape, -1, dtype=torch.long, device=depths.device)
-        ray, sample = wanted.nonzero(as_tuple=True)
-        points = self.origins[ray] + depths[ray, sample][:, None] * self.directions[ray]
-        hidden = self.field.hidden(points)
+    def evaluate(self, depths: Tensor, wanted: Tensor, sigma: Tensor, rows: Tensor) -> None:
+        """Write densities and the rows of hidden activations into sigma and rows [R,S] where wanted [R,S]."""
+        places = wanted.flatten().nonzero()[:, 0]
+        if len(places) == 0:
+            return
+        ray = places.div(depths.shape[1], rounding_mode="floor")
+        points = torch.addcmul(self.origins[:, ray], self.directions[:, ray], depths.flatten()[places]).T
+        hidden = self.field.hidden(points, self.hidden[self.count : self.count + len(places)])
         cropped = crop_mask(points, self.options)[:, 0]
-        sigma[ray, sample] = torch.where(cropped, EMPTY_SIGMA, self.field.density(hidden))
-        rows[ray, sample] = torch.arange(self.count, self.count + len(ray), device=depths.device)
-        self.count += len(ray)
-        self.parts.append(hidden)
-        return sigma, rows
+        sigma.view(-1)[places] = self.field.density(hidden).masked_fill_(cropped, EMPTY_SIGMA)
+        rows.view(-1)[places] = torch.arange(self.count, self.count + len(places), device=depths.device)
+        self.count += len(places)
 
-    def blend(self, rows: Tensor, share: Tensor) -> Tensor:
-        """Weighted sum over samples: rows [R,S] with weights → [R,64]."""
-        hidden = torch.cat(self.parts)
-        if len(hidden) == 0:
-            return share.new_zeros(len(rows), self.field.decoder.colour.shape[0])
-        some = share > 0
+    def occupied(self, depths: Tensor, limit: float) -> Tensor:
+        """`Occupancy.along` at depths [R,S]."""
+        return self.field.occupancy.along(self.origins.T, self.directions.T, depths, limit)
+
+    def blend(self, rows: Tensor, share: Tensor, floor: float) -> Tensor:
+        """Weighted sum over the samples whose share is above the floor: rows and shares [R,S] → [R,64]."""
+        some = (share > floor) & (rows >= 0)
         counts = some.sum(-1)
         offsets = F.pad(counts.cumsum(0)[:-1], (1, 0))
-        return F.embedding_bag(rows[some], hidden, offsets, mode="sum", per_sample_weights=share[some])
-
-
-def _occupied(field: FastField, origins: Tensor, directions: Tensor, depths: Tensor, options: RenderOptions) -> Tensor:
-    points = origins[:, None] + depths[..., None] * directions[:, None]
-    return field.occupancy(points) & ~crop_mask(points, options)[..., 0]
+        places = some.flatten().nonzero()[:, 0]
+        rows, share = rows.flatten()[places], share.flatten()[places]
+        return F.embedding_bag(rows, self.hidden, offsets, mode="sum", per_sample_weights=share)
 
 
 def _widen(flags: Tensor) -> Tensor:
@@ -165,8 +191,21 @@ def _widen(flags: Tensor) -> Tensor:
     return wide
 
 
-def _clear(depths: Tensor, weights: Tensor, at: Tensor) -> Tensor:
-    """Transmittance before depths ``at`` [R,I], from coarse weights [R,S-1] between depths [R,S]."""
-    clear = 1 - F.pad(weights.cumsum(-1), (1, 0))
-    place = torch.searchsorted(depths.contiguous(), at.contiguous(), right=True) - 1
-    return clear.gather(-1, place.clamp(0, depths.shape[-1] - 1))
+def _thickness(depths: Tensor, sigma: Tensor) -> Tensor:
+    """Optical thickness before every sample [R,S]: -log of the transmittance. At most the true one where samples were
+    not evaluated, as an interval with such an end counts as empty."""
+    density = F.softplus((sigma[:, 1:] + sigma[:, :-1]).mul_(0.5).sub_(1)).mul_(depths.diff(dim=-1))
+    return F.pad(density.cumsum_(-1), (1, 0))
+
+
+def _foretold(thickness: Tensor, steps: Tensor, depths: Tensor, order: Tensor) -> Tensor:
+    """Optical thickness [R,S+I] at merged depths, linear between those of the coarse steps [R,S].
+
+    Args:
+        order: [R,S+I] of the merging sort; its first S numbers are the coarse samples.
+    """
+    last = len(steps) - 1
+    before = ((order <= last).cumsum(-1) - 1).clamp_(0, last - 1)
+    low, high = thickness.gather(-1, before), thickness.gather(-1, before + 1)
+    start, length = steps[before], (1 / steps.diff())[before]
+    return torch.lerp(low, high, (depths - start).mul_(length).clamp_(0, 1))
