@@ -169,6 +169,6 @@ def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
         refine_steps=500,
         learning_rate=5e-4,
         matrix_rate=2.5e-4,
-        adversarial=0.03 if variant == "realism" else 0.0,
+        adversarial=0.1 if variant == "realism" else 0.0,
         seed=seed,
     )
