@@ -20,6 +20,9 @@ SIZE = 32
 # dB against the plain renderer.
 EXACT = ("exact", "once")
 EXPECTED = {"exact": 100, "once": 100, "high": 55, "draft": 38}
+# Of single rays. One that grazes the head moves the plain renderer's own opacity by 5e-4 when its origin moves by half
+# of the last bit.
+ALPHA = {"exact": 1e-3, "once": 1e-3, "high": 0.1, "draft": 0.15}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def test_pictures_equal_the_plain_ones(generator, heads, stitched, quality):
         fast = generator.render(head, camera, SIZE, quality=quality)
         assert decibels(fast.image, plain.image) > EXPECTED[quality]
         assert decibels(fast.raw, plain.raw) > EXPECTED[quality]
-        assert (fast.alpha - plain.alpha).abs().max() < (1e-4 if quality in EXACT else 0.1)
+        assert (fast.alpha - plain.alpha).abs().max() < ALPHA[quality]
         solid = plain.alpha > 0.9
         assert (fast.depth - plain.depth)[solid].abs().max() < (1e-4 if quality in EXACT else 0.05)
 
