@@ -194,9 +194,9 @@ def check_quality(quality: str) -> None:
 def exact_way(lookups: int, plane_size: int) -> str:
     """The fastest exact quality for a head that is asked for so many points in all: "reference", "once" or "exact".
 
-    To find what is occupied takes as long as about 2^17 lookups, a quarter of that if done roughly, and eight times as
-    long for planes finer than 64 cells (`Occupancy`). What a picture then needs is a quarter of its lookups, or nearly
-    half.
+    To find what is occupied takes as long as about 2^17 lookups, a quarter of that if done roughly (measured), and
+    eight times as long for planes finer than 64 cells (by the number of cells in `Occupancy`, not measured). What a
+    picture then needs is a quarter of its lookups, or nearly half.
     """
     search = 2**20 if plane_size > 64 else 2**17
     if lookups < search // 8:

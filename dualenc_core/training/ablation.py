@@ -43,7 +43,7 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Budget:
-    """Steps of a training. These fit 27 trainings and their evaluations into some 70 minutes of one core.
+    """Steps of a training. Meant for 27 trainings and their evaluations in an hour or two of one core.
 
     Attributes:
         latent, style, refine: of an Encoder 1: on known latents; stage one on pictures; stage two.

@@ -41,7 +41,7 @@ class GeneratorTraining:
         ray_steps: pairs of plane resolution and steps on rendered rays.
         super_resolution_steps: steps of the last phase, which trains only that network, on patches.
         heads, points, rays: batch sizes of field and rays.
-        field_share: weight of the field's losses when the rays begin; it ends at a tenth.
+        field_share: weight of the field's losses when the rays begin; it ends at 0.1.
         learning_rate: Adam, for weights of unit variance.
         matrix_rate: Muon, for the weights of the backbone's layers.
         final_rate: factor of the learning rate at the end of a phase (cosine; the field phase has none).
