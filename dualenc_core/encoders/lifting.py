@@ -20,6 +20,9 @@ from ..rendering.trigrid import splat
 
 SURFACE_CHANNELS = 8
 VOLUME_CHANNELS = 9
+# A pixel of the photo that the head covers less shows the backdrop as well: on the grazing surface behind a silhouette
+# its colour would become a bright streak, seen from the side.
+_COVERED = 0.9
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,12 @@ def resize_area(image: Tensor, size: int) -> Tensor:
 def surface_maps(view: Observation, size: int, depth: int, box_warp: float) -> Tensor:
     """[N,3,8·D,size,size]: image, image - render, matte - alpha and hits on the cells that the visible surface reads.
 
-    Channel = map·D + slice, as in planes. Rays with alpha below ½ have no surface and are left out.
+    Channel = map·D + slice, as in planes. Rays with alpha below ½ have no surface and are left out, and so are pixels
+    that the head does not fill.
     """
     origins, directions = camera_rays(view.camera, view.depth.shape[-1])
     points = origins + directions * view.depth.flatten(1)[..., None]
-    hit = (view.alpha >= 0.5).to(view.image.dtype)
+    hit = ((view.alpha >= 0.5) & (view.matte >= _COVERED)).to(view.image.dtype)
     values = torch.cat([view.image, view.image - view.render, view.matte - view.alpha, torch.ones_like(hit)], dim=1)
     return _normalised(points, values * hit, size, depth, box_warp)
 

@@ -261,7 +261,7 @@ class PanoHead(nn.Module):
         samples: int | tuple[int, int] | None = None,
         draws: Draws | None = None,
         progress: Callable[[int, int], None] | None = None,
-        chunk: int = 4096,
+        chunk: int | None = None,
         ws_background: Tensor | None = None,
         quality: str = REFERENCE,
         options: RenderOptions | None = None,
@@ -277,7 +277,7 @@ class PanoHead(nn.Module):
             samples: coarse and importance samples a ray, one number for both; None = the generator's.
             draws: the reference's random numbers (`Draws`), with its fixed depth limits too; None = deterministic.
             progress: called as progress(done, total) after every frame.
-            chunk: rays in memory at once.
+            chunk: rays in memory at once; None = 4,096 on a CPU, 32,768 elsewhere.
             ws_background: other style vectors for the background network.
             quality: "reference" = the plain renderer; "exact" = the same up to rounding, "high" and "draft" = with
                 stated errors (`fast.PRESETS`), many times as fast from the second picture of a head on. Ignored while
@@ -296,8 +296,12 @@ class PanoHead(nn.Module):
         camera = camera.to(triplane.planes.device).expand(frames)
         ws_background = triplane.ws if ws_background is None else ws_background
         quality = self._possible(quality, draws)
-        # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway.
+        chunk = chunk or _chunk(camera.cam2world.device)
+        # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway; and an
+        # accelerator would wait for the many small kernels of single raw frames.
         coupled = draws is not None or torch.is_grad_enabled()
+        if quality == REFERENCE and not super_resolve and camera.cam2world.device.type != "cpu":
+            coupled = coupled or _same_distance(camera)
         if coupled or (frames == 1 and quality == REFERENCE):
             triplane = _expand(triplane, frames)
             ws_background = ws_background.expand(frames, -1, -1)
@@ -373,13 +377,14 @@ class PanoHead(nn.Module):
         directions: Tensor,
         options: RenderOptions | None = None,
         draws: Draws | None = None,
-        chunk: int = 4096,
+        chunk: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         quality: str = REFERENCE,
     ) -> RayOutput:
         """Features [N,R,C], depth [N,R] and alpha [N,R] of rays [N,R,3], without background; ``quality`` as in
         `render`."""
         check_quality(quality)
+        chunk = chunk or _chunk(origins.device)
         options = options or self.config.render
         if self._possible(quality, draws) != REFERENCE:
             parts, count = [], origins.shape[1]
@@ -481,6 +486,15 @@ class PanoHead(nn.Module):
                 f"triplane has {channels} channels, size {size} and depth {triplane.depth}; this generator needs "
                 f"{self.config.plane_channels}, {self.config.plane_size} and {self.config.plane_depth}"
             )
+
+
+def _chunk(device: torch.device) -> int:
+    return 1 << (12 if device.type == "cpu" else 15)
+
+
+def _same_distance(camera: Camera) -> bool:
+    least, most = camera.position.norm(dim=-1).aminmax()
+    return bool(most - least < _SAME_DISTANCE)
 
 
 def _expand(triplane: Triplane, frames: int) -> Triplane:

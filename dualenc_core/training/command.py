@@ -9,6 +9,7 @@ import torch
 
 from ..errors import DualEncError
 from . import paper_presets, presets
+from .processes import Processes
 from .run import RunOptions
 from .run import run as run_training
 
@@ -45,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="stop after this many steps; the same command goes on")
     parser.add_argument("--fresh", action="store_true", help="start again instead of resuming")
     parser.add_argument("--seed", type=int, help="default 0, or the configuration's")
+    parser.add_argument(
+        "--device", default="cpu", help="of the demo presets: cpu (default) or cuda, which also has larger batches"
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
 
 
@@ -58,9 +62,14 @@ def run_command(args: argparse.Namespace) -> int:
         return _train_like_the_paper(args)
     if args.set or args.print_config or args.checkpoint:
         raise DualEncError(f"--set, --print-config and --checkpoint are not for the preset {args.preset}")
+    device = Processes.single(args.device).device
+    # Batches of few shapes: the search for the fastest convolutions pays.
+    torch.backends.cudnn.benchmark = True
     torch.manual_seed(args.seed or 0)
-    options = RunOptions(args.out or Path("runs") / args.preset, args.minutes, args.steps, resume=not args.fresh)
-    run_training(_trainer(args), options)
+    previews = 500 if device.type == "cpu" else 2000
+    out = args.out or Path("runs") / args.preset
+    options = RunOptions(out, args.minutes, args.steps, resume=not args.fresh, preview_steps=previews)
+    run_training(_trainer(args, device), options)
     return 0
 
 
@@ -79,12 +88,13 @@ def _train_like_the_paper(args: argparse.Namespace) -> int:
     return 0
 
 
-def _trainer(args: argparse.Namespace):
-    rng = torch.Generator().manual_seed(args.seed or 0)
+def _trainer(args: argparse.Namespace, device: torch.device):
+    rng = torch.Generator(device).manual_seed(args.seed or 0)
     if args.preset == "demo-generator":
         from .generator import GeneratorTrainer
 
         options = presets.GeneratorTraining(seed=args.seed or 0)
+        options = options if device.type == "cpu" else options.on_accelerator()
         return GeneratorTrainer.create(options.continued() if args.start else options, rng, args.start)
     from .encoder import EncoderTrainer
 
@@ -96,4 +106,5 @@ def _trainer(args: argparse.Namespace):
     if stage_one is None and Path(args.encoder1).is_file() and beside.is_file():
         stage_one = beside
     options = presets.encoder_training(names[args.preset], args.seed or 0)
+    options = options if device.type == "cpu" else options.on_accelerator()
     return EncoderTrainer.create(options, args.generator, args.encoder1, rng, args.data, stage_one)

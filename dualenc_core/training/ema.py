@@ -19,7 +19,5 @@ class ExponentialMovingAverage:
     def update(self, source: nn.Module, step: int) -> None:
         """Blend in the parameters of ``source``; buffers are copied."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.module.parameters(), source.parameters(), strict=True):
-            mine.lerp_(theirs, 1 - decay)
-        for mine, theirs in zip(self.module.buffers(), source.buffers(), strict=True):
-            mine.copy_(theirs)
+        torch._foreach_lerp_(list(self.module.parameters()), list(source.parameters()), 1 - decay)
+        torch._foreach_copy_(list(self.module.buffers()), list(source.buffers()))

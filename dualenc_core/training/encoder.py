@@ -23,6 +23,7 @@ from ..checkpoints.store import load_encoder_file, load_generator_file, save_enc
 from ..encoders import HeadEncoder
 from ..errors import DualEncError
 from ..generator import PanoHead
+from ..generator.fast import REFERENCE
 from ..inversion.occlusion import occlusion_mask
 from ..rendering.rays import pixel_rays
 from ..rendering.renderer import Draws
@@ -57,7 +58,7 @@ class EncoderTrainer:
         data: Path | None = None,
         stage_one: str | Path | None = None,
     ) -> EncoderTrainer:
-        """Load the frozen generator, render the portraits, and build the encoder.
+        """Load the frozen generator, render the portraits, and build the encoder, all on the device of ``rng``.
 
         Encoder 2 and the control start from the file ``encoder1``, their stage one from the file ``stage_one`` if given
         (Encoder 1 before it was trained for fidelity alone).
@@ -66,6 +67,7 @@ class EncoderTrainer:
         network = PanoHead.from_config(
             config["init_kwargs"], config["rendering_kwargs"], state, config.get("neural_rendering_resolution")
         )
+        network = network.to(rng.device)
         scale = plane_scale(network)
         encoder_config = options.config.replace(
             lifted=dataclasses.replace(options.config.lifted, plane_scale=scale), generator=network.fingerprint
@@ -79,7 +81,8 @@ class EncoderTrainer:
                 state.update({k: v for k, v in earlier.items() if k.startswith("stage_one.")})
             encoder = HeadEncoder.from_config(config, state)
         data = data or Path("runs") / "portraits.safetensors"
-        return cls(options, network, encoder, load_portraits(data, options.portraits, options.portrait_size), rng)
+        portraits = load_portraits(data, options.portraits, options.portrait_size, rng.device)
+        return cls(options, network, encoder.to(rng.device), portraits, rng)
 
     def __post_init__(self) -> None:
         o = self.options
@@ -88,7 +91,7 @@ class EncoderTrainer:
         self.encoder.requires_grad_(True)
         self.discriminator = TriplaneDiscriminator(
             3 * self.generator.config.plane_channels, o.discriminator_widths, stride=2
-        )
+        ).to(self.device)
         named = list(self.encoder.stage_one.named_parameters())
         # Equalised weights of unit variance behind convolutions of a tenth: at the same rate they would hardly move.
         one = [
@@ -109,6 +112,11 @@ class EncoderTrainer:
             "matrices": Muon(matrices, lr=o.matrix_rate),
             "discriminator": torch.optim.Adam(self.discriminator.parameters(), lr=1e-3, betas=(0.5, 0.99)),
         }
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is."""
+        return self.rng.device
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -135,7 +143,7 @@ class EncoderTrainer:
             step -= count
         raise ValueError(f"training is over after {self.total_steps} steps")
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> dict[str, Tensor]:
         """Run optimisation step number ``step``."""
         o = self.options
         name, step, count = self.phase(step)
@@ -154,7 +162,7 @@ class EncoderTrainer:
 
     # --------------------------------------------------------------------------------------------------------- steps
 
-    def _latent_step(self) -> dict[str, float]:
+    def _latent_step(self) -> dict[str, Tensor]:
         """Stage one against the style vectors of the known latents: minutes instead of hours to a sensible start."""
         # Mirrored portraits have no known latent: a parting or a mole changes sides.
         images, _, _, latents = self._batch(self.options.latent_batch, mirror=False)
@@ -162,9 +170,9 @@ class EncoderTrainer:
             target = self.generator.mapping(latents)
         loss = F.smooth_l1_loss(self._styles(images), target, beta=0.1)
         self._update(["one"], loss)
-        return {"latent": float(loss.detach())}
+        return {"latent": loss.detach()}
 
-    def _image_step(self, step: int, refine: bool) -> dict[str, float]:
+    def _image_step(self, step: int, refine: bool) -> dict[str, Tensor]:
         o = self.options
         images, mattes, camera, _ = self._batch(o.batch)
         losses: dict[str, Tensor] = {}
@@ -180,7 +188,7 @@ class EncoderTrainer:
         if refine:
             refined = self.encoder.refine(self.generator, coarse.detach(), images, camera, mattes)
             losses["refined"] = self._reconstruction(refined, rays)
-        values = {k: float(v.detach()) for k, v in losses.items()}
+        values = {k: v.detach() for k, v in losses.items()}
         if refine and o.adversarial:
             adversarial, more = self._adversarial(step, refined, coarse, camera)
             losses["adversarial"] = o.adversarial * adversarial
@@ -191,27 +199,33 @@ class EncoderTrainer:
 
     def _adversarial(
         self, step: int, refined: Triplane, coarse: Triplane, camera: Camera
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The encoder's adversarial loss, after one discriminator step on the same cells (paper Eq. 8, 9)."""
         o, scale = self.options, self.encoder.config.lifted.plane_scale
         with torch.no_grad():
-            mask = occlusion_mask(self.generator, refined.detach(), camera, resolution=40, closing=2).mask
-            z = torch.randn(len(refined), self.generator.config.z_dim, generator=self.rng)
+            # Fewer rays than a mask in use has, and the holes between them closed.
+            size = 5 * refined.size // 8
+            # Preparing each head for fast rays pays on a CPU only.
+            quality = "exact" if self.device.type == "cpu" else REFERENCE
+            mask = occlusion_mask(
+                self.generator, refined.detach(), camera, resolution=size, closing=2, quality=quality
+            ).mask
+            z = torch.randn(len(refined), self.generator.config.z_dim, generator=self.rng, device=self.device)
             real = self.generator.synthesize(self.generator.mapping(z)).planes
             real = masked_planes(real / scale, mask)
         fakes = [masked_planes(t.planes / scale, mask) for t in (refined, coarse)]
         self.discriminator.requires_grad_(True)
         fake_logits = self.discriminator(torch.cat(fakes).detach())
         loss = discriminator_loss(self.discriminator(real), fake_logits)
-        values = {"discriminator": float(loss.detach())}
+        values = {"discriminator": loss.detach()}
         if step % o.r1_interval == 0:
             penalty = r1_penalty(self.discriminator, real)
-            values["r1"] = float(penalty.detach())
+            values["r1"] = penalty.detach()
             loss = loss + 0.5 * o.r1 * o.r1_interval * penalty / real[0].numel()
         self._update(["discriminator"], loss)
         self.discriminator.requires_grad_(False)
         adversarial = generator_loss(self.discriminator(torch.cat(fakes)))
-        values["adversarial"] = float(adversarial.detach())
+        values["adversarial"] = adversarial.detach()
         return adversarial, values
 
     def _update(self, names: list[str], loss: Tensor) -> None:
@@ -224,18 +238,18 @@ class EncoderTrainer:
     # -------------------------------------------------------------------------------------------------------- pieces
 
     def _styles(self, images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
             return self.encoder.styles(images).float()
 
     def _coarse(self, images: Tensor) -> Triplane:
         ws = self._styles(images)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
             coarse = self.generator.synthesize(ws)
         return coarse.replace(planes=coarse.planes.float())
 
     def _batch(self, count: int, mirror: bool = True) -> tuple[Tensor, Tensor, Camera, Tensor]:
-        indices = torch.randint(len(self.portraits), (count,), generator=self.rng)
-        mirror = bool(torch.rand((), generator=self.rng) < 0.5) and mirror
+        indices = torch.randint(len(self.portraits), (count,), generator=self.rng, device=self.device)
+        mirror = bool(torch.rand((), generator=self.rng, device=self.device) < 0.5) and mirror
         images, mattes, camera, latents = self.portraits.batch(indices, mirror)
         if self.options.misalignment:
             images, mattes, camera = misaligned(images, mattes, camera, self.rng, self.options.misalignment)
@@ -244,9 +258,10 @@ class EncoderTrainer:
     def _rays(self, images: Tensor, mattes: Tensor, camera: Camera) -> tuple[Tensor, ...]:
         """Random rays and the photo's colour and coverage there: most of them on the head."""
         n, count = len(images), self.options.rays
-        uv = torch.rand(n, 4 * count, 2, generator=self.rng)
+        uv = torch.rand(n, 4 * count, 2, generator=self.rng, device=self.device)
         coverage = F.grid_sample(mattes, (2 * uv - 1)[:, None], align_corners=False)[:, 0, 0]
-        order = (coverage + torch.rand(n, 4 * count, generator=self.rng)).argsort(dim=1, descending=True)
+        noise = torch.rand(n, 4 * count, generator=self.rng, device=self.device)
+        order = (coverage + noise).argsort(dim=1, descending=True)
         # A quarter everywhere, the rest where coverage plus noise is largest: on the head and along its border.
         chosen = torch.cat([order[:, : 2 * count : 3][:, : 3 * count // 4], order[:, -(count - 3 * count // 4) :]], 1)
         uv = uv.gather(1, chosen[..., None].expand(-1, -1, 2))
@@ -260,8 +275,8 @@ class EncoderTrainer:
         options = self.generator.config.render
         n, r = origins.shape[:2]
         draws = Draws(
-            torch.rand(n, r, options.samples, generator=self.rng),
-            torch.rand(n * r, options.importance, generator=self.rng),
+            torch.rand(n, r, options.samples, generator=self.rng, device=self.device),
+            torch.rand(n * r, options.importance, generator=self.rng, device=self.device),
         )
         out = self.generator.render_rays(triplane, origins, directions, draws=draws, chunk=n * r)
         features = out.features.transpose(1, 2)[..., None]
@@ -275,7 +290,7 @@ class EncoderTrainer:
         """Photo, stage one, stage two, and the refined head from the side and from behind, for four portraits."""
         from ..export.images import save_png
 
-        images, mattes, camera, _ = self.portraits.batch(torch.arange(4))
+        images, mattes, camera, _ = self.portraits.batch(torch.arange(4, device=self.device))
         size = self.generator.config.neural_resolution
         with torch.no_grad():
             refined = self.encoder.encode(self.generator, images, camera, mattes)
@@ -300,5 +315,5 @@ class EncoderTrainer:
 @torch.no_grad()
 def plane_scale(generator: PanoHead, count: int = 8) -> float:
     """Standard deviation of the generator's planes: the unit in which stage two and the discriminator work."""
-    z = torch.randn(count, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(count, generator.config.z_dim, generator=torch.Generator().manual_seed(0)).to(generator.w_avg)
     return float(generator.synthesize(generator.mapping(z)).planes.std())

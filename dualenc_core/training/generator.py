@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,30 +41,68 @@ W_SPREAD = 0.5
 # Latents at once, and learning rate, of the mapping phase. The network stores its weights a hundred times as large
 # (lr_multiplier 0.01), so 8.0 moves them as 0.08 would elsewhere.
 LATENTS, MAPPING_RATE = 1024, 8.0
+# Raw pixels at the cut sides of a super-resolution patch that do not count.
+MARGIN = 4
 
 
-class Batch(NamedTuple):
-    """Heads of random latents and their style vectors [N,num_ws,w_dim]."""
+class Truth(NamedTuple):
+    """What the heads of some latents really look like, for the phases field and rays.
 
-    heads: procedural.Heads
-    ws: Tensor
+    Attributes:
+        z: [N,16] latents.
+        origins, directions: [N,R,3] rays.
+        rgb: [N,R,3] in [-1,1], on the backdrop.
+        alpha: [N,R].
+        points: [N,P,3], half of them near the surface that rays have met, where it matters, the others anywhere.
+        distance, colour: [N,P] and [N,P,3] of the field there.
+    """
 
-
-class TrueRays(NamedTuple):
-    """Rays [N,R,3] and where they meet the procedural heads."""
-
+    z: Tensor
     origins: Tensor
     directions: Tensor
-    hits: procedural.RayHits
+    rgb: Tensor
+    alpha: Tensor
+    points: Tensor
+    distance: Tensor
+    colour: Tensor
+
+
+class Patches(NamedTuple):
+    """Square parts of pictures, for super-resolution.
+
+    Attributes:
+        z: [N,16] latents.
+        label: [N,25] cameras.
+        corner: [N,1,2] first column and row of the patch, in raw pixels.
+        target: [N,3,4p,4p] the true fine picture in [-1,1].
+    """
+
+    z: Tensor
+    label: Tensor
+    corner: Tensor
+    target: Tensor
+
+
+class Numbers(NamedTuple):
+    """Latents z [N,16] and the w [N,w_dim] that they should have."""
+
+    z: Tensor
+    w: Tensor
 
 
 @dataclass
 class GeneratorTrainer:
-    """One step at a time; `step` returns the losses."""
+    """One step at a time; `step` returns the losses.
+
+    What the heads really look like is found for ``options.truth_steps`` steps at once, from random numbers that depend
+    on the seed and the step alone: an accelerator would wait for a small batch's many small kernels, and a training
+    that is resumed in the middle finds the same.
+    """
 
     options: GeneratorTraining
     generator: PanoHead
     rng: torch.Generator
+    _block: tuple[tuple, list] = field(default=((), []), repr=False)
 
     @classmethod
     def create(
@@ -72,9 +110,9 @@ class GeneratorTrainer:
     ) -> GeneratorTrainer:
         """A fresh generator in training mode, or one that goes on from the weights of a file ``start``.
 
-        Raises CheckpointError for a file that does not fit ``options.config``.
+        It is trained on the device of ``rng``. Raises CheckpointError for a file that does not fit ``options.config``.
         """
-        trainer = cls(options, PanoHead(options.config).train(), rng)
+        trainer = cls(options, PanoHead(options.config).train().to(rng.device), rng)
         if start is not None:
             trainer.start_from(start)
         return trainer
@@ -104,7 +142,7 @@ class GeneratorTrainer:
             sr, background = self.generator.superresolution, self.generator.bcg_synthesis
             for block in (*finer, *sr.children(), *background.children()):
                 block.torgb.weight.zero_()
-            self.generator.torgb.bias.copy_(_backdrop())
+            self.generator.torgb.bias.copy_(_backdrop(self.device))
         self.average = ExponentialMovingAverage(self.generator, self.options.ema)
         mapping = list(self.generator.backbone.mapping.parameters())
         apart = ("backbone.mapping.", "superresolution.", "bcg_synthesis.", "t_mapping.", "torgb.bias")
@@ -135,9 +173,17 @@ class GeneratorTrainer:
         return {"generator": self.generator, "average": self.average.module}
 
     @property
+    def device(self) -> torch.device:
+        """Where everything is."""
+        return self.rng.device
+
+    @property
     def milestones(self) -> dict[int, str]:
-        """Nothing is exported on the way."""
-        return {}
+        """An encoder's latent phase needs the mapping alone, its other phases all but super-resolution: they can begin
+        while the rest is trained."""
+        o = self.options
+        found = {o.mapping_steps: "mapping", o.total_steps - o.super_resolution_steps: "rays"}
+        return {step: name for step, name in found.items() if 0 < step < o.total_steps}
 
     @property
     def total_steps(self) -> int:
@@ -146,36 +192,38 @@ class GeneratorTrainer:
 
     # ------------------------------------------------------------------------------------------------------ schedule
 
-    def phase(self, step: int) -> tuple[str, int, float]:
-        """Name of the phase, plane resolution (0 where there are no planes), and progress 0..1 within the phase."""
+    def phase(self, step: int) -> tuple[str, int, int, int]:
+        """Name of the phase, plane resolution (0 where there are no planes), step within the phase, and its length."""
         o = self.options
         phases = [("mapping", ((0, o.mapping_steps),)), ("field", o.field_steps), ("rays", o.ray_steps)]
         for name, parts in (*phases, ("super-resolution", ((0, o.super_resolution_steps),))):
             total, begin = sum(count for _, count in parts), step
             for size, count in parts:
                 if step < count:
-                    return name, size, begin / total
+                    return name, size, begin, total
                 step -= count
         raise ValueError("training is over")
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> dict[str, Tensor]:
         """Run optimisation step number ``step``."""
-        name, size, progress = self.phase(step)
+        name, size, begin, total = self.phase(step)
+        progress = begin / total
         decay = 1.0 if name == "field" else self.options.final_rate ** (0.5 - 0.5 * math.cos(math.pi * progress))
         used = {"mapping": ("mapping",), "super-resolution": ("tail",)}.get(name, ("matrices", "main"))
         optimizers = [self.optimizers[key] for key in used]
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base"] * decay * min(1.0, (step + 1) / 50)
+        truth = self._truth(name, step, begin, total)
         if name == "mapping":
-            losses = self._mapping()
+            losses = self._mapping(truth)
         elif name == "field":
-            losses = self._field(size)
+            losses = self._point_losses(truth, *self._head(truth.z, size))
         elif name == "rays":
             share = self.options.field_share
-            losses = self._rays(size, share * (FIELD_SHARE / share) ** progress)
+            losses = self._rays(truth, size, share * (FIELD_SHARE / share) ** progress)
         else:
-            losses = self._super_resolution()
+            losses = self._super_resolution(truth)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
@@ -185,7 +233,7 @@ class GeneratorTrainer:
             self.average.update(self.generator, step - self.options.mapping_steps)
         elif step + 1 == self.options.mapping_steps:
             self._settle_mapping()
-        return {f"{name}.{key}": float(value.detach()) for key, value in losses.items()}
+        return {f"{name}.{key}": value.detach() for key, value in losses.items()}
 
     @torch.no_grad()
     def preview(self, path: Path) -> None:
@@ -208,116 +256,132 @@ class GeneratorTrainer:
 
     # -------------------------------------------------------------------------------------------------------- phases
 
-    def _batch(self, count: int) -> Batch:
-        z = torch.randn(count, LATENT_DIM, generator=self.rng)
+    def _truth(self, name: str, step: int, begin: int, total: int) -> Any:
+        """The truth for one step, made for a block of steps of the same phase at once."""
+        at_once = self.options.truth_steps
+        first = begin - begin % at_once
+        key = name, step - begin + first
+        if self._block[0] != key:
+            rng = torch.Generator(self.device).manual_seed((self.options.seed << 32) + key[1])
+            count = min(at_once, total - first)
+            make = {"mapping": self._numbers, "super-resolution": self._patches}
+            whole = make.get(name, functools.partial(self._sample, rendered=name == "rays"))(count, rng)
+            parts = zip(*(tensor.chunk(count) for tensor in whole), strict=True)
+            self._block = key, [type(whole)(*part) for part in parts]
+        return self._block[1][begin - first]
+
+    def _head(self, z: Tensor, size: int | None = None) -> tuple[Tensor, Triplane]:
+        """Style vectors, without gradient, and planes of some latents."""
+        config = self.options.config
         with torch.no_grad():
             ws = self.generator.mapping(z)
-        return Batch(procedural.heads_from_latent(z), ws)
-
-    def _triplane(self, ws: Tensor, size: int | None = None) -> Triplane:
-        config = self.options.config
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
             planes = self.generator.backbone.synthesis(ws, noise="none", resolution=size).float()
         planes = planes.reshape(len(ws), 3, config.plane_channels, *planes.shape[2:])
-        return Triplane(planes, ws, config.plane_depth)
+        return ws, Triplane(planes, ws, config.plane_depth)
 
-    def _mapping(self) -> dict[str, Tensor]:
+    def _numbers(self, steps: int, rng: torch.Generator) -> Numbers:
         """w becomes the parameters of the head, standardised and turned into its space by a fixed rotation.
 
         Style layers are linear in w. Learned through pictures alone, the thresholds between hair styles and the rarer
         colours would take most of the training.
         """
-        z = torch.randn(LATENTS, LATENT_DIM, generator=self.rng)
+        z = torch.randn(steps * LATENTS, LATENT_DIM, generator=rng, device=rng.device)
         numbers = _head_numbers(z)
-        target = W_SPREAD * numbers @ _rotation(numbers.shape[1], self.options.config.w_dim)
-        return {"w": (self.generator.mapping(z)[:, 0] - target).square().mean()}
+        return Numbers(z, W_SPREAD * numbers @ _rotation(numbers.shape[1], self.options.config.w_dim).to(z))
+
+    def _mapping(self, truth: Numbers) -> dict[str, Tensor]:
+        return {"w": (self.generator.mapping(truth.z)[:, 0] - truth.w).square().mean()}
 
     @torch.no_grad()
     def _settle_mapping(self) -> None:
         """The mapping stays as it is from here on: measure its average w once, exactly."""
         network = self.generator.backbone.mapping
-        network.w_avg.copy_(self.generator.mapping(torch.randn(1 << 15, LATENT_DIM, generator=self.rng))[:, 0].mean(0))
+        z = torch.randn(1 << 15, LATENT_DIM, generator=self.rng, device=self.device)
+        network.w_avg.copy_(self.generator.mapping(z)[:, 0].mean(0))
         self.average.module.backbone.mapping.load_state_dict(network.state_dict())
 
-    def _field(self, size: int) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _sample(self, steps: int, rng: torch.Generator, rendered: bool) -> Truth:
+        """Random rays of random cameras around random heads, and points in space.
+
+        Without ``rendered`` the rays only say where the surface is.
+        """
+        o = self.options
+        n, count = steps * o.heads, o.rays if rendered else o.points // 2
+        uniform = functools.partial(torch.rand, generator=rng, device=rng.device)
+        z = torch.randn(n, LATENT_DIM, generator=rng, device=rng.device)
+        heads, camera = procedural.heads_from_latent(z), _random_cameras(n, rng)
+        uv = _look_at_faces(uniform(n, count, 2), camera, rng)
+        origins, directions = pixel_rays(camera, uv)
+        hits = procedural.trace(heads, origins, directions, 56 if rendered else 32)
+        depth = hits.depth + 0.02 * torch.randn(n, count, generator=rng, device=rng.device)
+        near = origins + depth[..., None] * directions
+        spread = o.config.render.box_warp * (uniform(n, count, 3) - 0.5)
+        points = torch.cat([near, spread], dim=1)
+        distance, colour = procedural.field(heads, points)
+        return Truth(z, origins, directions, _on_backdrop(hits), hits.alpha, points, distance, colour)
+
+    def _point_losses(self, truth: Truth, ws: Tensor, triplane: Triplane) -> dict[str, Tensor]:
         """Occupancy and colour at points, without rendering."""
-        o = self.options
-        batch = self._batch(o.heads)
-        rays = self._true_rays(batch.heads, o.points // 2, steps=32)
-        return self._point_losses(batch, self._triplane(batch.ws, size), rays, o.points)
-
-    def _true_rays(self, heads: procedural.Heads, count: int, steps: int = 56) -> TrueRays:
-        camera = _random_cameras(len(heads), self.rng)
-        uv = torch.rand(len(heads), count, 2, generator=self.rng)
-        origins, directions = pixel_rays(camera, _look_at_faces(uv, camera, self.rng))
-        return TrueRays(origins, directions, procedural.trace(heads, origins, directions, steps))
-
-    def _point_losses(self, batch: Batch, triplane: Triplane, rays: TrueRays, count: int) -> dict[str, Tensor]:
-        """Half of the points near the surface that rays have met, where it matters, the others anywhere in the box."""
-        n, half = len(batch.heads), count // 2
-        with torch.no_grad():
-            depth = rays.hits.depth[:, :half] + 0.02 * torch.randn(n, half, generator=self.rng)
-            near = rays.origins[:, :half] + depth[..., None] * rays.directions[:, :half]
-            spread = self.options.config.render.box_warp * (torch.rand(n, half, 3, generator=self.rng) - 0.5)
-            points = torch.cat([near, spread], dim=1)
-            distance, colour = procedural.field(batch.heads, points)
-        sigma, features = self.generator.query(triplane, points)
-        target = torch.sigmoid(-distance / EDGE)
+        sigma, features = self.generator.query(triplane, truth.points)
+        target = torch.sigmoid(-truth.distance / EDGE)
         occupancy = F.binary_cross_entropy_with_logits(sigma[..., 0] / SIGMA_PER_LOGIT, target)
-        rgb = self._rgb(features, batch.ws)
-        at_surface = torch.exp(-(distance / 0.03).square())[..., None]
-        return {"occupancy": occupancy, "colour": 2 * (at_surface * (rgb - colour).abs()).mean()}
+        rgb = self._rgb(features, ws)
+        at_surface = torch.exp(-(truth.distance / 0.03).square())[..., None]
+        return {"occupancy": occupancy, "colour": 2 * (at_surface * (rgb - truth.colour).abs()).mean()}
 
-    def _rays(self, size: int, field_share: float) -> dict[str, Tensor]:
-        """Random rays of random cameras, composited on the backdrop, and a share of the field's losses."""
-        o = self.options
-        batch = self._batch(o.heads)
-        true = self._true_rays(batch.heads, o.rays)
-        hits, render = true.hits, o.config.render
-        target = hits.rgb * hits.alpha[..., None] + _backdrop() * (1 - hits.alpha[..., None])
-        draws = Draws(
-            torch.rand(o.heads, o.rays, render.samples, generator=self.rng),
-            torch.rand(o.heads * o.rays, render.importance, generator=self.rng),
-        )
-        triplane = self._triplane(batch.ws, size)
-        rays = self.generator.render_rays(triplane, true.origins, true.directions, draws=draws, chunk=o.heads * o.rays)
-        error = self._rgb(rays.features, batch.ws) - target
-        field = self._point_losses(batch, triplane, true, 2 * o.rays)
+    def _rays(self, truth: Truth, size: int, field_share: float) -> dict[str, Tensor]:
+        """Rays composited on the backdrop, and a share of the field's losses."""
+        n, r, _ = truth.origins.shape
+        render = self.options.config.render
+        uniform = functools.partial(torch.rand, generator=self.rng, device=self.device)
+        draws = Draws(uniform(n, r, render.samples), uniform(n * r, render.importance))
+        ws, triplane = self._head(truth.z, size)
+        rays = self.generator.render_rays(triplane, truth.origins, truth.directions, draws=draws, chunk=n * r)
+        error = self._rgb(rays.features, ws) - truth.rgb
+        in_space = self._point_losses(truth, ws, triplane)
         return {
             "l1": error.abs().mean(),
             "l2": 4 * error.square().mean(),
-            "alpha": 0.3 * (rays.alpha - hits.alpha).abs().mean(),
-            **{name: field_share * loss for name, loss in field.items()},
+            "alpha": 0.3 * (rays.alpha - truth.alpha).abs().mean(),
+            **{name: field_share * loss for name, loss in in_space.items()},
         }
 
-    def _super_resolution(self, count: int = 3, patch: int = 28, margin: int = 4) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _patches(self, steps: int, rng: torch.Generator) -> Patches:
+        """Patches of random pictures, some of which reach the picture's border."""
+        o, grid = self.options, self.options.config.neural_resolution
+        n, patch = steps * o.patches, o.patch
+        z = torch.randn(n, LATENT_DIM, generator=rng, device=rng.device)
+        heads, camera = procedural.heads_from_latent(z), _random_cameras(n, rng)
+        size = (n, 1, 2)
+        corner = torch.randint(-MARGIN, grid - patch + MARGIN + 1, size, generator=rng, device=rng.device)
+        corner = corner.clamp(0, grid - patch)
+        fine = _grid(4 * patch, rng.device) + 4 * corner
+        # Anywhere inside the fine pixel: the mean over many steps is the anti-aliased picture.
+        fine = (fine + torch.rand(n, fine.shape[1], 2, generator=rng, device=rng.device)) / (4 * grid)
+        target = _on_backdrop(procedural.trace(heads, *pixel_rays(camera, fine)))
+        target = target.transpose(1, 2).reshape(n, 3, 4 * patch, 4 * patch)
+        return Patches(z, camera.label, corner, target)
+
+    def _super_resolution(self, truth: Patches) -> dict[str, Tensor]:
         """Patches of rendered features → patches four times as fine.
 
         A margin sees the zero padding of the patch and does not count, except at the picture's own border, where
         the padding is the same as in use.
         """
-        config = self.options.config
-        grid = config.neural_resolution
+        grid, patch = self.options.config.neural_resolution, self.options.patch
         with torch.no_grad():
-            batch = self._batch(count)
-            camera = _random_cameras(count, self.rng)
-            corner = torch.randint(-margin, grid - patch + margin + 1, (count, 1, 2), generator=self.rng)
-            corner = corner.clamp(0, grid - patch)
-            cells = _grid(patch) + corner
-            origins, directions = pixel_rays(camera, (cells + 0.5) / grid)
-            rays = self.generator.render_rays(self._triplane(batch.ws), origins, directions, chunk=1 << 20)
-            shape = (count, -1, patch, patch)
-            features = rays.features.transpose(1, 2).reshape(shape)
-            raw = self.generator.to_rgb(features, batch.ws)
-            fine = _grid(4 * patch) + 4 * corner
-            # Anywhere inside the fine pixel: the mean over many steps is the anti-aliased picture.
-            fine = (fine + torch.rand(count, fine.shape[1], 2, generator=self.rng)) / (4 * grid)
-            hits = procedural.trace(batch.heads, *pixel_rays(camera, fine))
-            target = hits.rgb * hits.alpha[..., None] + _backdrop() * (1 - hits.alpha[..., None])
-            target = target.transpose(1, 2).reshape(count, 3, 4 * patch, 4 * patch)
-            counts = _inner(corner[:, 0], patch, margin, grid).repeat_interleave(4, 1).repeat_interleave(4, 2)
-        image = self.generator.superresolution.upscale(raw, features, batch.ws)
-        error = (image - target) * counts[:, None]
+            cells = _grid(patch, self.device) + truth.corner
+            origins, directions = pixel_rays(Camera.from_label(truth.label), (cells + 0.5) / grid)
+            ws, triplane = self._head(truth.z)
+            rays = self.generator.render_rays(triplane, origins, directions, chunk=1 << 18)
+            features = rays.features.transpose(1, 2).reshape(len(ws), -1, patch, patch)
+            raw = self.generator.to_rgb(features, ws)
+            counts = _inner(truth.corner[:, 0], patch, MARGIN, grid).repeat_interleave(4, 1).repeat_interleave(4, 2)
+        image = self.generator.superresolution.upscale(raw, features, ws)
+        error = (image - truth.target) * counts[:, None]
         share = counts.mean()
         return {"l1": error.abs().mean() / share, "l2": 4 * error.square().mean() / share}
 
@@ -327,12 +391,12 @@ class GeneratorTrainer:
 
 
 def preview_pictures(generator: PanoHead, seed: int = 900_000) -> list[Tensor]:
-    """Pairs of rows [4,3,64,64]: procedural truth and raw render of unseen latents, yaw 0, 60, 120 and 180."""
-    z = torch.randn(4, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+    """Pairs of rows [4,3,r,r]: procedural truth and raw render of unseen latents, yaw 0, 60, 120 and 180."""
+    z = torch.randn(4, generator.config.z_dim, generator=torch.Generator().manual_seed(seed)).to(generator.w_avg)
     heads, triplane = procedural.heads_from_latent(z), generator.synthesize(generator.mapping(z))
     rows = []
     for yaw in (0, 60, 120, 180):
-        camera = Camera.look_at(yaw=[float(yaw)] * 4)
+        camera = Camera.look_at(yaw=[float(yaw)] * 4).to(z.device)
         size = generator.config.neural_resolution
         rows.append(procedural.render(heads, camera, size).image)
         rows.append(generator.render(triplane, camera, super_resolve=False, background=procedural.BACKDROP).raw)
@@ -342,9 +406,8 @@ def preview_pictures(generator: PanoHead, seed: int = 900_000) -> list[Tensor]:
 def _head_numbers(z: Tensor) -> Tensor:
     """Every parameter that varies over the latent family, [N,49], standardised."""
     numbers = _flat_parameters(z)
-    mean, std = _spread_of_parameters()
-    varies = std > 1e-4
-    return ((numbers - mean) / std)[:, varies]
+    mean, std = (value.to(z) for value in _spread_of_parameters())
+    return ((numbers - mean) / std)[:, std > 1e-4]
 
 
 @functools.cache
@@ -367,8 +430,8 @@ def _flat_parameters(z: Tensor) -> Tensor:
 
 
 def _random_cameras(count: int, rng: torch.Generator) -> Camera:
-    yaw, pitch = torch.rand(2, count, generator=rng)
-    return Camera.look_at(yaw=360 * yaw, pitch=50 * pitch - 25)
+    yaw, pitch = torch.rand(2, count, generator=rng, device=rng.device).cpu()
+    return Camera.look_at(yaw=360 * yaw, pitch=50 * pitch - 25).to(rng.device)
 
 
 def _look_at_faces(uv: Tensor, camera: Camera, rng: torch.Generator) -> Tensor:
@@ -378,22 +441,23 @@ def _look_at_faces(uv: Tensor, camera: Camera, rng: torch.Generator) -> Tensor:
     """
     n, m, _ = uv.shape
     count = m // 3
-    spread = torch.rand(n, count, 3, generator=rng) - 0.5
-    points = spread * torch.tensor([0.24, 0.26, 0.0]) + torch.tensor([0.0, 0.0, 0.2])
+    spread = torch.rand(n, count, 3, generator=rng, device=rng.device) - 0.5
+    points = spread * spread.new_tensor([0.24, 0.26, 0.0]) + spread.new_tensor([0.0, 0.0, 0.2])
     target, _ = camera.project(points)
     seen = (camera.position[:, 2] > 0.5)[:, None, None]
     return torch.cat([torch.where(seen, target, uv[:, :count]), uv[:, count:]], dim=1)
 
 
-def _grid(size: int) -> Tensor:
+def _grid(size: int, device: torch.device) -> Tensor:
     """Column and row numbers [1,size²,2] of a square, row-major."""
-    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    numbers = torch.arange(size, device=device)
+    rows, columns = torch.meshgrid(numbers, numbers, indexing="ij")
     return torch.stack([columns, rows], dim=-1).reshape(1, -1, 2)
 
 
 def _inner(corner: Tensor, patch: int, margin: int, grid: int) -> Tensor:
     """[N,patch,patch] of 0 and 1: 1 where a pixel is further than ``margin`` from every cut side of its patch."""
-    place = torch.arange(patch)
+    place = torch.arange(patch, device=corner.device)
     sides = []
     for axis in (0, 1):
         first = corner[:, axis, None]
@@ -402,5 +466,10 @@ def _inner(corner: Tensor, patch: int, margin: int, grid: int) -> Tensor:
     return (sides[1][:, :, None] & sides[0][:, None, :]).float()
 
 
-def _backdrop() -> Tensor:
-    return torch.tensor(procedural.BACKDROP) * 2 - 1
+def _on_backdrop(hits: procedural.RayHits) -> Tensor:
+    alpha = hits.alpha[..., None]
+    return hits.rgb * alpha + _backdrop(alpha.device) * (1 - alpha)
+
+
+def _backdrop(device: torch.device) -> Tensor:
+    return torch.tensor(procedural.BACKDROP, device=device) * 2 - 1

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..files import atomic_path
 
 
@@ -22,7 +24,7 @@ class TrainingLog:
 
     def __init__(self, path: str | Path, every: int = 50, tensorboard: bool = False) -> None:
         self.path, self.every = Path(path), every
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, float | Tensor] = {}
         self.counts: dict[str, int] = {}
         self.steps = 0
         self.start = time.monotonic()
@@ -46,18 +48,23 @@ class TrainingLog:
     @property
     def state(self) -> dict[str, Any]:
         """What `resume` needs to average on."""
-        return {"sums": dict(self.sums), "counts": dict(self.counts), "steps": self.steps}
+        sums = {name: float(value) for name, value in self.sums.items()}
+        return {"sums": sums, "counts": dict(self.counts), "steps": self.steps}
 
-    def add(self, step: int, total: int, values: Mapping[str, float]) -> None:
-        """Record one step; prints and writes every ``every`` steps."""
+    def add(self, step: int, total: int, values: Mapping[str, float | Tensor]) -> None:
+        """Record one step; prints and writes every ``every`` steps.
+
+        Values that are tensors are read only then: reading one makes the CPU wait for an accelerator.
+        """
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            value = value.detach() if isinstance(value, Tensor) else float(value)
+            self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
         self.steps += 1
         if (step + 1) % self.every and step + 1 != total:
             return
         per_step = (time.monotonic() - self.start) / self.steps
-        means = {name: round(value / self.counts[name], 6) for name, value in self.sums.items()}
+        means = {name: round(float(value) / self.counts[name], 6) for name, value in self.sums.items()}
         means["seconds_per_step"] = round(per_step, 4)
         fresh = not self.path.exists()
         with open(self.path, "a", newline="") as file:

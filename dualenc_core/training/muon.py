@@ -50,29 +50,36 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            alike: dict[tuple, list[Tensor]] = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["average"] = torch.zeros_like(p)
-                average = state["average"].lerp_(p.grad, 1 - group["momentum"])
-                # Nesterov's look ahead, as its authors use it.
-                ahead = p.grad.lerp(average, group["momentum"])
-                p.add_(orthogonal(ahead.flatten(1)).reshape(p.shape), alpha=-group["lr"])
+                if p.grad is not None:
+                    alike.setdefault((len(p), p[0].numel(), p.dtype, p.device), []).append(p)
+            # All matrices of one shape together: an accelerator spends longer on starting kernels than on these.
+            for parameters in alike.values():
+                steps = orthogonal(torch.stack([self._ahead(p, group["momentum"]) for p in parameters]))
+                for p, change in zip(parameters, steps, strict=True):
+                    p.add_(change.reshape(p.shape), alpha=-group["lr"])
         return loss
+
+    def _ahead(self, p: Tensor, momentum: float) -> Tensor:
+        """The averaged gradient as a matrix, with Nesterov's look ahead, as Muon's authors use it."""
+        state = self.state[p]
+        if not state:
+            state["average"] = torch.zeros_like(p)
+        average = state["average"].lerp_(p.grad, 1 - momentum)
+        return p.grad.lerp(average, momentum).flatten(1)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """The nearest matrix with equal singular values, roughly, scaled to a root mean square entry of about 1.
 
-    [n,m] → [n,m], in bfloat16 inside: only the direction of a step is at stake.
+    [...,n,m] → [...,n,m], in bfloat16 inside: only the direction of a step is at stake.
     """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
+    wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
     x = wide.bfloat16()
-    x = x / (x.norm() + 1e-12)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-12)
     for _ in range(_ROUNDS):
-        gram = x @ x.t()
+        gram = x @ x.mT
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
-    x = x.to(matrix.dtype) * math.sqrt(wide.shape[1])
-    return x if wide is matrix else x.t()
+    x = x.to(matrix.dtype) * math.sqrt(wide.shape[-1])
+    return x if wide is matrix else x.mT

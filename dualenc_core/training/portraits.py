@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from ..files import atomic_path
 
 # Training takes head seeds from here up, evaluation from 1_000_000 up: they never meet.
 SEED = 100_000
+# Portraits of one seed, and time between savings of the file.
+BLOCK, SAVE_SECONDS = 64, 180.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class Portraits:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def to(self, device: torch.device) -> Portraits:
+        """The same, in another memory."""
+        return Portraits(*(tensor.to(device) for tensor in _all(self)))
 
     def batch(self, indices: Tensor, mirror: bool = False) -> tuple[Tensor, Tensor, Camera, Tensor]:
         """Images [-1,1], mattes [0,1], cameras and latents of some portraits; ``mirror`` flips images and cameras."""
@@ -60,9 +67,9 @@ def misaligned(
         strength: factor on scale (±10 %), shift (±4 % of the width), yaw (±3°) and pitch (±6°).
     """
     n = len(images)
-    draw = (2 * torch.rand(n, 5, generator=rng) - 1) * strength
-    draw = draw * (torch.rand(n, 1, generator=rng) < 0.5)
-    theta = torch.zeros(n, 2, 3)
+    draw = (2 * torch.rand(n, 5, generator=rng, device=rng.device) - 1) * strength
+    draw = draw * (torch.rand(n, 1, generator=rng, device=rng.device) < 0.5)
+    theta = torch.zeros(n, 2, 3, device=rng.device)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 + 0.1 * draw[:, 0]
     theta[:, :, 2] = 0.08 * draw[:, 1:3]
     grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
@@ -70,43 +77,56 @@ def misaligned(
     images = torch.nn.functional.grid_sample(images, grid, **options)
     mattes = torch.nn.functional.grid_sample(mattes, grid, **options)
     yaw, pitch = camera.angles
-    wrong = Camera.look_at(yaw + 3 * draw[:, 3], pitch + 6 * draw[:, 4])
-    return images, mattes, wrong
+    wrong = Camera.look_at((yaw + 3 * draw[:, 3]).cpu(), (pitch + 6 * draw[:, 4]).cpu())
+    return images, mattes, wrong.to(rng.device)
 
 
-def load_portraits(path: str | Path, count: int, size: int) -> Portraits:
+def load_portraits(path: str | Path, count: int, size: int, device: torch.device | str = "cpu") -> Portraits:
     """Read the portraits of ``path``, rendering those that are missing (about 14 a second and core at 128²).
 
-    Interrupting loses at most one block: the file grows, and a shorter one is continued.
+    Interrupting loses little: the file is written every few minutes, and a shorter one is continued. ``device`` is
+    where they are rendered and returned.
+
+    Raises CheckpointError for a file that is no portraits file, or has portraits of another size.
     """
     path = Path(path)
-    have = _read(path) if path.is_file() else None
-    block = 64
-    while have is None or len(have) < count:
-        start = 0 if have is None else len(have)
-        fresh = _render(start, min(block, count - start), size)
-        have = (
-            fresh
-            if have is None
-            else Portraits(*(torch.cat(pair) for pair in zip(_all(have), _all(fresh), strict=True)))
+    device = torch.device(device)
+    parts = [_read(path)] if path.is_file() else []
+    if parts and parts[0].images.shape[-1] != size:
+        raise CheckpointError(
+            f"{path} has portraits of {parts[0].images.shape[-1]} pixels, expected {size}; "
+            "choose another file with --data"
         )
-        if len(have) % (16 * block) == 0 or len(have) == count:
-            _write(path, have)
-            print(f"rendered {len(have)} of {count} portraits", file=sys.stderr, flush=True)
-    return Portraits(*(tensor[:count] for tensor in _all(have)))
+    have, saved = sum(map(len, parts)), time.monotonic()
+    while have < count:
+        parts.append(_render(have, min(BLOCK, count - have), size, device))
+        have += len(parts[-1])
+        if have == count or time.monotonic() - saved > SAVE_SECONDS:
+            parts = [_joined(parts)]
+            _write(path, parts[0])
+            saved = time.monotonic()
+            print(f"rendered {have} of {count} portraits", file=sys.stderr, flush=True)
+    return Portraits(*(tensor[:count] for tensor in _all(_joined(parts)))).to(device)
 
 
-def _render(start: int, count: int, size: int) -> Portraits:
-    heads = procedural.sample_heads(count, seed=SEED + start)
+def _joined(parts: list[Portraits]) -> Portraits:
+    return Portraits(*(torch.cat(tensors) for tensors in zip(*map(_all, parts), strict=True)))
+
+
+def _render(start: int, count: int, size: int, device: torch.device) -> Portraits:
+    heads = procedural.sample_heads(count, seed=SEED + start).to(device)
     rng = torch.Generator().manual_seed(SEED + start)
     yaw, pitch = torch.rand(2, count, generator=rng)
-    camera = Camera.look_at(yaw=120 * yaw - 60, pitch=30 * pitch - 15)
+    camera = Camera.look_at(yaw=120 * yaw - 60, pitch=30 * pitch - 15).to(device)
+    # One at a time keeps a CPU's caches warm, many keep an accelerator busy.
+    together = 1 if device.type == "cpu" else 16
     images, mattes = [], []
-    for i in range(count):
-        out = procedural.render(heads[i], camera[i], size, antialias=1)
-        images.append(((out.image + 1) * 127.5).round().clamp(0, 255).byte())
-        mattes.append((out.alpha * 255).round().byte())
-    return Portraits(torch.cat(images), torch.cat(mattes), camera.label, heads.latent)
+    for i in range(0, count, together):
+        some = slice(i, i + together)
+        out = procedural.render(heads[some], camera[some], size, antialias=1)
+        images.append(((out.image + 1) * 127.5).round().clamp(0, 255).byte().cpu())
+        mattes.append((out.alpha * 255).round().byte().cpu())
+    return Portraits(torch.cat(images), torch.cat(mattes), camera.label.cpu(), heads.latent.cpu())
 
 
 def _all(p: Portraits) -> tuple[Tensor, ...]:

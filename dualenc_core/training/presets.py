@@ -1,4 +1,5 @@
-"""Named training configurations. The demo ones fit two CPU cores; their models are the same classes, smaller."""
+"""Named training configurations. The demo ones fit two CPU cores or some minutes of a GPU; their models are the same
+classes, smaller."""
 
 from __future__ import annotations
 
@@ -12,22 +13,22 @@ from ..rendering.renderer import RenderOptions
 
 
 def demo_generator_config() -> GeneratorConfig:
-    """A PanoHead of 1.4 M parameters: planes 64², 16 features, output 256².
+    """A PanoHead of 3.6 M parameters: planes 128², 16 features, output 512².
 
-    The box is smaller than the official one, so that 64 cells resolve the head as finely as 64 rays do. The 16
+    The box is smaller than the official one, so that 128 cells resolve the head as finely as 128 rays do. The 16
     numbers of z are the latent of the procedural heads; there is no pose conditioning to learn (c_scale 0).
     """
     return GeneratorConfig(
         z_dim=16,
         w_dim=128,
-        plane_size=64,
+        plane_size=128,
         features=16,
-        channel_base=4096,
+        channel_base=8192,
         channel_max=128,
         c_scale=0.0,
-        neural_resolution=64,
+        neural_resolution=128,
         render=RenderOptions(samples=24, importance=24, near=2.28, far=3.12, box_warp=0.8),
-        sr=SuperResolutionConfig(input_resolution=64, hidden_widths=(32, 16), w_dim=128),
+        sr=SuperResolutionConfig(input_resolution=128, hidden_widths=(32, 16), w_dim=128),
     )
 
 
@@ -40,7 +41,9 @@ class GeneratorTraining:
         field_steps: pairs of plane resolution and steps on points of the field.
         ray_steps: pairs of plane resolution and steps on rendered rays.
         super_resolution_steps: steps of the last phase, which trains only that network, on patches.
-        heads, points, rays: batch sizes of field and rays.
+        heads, points, rays: batch sizes of field and rays; a head gets so many of each.
+        patches, patch: batch size of super-resolution, and the side of a patch in raw pixels.
+        truth_steps: steps for which the true heads are traced at once.
         field_share: weight of the field's losses when the rays begin; it ends at 0.1.
         learning_rate: Adam, for weights of unit variance.
         matrix_rate: Muon, for the weights of the backbone's layers.
@@ -52,11 +55,14 @@ class GeneratorTraining:
     config: GeneratorConfig = field(default_factory=demo_generator_config)
     mapping_steps: int = 4000
     field_steps: tuple[tuple[int, int], ...] = ((32, 800),)
-    ray_steps: tuple[tuple[int, int], ...] = ((64, 5500),)
+    ray_steps: tuple[tuple[int, int], ...] = ((64, 3000), (128, 3500))
     super_resolution_steps: int = 1500
     heads: int = 8
     points: int = 1024
     rays: int = 320
+    patches: int = 3
+    patch: int = 28
+    truth_steps: int = 1
     field_share: float = 1.0
     learning_rate: float = 2e-2
     matrix_rate: float = 1e-2
@@ -70,6 +76,21 @@ class GeneratorTraining:
         """All phases together."""
         planes = sum(steps for _, steps in (*self.field_steps, *self.ray_steps))
         return self.mapping_steps + planes + self.super_resolution_steps
+
+    def on_accelerator(self) -> GeneratorTraining:
+        """The schedule that fills a large GPU: as many steps of larger batches."""
+        return dataclasses.replace(
+            self,
+            mapping_steps=6000,
+            ray_steps=((64, 1500), (128, 5000)),
+            super_resolution_steps=1200,
+            heads=32,
+            points=2048,
+            rays=1024,
+            patches=8,
+            patch=40,
+            truth_steps=8,
+        )
 
     def continued(self) -> GeneratorTraining:
         """The schedule that goes on from a trained generator: no mapping or field, fewer rays, a gentler start."""
@@ -88,7 +109,7 @@ class GeneratorTraining:
 def demo_encoder_config(plane_scale: float = 1.0) -> HeadEncoderConfig:
     """A HeadEncoder of about 3 M parameters for `demo_generator_config`, with the lifted refiner (demo.md)."""
     generator = demo_generator_config()
-    trunk = TrunkConfig(widths=(32, 48, 64, 96), blocks=(2, 2, 3, 2), input_size=64)
+    trunk = TrunkConfig(widths=(32, 48, 64, 96), blocks=(2, 2, 3, 2), input_size=128)
     return HeadEncoderConfig(
         style=StyleConfig(
             trunk=trunk, n_styles=generator.num_ws, coarse=3, middle=6, w_dim=generator.w_dim, head_width=64
@@ -104,7 +125,7 @@ def demo_encoder_config(plane_scale: float = 1.0) -> HeadEncoderConfig:
             plane_scale=plane_scale,
         ),
         # One ray a cell, and enough samples to find the surface: this render only feeds stage two.
-        render_resolution=48,
+        render_resolution=96,
         render_samples=(16, 12),
         super_resolve=False,
     )
@@ -154,6 +175,18 @@ class EncoderTraining:
     misalignment: float = 1.0
     bfloat16: bool = True
     seed: int = 0
+
+    def on_accelerator(self) -> EncoderTraining:
+        """The schedule that fills a large GPU: larger batches and pictures, fewer steps of stage two."""
+        return dataclasses.replace(
+            self,
+            refine_steps=min(self.refine_steps, 1500),
+            latent_batch=64,
+            batch=16,
+            rays=1024,
+            portraits=8192,
+            portrait_size=256,
+        )
 
 
 def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
