@@ -82,7 +82,8 @@ class LiftedRefiner(nn.Module):
         if len(views) != (2 if config.mirrored else 1):
             raise DualEncError(f"{len(views)} observations for a lifted refiner with mirrored={config.mirrored}")
         surface = volume = None
-        with torch.no_grad():
+        # Where a pixel's cells are needs more than 16 bits.
+        with torch.no_grad(), torch.autocast(views[0].depth.device.type, enabled=False):
             if config.surface:
                 surface = torch.cat([surface_maps(v, config.plane_size, config.depth, box_warp) for v in views], 2)
             if config.volume_grid:
