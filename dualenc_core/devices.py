@@ -42,6 +42,16 @@ def _portions(device: torch.device) -> int:
     return _cuda_portions(device) if device.type == "cuda" else 0
 
 
+def layout(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+    """In which convolutions that compute in ``dtype`` are fast, inside of autocast in its type.
+
+    GPUs have their matrix units for 16 bits with channels last, and Winograd's algorithm for float32 with channels
+    first; CPUs like channels last.
+    """
+    first = device.type != "cpu" and dtype == torch.float32 and not torch.is_autocast_enabled(device.type)
+    return torch.contiguous_format if first else torch.channels_last
+
+
 @functools.cache
 def _cuda_portions(device: torch.device) -> int:
     size = torch.cuda.get_device_properties(device).total_memory
@@ -55,15 +65,29 @@ def full_float32() -> Iterator[None]:
     PyTorch lets cuDNN round what convolutions read to 10 bits (TF32) unless it is told otherwise, which costs half of
     the decibels between a GPU's pictures and a CPU's. The setting is the process's: it is put back at the end.
     """
-    switches = _switches()
-    before = [getattr(place, name) for place, name, _ in switches]
+    # The names since PyTorch 2.9; the older ones fail where both are used.
+    convolutions = getattr(torch.backends.cudnn, "conv", None)
+    place, name, full = (convolutions, "fp32_precision", "ieee")
+    if convolutions is None:
+        place, name, full = torch.backends.cudnn, "allow_tf32", False
+    before, products = getattr(place, name), _precision_of_products()
     try:
-        for place, name, value in switches:
-            setattr(place, name, value)
+        setattr(place, name, full)
+        if products != "highest":
+            torch.set_float32_matmul_precision("highest")
         yield
     finally:
-        for (place, name, _), value in zip(switches, before, strict=True):
-            setattr(place, name, value)
+        setattr(place, name, before)
+        if products != "highest":
+            torch.set_float32_matmul_precision(products)
+
+
+def _precision_of_products() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        # The process uses both of PyTorch's ways to say it, which must not be mixed: leave it.
+        return "highest"
 
 
 def in_full_float32(method: Callable[P, T]) -> Callable[P, T]:
@@ -77,11 +101,3 @@ def in_full_float32(method: Callable[P, T]) -> Callable[P, T]:
             return method(module, *args, **kwargs)
 
     return run
-
-
-def _switches() -> tuple[tuple[object, str, object], ...]:
-    convolutions, products = getattr(torch.backends.cudnn, "conv", None), torch.backends.cuda.matmul
-    if convolutions is not None:
-        # Since PyTorch 2.9; the older names fail when both are used.
-        return (convolutions, "fp32_precision", "ieee"), (products, "fp32_precision", "ieee")
-    return (torch.backends.cudnn, "allow_tf32", False), (products, "allow_tf32", False)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..devices import layout
 from ..errors import DualEncError
 from .config import LiftedConfig
 from .lifting import SURFACE_CHANNELS, VOLUME_CHANNELS, Observation, surface_maps, volume_maps
@@ -112,7 +113,7 @@ class LiftedRefiner(nn.Module):
 
     def _network(self, full: Tensor, volume: Tensor | None) -> Tensor:
         if not torch.is_grad_enabled():
-            full = full.contiguous(memory_format=torch.channels_last)
+            full = full.contiguous(memory_format=layout(full.device, full.dtype))
         x0 = F.leaky_relu(self._biased(self.entry(full), 0), 0.2)
         x1 = F.leaky_relu(self.down1(x0), 0.2)
         x2 = self.down2(x1)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..devices import layout
 from .layers import LEAK, SQRT2, SynthesisLayer, ToRGBLayer, upsample2d
 from .superresolution import SuperResolution, resize
 from .synthesis import SynthesisBlock
@@ -109,13 +110,6 @@ class FoldedConvolution:
             x += shown.of(self.noise)
         F.leaky_relu_(x, LEAK)
         return x if self.clamp is None else x.clamp_(-self.clamp, self.clamp)
-
-
-def layout(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
-    """In which convolutions are fast: GPUs have their matrix units for 16 bits with channels last, and Winograd's
-    algorithm for float32 with channels first."""
-    first = device.type != "cpu" and dtype == torch.float32
-    return torch.contiguous_format if first else torch.channels_last
 
 
 def doubling(weight: Tensor, taps: Tensor) -> Tensor:

@@ -506,12 +506,17 @@ class PanoHead(nn.Module):
 
 
 def _runs(sampling: Sequence[RenderOptions], most: int) -> Iterator[tuple[int, int]]:
-    """Starts and ends of neighbours with equal options, at most so many (but 1) at once."""
+    """Starts and ends of neighbours with equal options (up to rounding), at most so many (but 1) at once."""
     start = 0
     for i in range(1, len(sampling) + 1):
-        if i == len(sampling) or sampling[i] != sampling[start] or i - start >= most:
+        if i == len(sampling) or not _alike(sampling[i], sampling[start]) or i - start >= most:
             yield start, i
             start = i
+
+
+def _alike(a: RenderOptions, b: RenderOptions) -> bool:
+    close = abs(a.near - b.near) + abs(a.far - b.far) < 1e-5
+    return close and dataclasses.replace(a, near=b.near, far=b.far) == b
 
 
 def _expand(triplane: Triplane, frames: int) -> Triplane:
