@@ -82,6 +82,7 @@ def _on_accelerator(args: argparse.Namespace, device) -> None:
         DeviceBenchmark,
         Standing,
         describe,
+        fill_with_fog,
         full_size_encoder,
         measure_inversion,
         measure_rendering,
@@ -111,7 +112,8 @@ def _on_accelerator(args: argparse.Namespace, device) -> None:
         encoders = full_size_encoder(1).to(device), full_size_encoder(2).to(device)
         with Standing(generator, triplane):
             measure_inversion(benchmark, "full, sparse head", generator, encoders, triplane)
-        measure_inversion(benchmark, "full, fog of random weights", generator, encoders, triplane)
+        fill_with_fog(generator, triplane.ws)
+        measure_inversion(benchmark, "full, fog", generator, encoders, generator.synthesize(triplane.ws))
 
     benchmark.attempt("machine", lambda: describe(benchmark))
     if large is not None:

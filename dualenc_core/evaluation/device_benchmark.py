@@ -387,6 +387,18 @@ class Standing:
         del self.generator.synthesize
 
 
+@torch.no_grad()
+def fill_with_fog(generator: PanoHead, ws: Tensor) -> None:
+    """Move the density of a generator with random weights, which is empty space, so that its heads are fog that fills
+    the box and that no ray's light is spent in: nothing can be left out, the most work there is."""
+    rng = torch.Generator().manual_seed(0)
+    points = (torch.rand(1, 4096, 3, generator=rng) - 0.5) * (0.8 * generator.config.render.box_warp)
+    sigma = generator.query(generator.synthesize(ws), points.to(ws.device))[0]
+    last = generator.decoder.net[2]
+    last.bias[0] -= sigma.mean() / last.bias_gain
+    generator.release_prepared()
+
+
 def _trying(run: Callable[[], Tensor]) -> Tensor:
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True

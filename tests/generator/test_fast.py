@@ -301,12 +301,12 @@ def test_frames_drawn_together_are_those_drawn_alone(generator, heads, monkeypat
     # Cameras at other distances have other samples.
     assert drawn == [3, 2] and counts == [(3, 5), (5, 5)]
     for name in ("image", "raw", "depth", "alpha"):
-        assert torch.allclose(getattr(together, name), getattr(alone, name), atol=1e-5)
+        assert decibels(getattr(together, name), getattr(alone, name)) > 90
     drawn.clear()
     streamed = list(generator.stream(heads[0], cameras, **options))
     # The first leaves at once.
     assert drawn == [1, 2, 2] and [len(view) for view in streamed] == [1] * 5
-    assert torch.allclose(torch.cat([view.image for view in streamed]), alone.image, atol=1e-5)
+    assert decibels(torch.cat([view.image for view in streamed]), alone.image) > 90
     drawn.clear()
     generator.render(heads[0], cameras, chunk=SIZE**2 * 2, **options)
     assert drawn == [2, 1, 2]
