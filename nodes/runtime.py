@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from ..dualenc_core.devices import rays_at_once
 from ..dualenc_core.errors import DualEncError
 
 FOLDER = "dualenc"
@@ -95,8 +96,12 @@ def result_device() -> torch.device:
     return torch.device("cpu") if management is None else management.intermediate_device()
 
 
-def back_off(run: Callable[[int], T], chunk: int = 4096) -> T:
-    """``run(chunk)``; when memory runs out, again with half as many rays at once, down to `SMALLEST_CHUNK`."""
+def back_off(run: Callable[[int], T], chunk: int | None = None) -> T:
+    """``run(chunk)``; when memory runs out, again with half as many rays at once, down to `SMALLEST_CHUNK`.
+
+    None begins with as many as suit the device.
+    """
+    chunk = chunk or rays_at_once(compute_device())
     management = comfy("comfy.model_management")
     out_of_memory = torch.OutOfMemoryError if management is None else management.OOM_EXCEPTION
     while True:

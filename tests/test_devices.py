@@ -1,52 +1,43 @@
-"""A head is inverted, stitched, drawn, edited, saved and meshed without a tensor on the wrong device.
-
-On a machine without a GPU (`tests/gpu` needs one): the devices are pretended (`tests.fake_accelerator`).
-"""
-
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 import torch
 
-import dualenc_core as core
-from dualenc_core import Camera, procedural
-from dualenc_core.generator.fast import QUALITIES
-from tests.fake_accelerator import accelerator
+from dualenc_core import devices
+from dualenc_core.devices import full_float32, in_full_float32
+
+PLACE = getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)
+NAME = "fp32_precision" if hasattr(torch.backends.cudnn, "conv") else "allow_tf32"
 
 
-@pytest.fixture(scope="module")
-def device() -> Iterator[torch.device]:
-    with accelerator() as device, torch.inference_mode():
-        yield device
+def test_the_setting_of_the_process_comes_back():
+    before = getattr(PLACE, NAME)
+    torch.set_float32_matmul_precision("high")
+    try:
+        with full_float32():
+            assert getattr(PLACE, NAME) in ("ieee", False)
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert getattr(PLACE, NAME) == before and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
-@pytest.fixture(scope="module")
-def inverted(device):
-    generator = core.load_generator("demo", device=device)
-    encoders = [core.load_encoder(f"demo-e{number}").to(device) for number in (1, 2)]
-    camera = Camera.look_at(yaw=20.0)
-    photo = procedural.render(procedural.sample_heads(1, 1_000_003), camera, 128)
-    heads = [encoder.encode(generator, photo.image, camera, photo.alpha) for encoder in encoders]
-    return generator, heads, camera
+def test_only_inference_asks_for_it(monkeypatch):
+    class Layer(torch.nn.Module):
+        @in_full_float32
+        def look(self) -> object:
+            return getattr(PLACE, NAME)
+
+    before = getattr(PLACE, NAME)
+    layer = Layer().eval()
+    # Nothing on this process's GPU, if it has one.
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert layer.look() == before
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert layer.look() in ("ieee", False)
+    assert layer.train().look() == before
 
 
-@pytest.mark.parametrize("quality", QUALITIES)
-def test_pictures(inverted, device, quality):
-    generator, heads, _ = inverted
-    views = Camera.look_at(yaw=[0.0, 150.0])
-    for background in ("generator", "none", (0.2, 0.4, 0.6)):
-        picture = generator.render(heads[0], views, resolution=24, background=background, quality=quality)
-        assert picture.image.device == picture.depth.device == device
-
-
-@pytest.mark.parametrize("find", [core.occlusion_mask, core.visibility])
-def test_stitched_heads(inverted, device, find, tmp_path):
-    generator, heads, camera = inverted
-    stitched = core.stitch(*heads, find(generator, heads[0], camera, resolution=40))
-    picture = generator.render(stitched, Camera.look_at(yaw=180.0), resolution=24, quality="exact")
-    assert picture.image.device == device
-    stitched.save(tmp_path / "head.safetensors")
-    again = core.Triplane.load(tmp_path / "head.safetensors").to(device)
-    assert torch.equal(again.planes, stitched.planes)
+def test_cpus_take_small_pieces():
+    cpu = torch.device("cpu")
+    assert devices.frames_at_once(cpu) == 1 and devices.rays_at_once(cpu) == 4096
+    assert devices.layout(cpu, torch.float32) == torch.channels_last

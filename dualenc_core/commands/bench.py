@@ -1,8 +1,9 @@
 """Measure every stage, the plain way and the fast ones in turn: time, what speed costs in decibels, and the work
 (lookups, multiply-adds, bytes) with the time that it would take at the rates of this machine.
 
-Writes bench.md and bench.json. --full takes a generator of the released size (random weights; an enlarged demo head, so
-that the box is as empty as around a real head).
+Writes bench.md and bench.json. On an accelerator they are written after every row: orbits, frames, inversions, stages
+and memory, with PSNR against the exact way. --full takes a generator of the released size (random weights; an enlarged
+demo head, so that the box is as empty as around a real head).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from .options import add_device, add_generator, add_out, pick_device, whole
+from .options import add_device, add_generator, add_out, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core bench --out out/bench
   python -m dualenc_core bench --full --repeats 3 --out out/bench-full
+  python -m dualenc_core bench --full --device cuda --seconds 80 --out out/bench-gpu
 """
 
 
@@ -22,8 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_generator(parser)
     parser.add_argument("--full", action="store_true", help="a generator of the released size")
     parser.add_argument("--seed", type=int, default=1, help="of the head (default: 1)")
-    parser.add_argument("--rays", type=whole(16), nargs="+", default=[64, 128], help="along each side (64 128)")
+    parser.add_argument("--rays", type=whole(16), nargs="+", default=[64, 128], help="(CPU) along each side (64 128)")
     parser.add_argument("--repeats", type=whole(1), default=5, help="runs of each way (default: 5)")
+    parser.add_argument(
+        "--seconds", type=positive, default=90.0, help="(accelerators) begin no row later than this (default: 90)"
+    )
     add_device(parser)
 
 
@@ -39,6 +44,9 @@ def run(args: argparse.Namespace) -> None:
     from .pipeline import write_json
 
     device = pick_device(args.device)
+    if device.type != "cpu":
+        _on_accelerator(args, device)
+        return
     generator = load_one_generator(args.generator, torch.device("cpu"))
     with torch.no_grad():
         triplane = generator.synthesize(generator.mapping(generator.latents(args.seed), truncation_psi=0.7))
@@ -61,3 +69,61 @@ def run(args: argparse.Namespace) -> None:
         (folder / "bench.md").write_text(table + "\n", encoding="utf-8")
         write_json(folder / "bench.json", dataclasses.asdict(result))
     print(table)
+
+
+def _on_accelerator(args: argparse.Namespace, device) -> None:
+    import sys
+
+    import torch
+
+    from ..encoders import load_encoder
+    from ..evaluation.benchmark import full_size_head
+    from ..evaluation.device_benchmark import (
+        DeviceBenchmark,
+        Standing,
+        describe,
+        fill_with_fog,
+        full_size_encoder,
+        measure_inversion,
+        measure_rendering,
+    )
+    from .models import load_one_generator
+    from .pipeline import write_json
+
+    def save(benchmark: DeviceBenchmark) -> None:
+        row = benchmark.rows[-1]
+        time = "" if row.milliseconds is None else f"{row.milliseconds:.2f} ms"
+        print(f"{row.stage} | {row.way}: {time} {row.note}", file=sys.stderr, flush=True)
+        (args.out / "bench.md").write_text(benchmark.markdown() + "\n", encoding="utf-8")
+        write_json(args.out / "bench.json", benchmark.content())
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    benchmark = DeviceBenchmark(device, args.repeats, args.seconds, save)
+    small = load_one_generator(args.generator, torch.device("cpu"))
+    with torch.no_grad():
+        head = small.synthesize(small.mapping(small.latents(args.seed), truncation_psi=0.7))
+        large = full_size_head(small, head) if args.full else None
+
+    def demo_inversion() -> None:
+        encoders = load_encoder("demo-e1", device), load_encoder("demo-e2", device)
+        measure_inversion(benchmark, "demo", small, encoders, head)
+
+    def full_inversion() -> None:
+        encoders = full_size_encoder(1).to(device), full_size_encoder(2).to(device)
+        with Standing(generator, triplane):
+            measure_inversion(benchmark, "full, sparse head", generator, encoders, triplane)
+        fill_with_fog(generator, triplane.ws)
+        measure_inversion(benchmark, "full, fog", generator, encoders, generator.synthesize(triplane.ws))
+
+    benchmark.attempt("machine", lambda: describe(benchmark))
+    if large is not None:
+        generator, triplane = large[0].to(device), large[1].to(device)
+        benchmark.attempt("full", lambda: measure_rendering(benchmark, "full", generator, triplane))
+        benchmark.attempt("full: inversion", full_inversion)
+    small, head = small.to(device), head.to(device)
+    name = "demo" if args.generator == "demo" else "generator"
+    benchmark.attempt(name, lambda: measure_rendering(benchmark, name, small, head))
+    if args.generator == "demo":
+        benchmark.attempt("demo: inversion", demo_inversion)
+    save(benchmark)
+    print(benchmark.markdown())

@@ -1,4 +1,5 @@
-"""The trunk for inference: batch norms that follow a convolution are folded into it, and channels come last in memory.
+"""The trunk for inference: batch norms that follow a convolution are folded into it, and channels lie in memory
+as the device likes.
 
 Made from a `Trunk` in eval mode when it is first used without gradients, and again after its weights have changed.
 Training, state dicts and files do not see it.
@@ -14,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from ..devices import layout
 
 if TYPE_CHECKING:
     from .trunk import Bottleneck, Trunk
@@ -33,7 +36,7 @@ class Convolution:
         """From both layers."""
         statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
-        weight = weight.detach().contiguous(memory_format=torch.channels_last)
+        weight = weight.detach().contiguous(memory_format=layout(weight.device, weight.dtype))
         return cls(weight, bias.detach(), conv.stride[0], conv.padding[0])
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ class FoldedTrunk:
 
     def taps(self, x: Tensor, wanted: Sequence[int]) -> list[Tensor]:
         """As `Trunk.taps`, whose checks have been made."""
-        x = self.activation(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        x = self.activation(self.stem(x.contiguous(memory_format=layout(x.device, x.dtype))))
         outputs = []
         for index, block in enumerate(self.blocks):
             x = block(x)

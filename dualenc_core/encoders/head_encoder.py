@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..camera import Camera
+from ..devices import in_full_float32
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..generator import PanoHead
 from ..generator.fast import HALF, REFERENCE, check_quality, exact_way, half_type
@@ -121,6 +122,7 @@ class HeadEncoder(nn.Module):
 
     # -------------------------------------------------------------------------------------------------------- encode
 
+    @in_full_float32
     @torch.no_grad()
     def encode(
         self,
@@ -167,6 +169,7 @@ class HeadEncoder(nn.Module):
         }
         return triplane.replace(meta=meta)
 
+    @in_full_float32
     def forward(
         self,
         generator: PanoHead,
@@ -197,6 +200,7 @@ class HeadEncoder(nn.Module):
                 refined = self.refine(generator, refined, image, camera, matte, quality, dtype)
         return EncoderOutput(ws, coarse, refined)
 
+    @in_full_float32
     def styles(self, image: Tensor, generator: PanoHead | None = None) -> Tensor:
         """Stage one: image [N,3,S,S] → ws [N,num_ws,w_dim], the average included.
 
@@ -210,6 +214,7 @@ class HeadEncoder(nn.Module):
         ws = offset + self.latent_avg
         return ws if ws.ndim == 3 else ws[:, None].expand(-1, self.config.style.n_styles, -1)
 
+    @in_full_float32
     def refine(
         self,
         generator: PanoHead,
@@ -244,17 +249,28 @@ class HeadEncoder(nn.Module):
     # ------------------------------------------------------------------------------------------------------ internal
 
     @torch.no_grad()
-    def _render(self, generator: PanoHead, triplane: Triplane, camera: Camera, quality: str = "reference") -> Rendering:
+    def _render(
+        self, generator: PanoHead, triplane: Triplane, cameras: Sequence[Camera], quality: str = "reference"
+    ) -> list[Rendering]:
+        """The heads from every one of ``cameras`` (batches of their number, or one for all)."""
         config = self.config
-        return generator.render(
-            triplane,
-            camera,
-            resolution=config.render_resolution,
-            super_resolve=config.super_resolve,
-            background=config.background,
-            samples=config.render_samples,
-            quality=quality,
-        )
+
+        def draw(camera: Camera) -> Rendering:
+            return generator.render(
+                triplane,
+                camera,
+                resolution=config.render_resolution,
+                super_resolve=config.super_resolve,
+                background=config.background,
+                samples=config.render_samples,
+                quality=quality,
+            )
+
+        if len(triplane) == 1 and all(len(camera) == 1 for camera in cameras):
+            # Whatever is prepared for a head serves all its pictures.
+            views = draw(Camera.cat(cameras))
+            return [views[i] for i in range(len(cameras))]
+        return [draw(camera) for camera in cameras]
 
     @torch.no_grad()
     def _residuals(
@@ -263,14 +279,12 @@ class HeadEncoder(nn.Module):
         """[render, image - render, mirrored image - mirrored render] at the input size."""
         config = self.config.triplane
         image = resize_area(image, config.trunk.input_size)
-        render = resize_area(self._render(generator, triplane, camera, quality).image, config.trunk.input_size)
+        both = config.version == 2 and config.mirrored
+        views = self._render(generator, triplane, [camera, camera.mirrored] if both else [camera], quality)
+        render, *others = (resize_area(view.image, config.trunk.input_size) for view in views)
         channels = [render, image - render]
         if config.version == 2:
-            mirrored = torch.zeros_like(image)
-            if config.mirrored:
-                other = self._render(generator, triplane, camera.mirrored, quality).image
-                mirrored = image.flip(-1) - resize_area(other, config.trunk.input_size)
-            channels.append(mirrored)
+            channels += [image.flip(-1) - other for other in others] or [torch.zeros_like(image)]
         return torch.cat(channels, dim=1)
 
     @torch.no_grad()
@@ -286,7 +300,8 @@ class HeadEncoder(nn.Module):
         views = [(camera, image, matte)]
         if self.config.lifted.mirrored:
             views.append((camera.mirrored, image.flip(-1), None if matte is None else matte.flip(-1)))
-        return [Observation.compare(c, i, m, self._render(generator, triplane, c, quality)) for c, i, m in views]
+        renderings = self._render(generator, triplane, [view[0] for view in views], quality)
+        return [Observation.compare(*view, rendering) for view, rendering in zip(views, renderings, strict=True)]
 
     def check(self, generator: PanoHead) -> None:
         """Raise GeneratorMismatchError unless the encoder's styles are those of this generator."""

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..devices import layout
 from ..errors import DualEncError
 from .config import LiftedConfig
 from .lifting import SURFACE_CHANNELS, VOLUME_CHANNELS, Observation, surface_maps, volume_maps
@@ -82,7 +83,8 @@ class LiftedRefiner(nn.Module):
         if len(views) != (2 if config.mirrored else 1):
             raise DualEncError(f"{len(views)} observations for a lifted refiner with mirrored={config.mirrored}")
         surface = volume = None
-        with torch.no_grad():
+        # Where a pixel's cells are needs more than 16 bits.
+        with torch.no_grad(), torch.autocast(views[0].depth.device.type, enabled=False):
             if config.surface:
                 surface = torch.cat([surface_maps(v, config.plane_size, config.depth, box_warp) for v in views], 2)
             if config.volume_grid:
@@ -111,7 +113,7 @@ class LiftedRefiner(nn.Module):
 
     def _network(self, full: Tensor, volume: Tensor | None) -> Tensor:
         if not torch.is_grad_enabled():
-            full = full.contiguous(memory_format=torch.channels_last)
+            full = full.contiguous(memory_format=layout(full.device, full.dtype))
         x0 = F.leaky_relu(self._biased(self.entry(full), 0), 0.2)
         x1 = F.leaky_relu(self.down1(x0), 0.2)
         x2 = self.down2(x1)

@@ -120,15 +120,20 @@ class FastHead:
         options: RenderOptions,
         chunk: int,
     ) -> Rendering:
-        """One frame, as `PanoHead.render`; ``colour`` as `parse_background` gives it."""
+        """One frame a camera, as `PanoHead.render`; ``colour`` as `parse_background` gives it."""
         resolution = scene.raw.shape[-1]
-        shape = (1, -1, resolution, resolution)
-        rays = self.render_rays(*camera_rays(camera, resolution), options, chunk)
+        shape = (len(camera), -1, resolution, resolution)
+        # The rays of all frames in one row: there is one head.
+        origins, directions = (rays.flatten(0, 1)[None] for rays in camera_rays(camera, resolution))
+        rays = self.render_rays(origins, directions, options, chunk)
         depth, alpha = rays.depth.reshape(shape), rays.alpha.reshape(shape)
-        features = rays.features.transpose(1, 2).reshape(shape) + (1 - alpha) * scene.features
+        features = rays.features.unflatten(1, (len(camera), -1))[0].transpose(1, 2).reshape(shape)
+        features = features + (1 - alpha) * scene.features
         raw = image = generator.to_rgb(features, self.ws)
         if super_resolve:
-            image = self._super_resolve(generator, raw, features, scene.backdrop)
+            # Accelerators draw all of a picture.
+            backdrop = scene.backdrop if raw.device.type == "cpu" else None
+            image = self._super_resolve(generator, raw, features, backdrop)
         if colour is not None:
             behind = scene.raw
             if super_resolve and scene.backdrop is not None:
@@ -152,7 +157,7 @@ class FastHead:
 
     def _super_resolve(self, generator: PanoHead, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
         if self.super_resolution is None:
-            return generator.superresolution(raw, features, self.ws)
+            return generator.superresolution(raw, features, self.ws.expand(len(raw), -1, -1))
         return self.super_resolution(raw, features, backdrop)
 
 

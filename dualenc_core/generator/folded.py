@@ -5,6 +5,8 @@ are plain convolutions, in the memory layout and type that the device likes. Whe
 input is the background, which does not change either: those pixels are taken from a picture of the background alone.
 
 On CPUs the rest is done in bands of rows, so that activations stay small: fresh memory costs as much as a convolution.
+Accelerators draw whole pictures, several at once, and double the size by one convolution instead of two: to insert
+zeros and low-pass channel by channel is mostly waiting for memory there.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..devices import layout
 from .layers import LEAK, SQRT2, SynthesisLayer, ToRGBLayer, upsample2d
 from .superresolution import SuperResolution, resize
 from .synthesis import SynthesisBlock
@@ -58,13 +61,19 @@ class Window:
 
 @dataclass(frozen=True)
 class FoldedConvolution:
-    """3×3 convolution, bias (with noise), leaky ReLU. ``up`` doubles the size and low-passes."""
+    """3×3 convolution, bias (with noise), leaky ReLU. ``up`` doubles the size and low-passes.
+
+    Attributes:
+        fir: the low-pass after a transposed convolution; None where there is none, or it is in the weight.
+        phases: the output's four pixels for one of the input are channels of the convolution.
+    """
 
     weight: Tensor
     bias: Tensor
     noise: Tensor | None
     fir: Tensor | None
     clamp: float | None
+    phases: bool = False
 
     @classmethod
     def of(cls, layer: SynthesisLayer, w: Tensor, noise: str, dtype: torch.dtype) -> FoldedConvolution:
@@ -76,20 +85,24 @@ class FoldedConvolution:
         added = None
         if noise == "const" and bool(layer.noise_strength):
             added = (layer.noise_const * layer.noise_strength * SQRT2).to(dtype)[None, None]
-        fir = None
+        fir, bias, phases = None, layer.bias * SQRT2, False
         if layer.up:
-            weight = weight.transpose(0, 1)
             taps = layer.resample_filter * (4 * SQRT2)
-            fir = taps.expand(layer.weight.shape[0], 1, 4, 4).to(dtype).contiguous()
+            if phases := w.device.type != "cpu":
+                weight, bias = doubling(weight, taps), bias.repeat(4)
+            else:
+                weight = weight.transpose(0, 1)
+                fir = taps.expand(layer.weight.shape[0], 1, 4, 4).to(dtype).contiguous()
         else:
             weight = weight * SQRT2
-        weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
-        return cls(weight, (layer.bias * SQRT2).to(dtype), added, fir, layer.clamp)
+        weight = weight.to(dtype).contiguous(memory_format=layout(w.device, dtype))
+        return cls(weight, bias.to(dtype), added, fir, layer.clamp, phases)
 
     def __call__(self, x: Tensor, shown: Window) -> Tensor:
         """``shown`` is the part of the whole output that is computed, for the noise."""
         if self.fir is None:
             x = F.conv2d(x, self.weight, self.bias, padding=1)
+            x = _interleaved(x) if self.phases else x
         else:
             x = F.conv_transpose2d(x, self.weight, stride=2)
             x = F.conv2d(x, self.fir, self.bias, padding=1, groups=x.shape[1])
@@ -97,6 +110,27 @@ class FoldedConvolution:
             x += shown.of(self.noise)
         F.leaky_relu_(x, LEAK)
         return x if self.clamp is None else x.clamp_(-self.clamp, self.clamp)
+
+
+def doubling(weight: Tensor, taps: Tensor) -> Tensor:
+    """Transposed convolution of stride 2 with ``weight`` [O,I,3,3], then the symmetric filter ``taps`` [4,4], as one
+    convolution [4·O,I,3,3] with a border of 1: its channels are the output's pixels (0,0), (0,1), (1,0), (1,1)."""
+    outputs, inputs = weight.shape[:2]
+    wide = F.conv2d(weight.reshape(-1, 1, 3, 3), taps[None, None].flip((2, 3)), padding=3)
+    # Output 2p+φ reads input p+j with tap 2+φ-2j of the six, j from -1 to 1.
+    places = torch.tensor([[4, 2, 0], [5, 3, 1]], device=weight.device)
+    parts = wide[:, 0][:, places[:, :, None, None], places]
+    return parts.permute(1, 3, 0, 2, 4).reshape(4 * outputs, inputs, 3, 3)
+
+
+def _interleaved(x: Tensor) -> Tensor:
+    """[N,4·O,h,w] of `doubling` → [N,O,2h,2w] in the same layout."""
+    n, _, height, width = x.shape
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    x = x.unflatten(1, (2, 2, -1))
+    if last:
+        return x.permute(0, 4, 1, 5, 2, 3).reshape(n, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+    return x.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, 2 * height, 2 * width)
 
 
 @dataclass(frozen=True)
@@ -114,11 +148,15 @@ class FoldedBlock:
     def of(cls, block: SynthesisBlock, w: Tensor, noise: str, dtype: torch.dtype) -> FoldedBlock:
         rgb: ToRGBLayer = block.torgb
         styles = rgb.affine(w[None])[0] * rgb.style_gain
+        weight, bias = rgb.weight * styles[None, :, None, None], rgb.bias
+        if w.device.type != "cpu":
+            # Matrix units want channels by eights.
+            weight, bias = F.pad(weight, (0,) * 7 + (-len(bias) % 8,)), F.pad(bias, (0, -len(bias) % 8))
         return cls(
             FoldedConvolution.of(block.conv0, w, noise, dtype),
             FoldedConvolution.of(block.conv1, w, noise, dtype),
-            (rgb.weight * styles[None, :, None, None]).to(dtype),
-            rgb.bias.to(dtype),
+            weight.to(dtype),
+            bias.to(dtype),
             rgb.clamp,
             block.resample_filter,
         )
@@ -135,7 +173,7 @@ class FoldedBlock:
         rows = Window(first.top, first.bottom, doubled.left, doubled.right)
         x = rows.of(self.conv0(x, doubled), doubled)
         x = last.of(self.conv1(x, rows), rows)
-        rgb = F.conv2d(x, self.rgb_weight, self.rgb_bias).float()
+        rgb = F.conv2d(x, self.rgb_weight, self.rgb_bias)[:, : image.shape[1]].float()
         if self.rgb_clamp is not None:
             rgb = rgb.clamp(-self.rgb_clamp, self.rgb_clamp)
         return x, last.of(upsample2d(image, self.fir), doubled) + rgb
@@ -170,10 +208,14 @@ class FoldedSuperResolution:
         """raw [N,3,r,r], features [N,C,r,r] → [N,3,4s,4s], as `SuperResolution.forward` with this head's ws.
 
         Args:
-            backdrop: its pixels are used wherever the features are exactly the backdrop's. raw must be a function of
-                the features.
+            backdrop: its pixels are used wherever the features are exactly the backdrop's (on CPUs). raw must be a
+                function of the features.
         """
         raw, features = self.resized(raw), self.resized(features)
+        if raw.device.type != "cpu":
+            # Large pieces keep an accelerator busy, and to ask it what has changed would make it wait.
+            x = features.to(self.dtype, memory_format=layout(raw.device, self.dtype))
+            return self._part(raw, x, Window(0, self.input_resolution, 0, self.input_resolution))
         return torch.cat([self._draw(*one, backdrop) for one in zip(raw.split(1), features.split(1), strict=True)])
 
     def backdrop(self, raw: Tensor, features: Tensor) -> Backdrop:
@@ -211,10 +253,6 @@ class FoldedSuperResolution:
 def _windows(features: Tensor, backdrop: Backdrop | None) -> Iterator[Window]:
     """Windows of the input [1,C,s,s] that together hold every pixel whose output differs from the backdrop's."""
     size = features.shape[-1]
-    if features.device.type != "cpu":
-        # One large piece keeps an accelerator busy, and to ask it what has changed would make it wait.
-        yield Window(0, size, 0, size)
-        return
     if backdrop is None:
         columns = torch.ones(size, size, dtype=torch.bool)
     else:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..camera import DEFAULT_RADIUS, Camera
+from ..devices import frames_at_once, in_full_float32, rays_at_once
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
@@ -199,6 +200,7 @@ class PanoHead(nn.Module):
 
     # ------------------------------------------------------------------------------------------------- triplanes
 
+    @in_full_float32
     def synthesize(self, ws: Tensor, noise: str = "const") -> Triplane:
         """ws [N,num_ws,w_dim] → Triplane; ``noise`` is "const", "none" or "random" (§2.7)."""
         if ws.ndim != 3 or ws.shape[1:] != (self.config.num_ws, self.config.w_dim):
@@ -251,6 +253,7 @@ class PanoHead(nn.Module):
 
     # ------------------------------------------------------------------------------------------------- rendering
 
+    @in_full_float32
     def render(
         self,
         triplane: Triplane,
@@ -276,8 +279,9 @@ class PanoHead(nn.Module):
                 colour of three numbers in 0..1.
             samples: coarse and importance samples a ray, one number for both; None = the generator's.
             draws: the reference's random numbers (`Draws`), with its fixed depth limits too; None = deterministic.
-            progress: called as progress(done, total) after every frame.
-            chunk: rays in memory at once; None = 4,096 on a CPU, 32,768 elsewhere.
+            progress: called as progress(done, total) after every frame, or several that were drawn together.
+            chunk: rays in memory at once; None = as many as suit the device. Accelerators draw several frames of a head
+                together if they have no more rays.
             ws_background: other style vectors for the background network.
             quality: "reference" = the plain renderer; "exact" = the same up to rounding, "high" and "draft" = with
                 stated errors (`fast.PRESETS`), many times as fast from the second picture of a head on. Ignored while
@@ -293,15 +297,16 @@ class PanoHead(nn.Module):
         given = options
         options = given or self.render_options(samples)
         frames = max(len(triplane), len(camera))
-        camera = camera.to(triplane.planes.device).expand(frames)
+        places, device = camera.expand(frames), triplane.planes.device
+        camera = places.to(device)
+        chunk = chunk or rays_at_once(device)
         ws_background = triplane.ws if ws_background is None else ws_background
         quality = self._possible(quality, draws)
-        chunk = chunk or _chunk(camera.cam2world.device)
-        # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway; and an
-        # accelerator would wait for the many small kernels of single raw frames.
+        # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway; and raw frames
+        # of many heads, as trainings draw them, are small for an accelerator.
         coupled = draws is not None or torch.is_grad_enabled()
-        if quality == REFERENCE and not super_resolve and camera.cam2world.device.type != "cpu":
-            coupled = coupled or _same_distance(camera)
+        if quality == REFERENCE and not super_resolve and frames_at_once(device) > 1:
+            coupled = coupled or _same_distance(places)
         if coupled or (frames == 1 and quality == REFERENCE):
             triplane = _expand(triplane, frames)
             ws_background = ws_background.expand(frames, -1, -1)
@@ -313,39 +318,51 @@ class PanoHead(nn.Module):
                 progress(frames, frames)
             return rendering
         own_background = ws_background is triplane.ws
-        renderings, scene = [], None
-        for i in range(frames):
-            one = triplane[i] if len(triplane) > 1 else triplane
-            rows = ws_background[i : i + 1] if len(ws_background) > 1 else ws_background
-            options = given or self.render_options(samples, camera[i])
-            again = scene is not None and len(triplane) == len(ws_background) == 1
+        alone = len(triplane) == len(ws_background) == 1
+        together = min(frames_at_once(device), chunk // resolution**2) if alone and quality != REFERENCE else 1
+        # Distances are asked of the cameras in one go: a question to an accelerator makes it wait.
+        places = places.to("cpu")
+        sampling = [given or self.render_options(samples, places[i]) for i in range(frames)]
+        renderings, scene, head = [], None, None
+        for start, stop in _runs(sampling, together):
+            one = triplane[start] if len(triplane) > 1 else triplane
+            rows = ws_background[start : start + 1] if len(ws_background) > 1 else ws_background
+            views, options = camera[start:stop], sampling[start]
+            again = scene is not None and alone
             if quality == REFERENCE:
                 scene = scene if again else self._background(rows, resolution)
-                rendering = self._render(one, camera[i], resolution, super_resolve, colour, options, None, chunk, scene)
+                rendering = self._render(one, views, resolution, super_resolve, colour, options, None, chunk, scene)
             else:
-                head = self._fast.get(self, one, quality)
+                head = head if again else self._fast.get(self, one, quality)
                 if own_background:
                     scene = head.own_scene(self, resolution)
                 elif not again:
                     scene = head.scene(self, self._background(rows, resolution), resolution)
-                rendering = head.render(self, camera[i], scene, super_resolve, colour, options, chunk)
+                rendering = head.render(self, views, scene, super_resolve, colour, options, chunk)
             renderings.append(rendering)
             if progress is not None:
-                progress(i + 1, frames)
+                progress(stop, frames)
         return Rendering.cat(renderings)
 
     def stream(self, triplane: Triplane, camera: Camera, **options) -> Iterator[Rendering]:
-        """Frames one by one, as they are made: memory does not grow with their number.
+        """Frames one by one, as they are made (on accelerators a few at once): memory does not grow with their number.
 
         Arguments and errors as `render`, which holds all frames at once; ``progress`` counts frames.
         """
         frames = max(len(triplane), len(camera))
         camera = camera.expand(frames)
         progress = options.pop("progress", None)
-        for i in range(frames):
-            yield self.render(triplane[i] if len(triplane) > 1 else triplane, camera[i], **options)
-            if progress is not None:
-                progress(i + 1, frames)
+        # The first leaves as soon as it can.
+        start, together = 0, 1
+        while start < frames:
+            head = triplane[start] if len(triplane) > 1 else triplane
+            views = self.render(head, camera[start : start + together], **options)
+            for i in range(len(views)):
+                yield views[i]
+                if progress is not None:
+                    progress(start + i + 1, frames)
+            start += together
+            together = frames_at_once(triplane.planes.device) if len(triplane) == 1 else 1
 
     def release_prepared(self) -> None:
         """Free what fast rendering keeps of the last heads; it comes back at the next picture."""
@@ -370,6 +387,7 @@ class PanoHead(nn.Module):
             options = dataclasses.replace(options, near=near, far=far)
         return options
 
+    @in_full_float32
     def render_rays(
         self,
         triplane: Triplane,
@@ -384,8 +402,8 @@ class PanoHead(nn.Module):
         """Features [N,R,C], depth [N,R] and alpha [N,R] of rays [N,R,3], without background; ``quality`` as in
         `render`."""
         check_quality(quality)
-        chunk = chunk or _chunk(origins.device)
         options = options or self.config.render
+        chunk = chunk or rays_at_once(origins.device)
         if self._possible(quality, draws) != REFERENCE:
             parts, count = [], origins.shape[1]
             for i, rays in enumerate(zip(origins.split(1), directions.split(1), strict=True)):
@@ -400,6 +418,7 @@ class PanoHead(nn.Module):
             output = output._replace(features=output.features * 2 - 1)
         return output
 
+    @in_full_float32
     def background_features(self, ws: Tensor) -> Tensor | None:
         """[N,C,s,s] at the super-resolution's input size; None when there is no background network (§2.10)."""
         if not self.config.background:
@@ -410,6 +429,7 @@ class PanoHead(nn.Module):
             rows = torch.cat([rows, last], dim=1)
         return self.bcg_synthesis(rows)
 
+    @in_full_float32
     def to_rgb(self, features: Tensor, ws: Tensor) -> Tensor:
         """Feature image [N,C,h,w] → raw image [N,3,h,w] (§2.12)."""
         return self.torgb(features, ws[:, -1], fused=False) if self.config.torgb_raw else features[:, :3]
@@ -488,13 +508,23 @@ class PanoHead(nn.Module):
             )
 
 
-def _chunk(device: torch.device) -> int:
-    return 1 << (12 if device.type == "cpu" else 15)
-
-
 def _same_distance(camera: Camera) -> bool:
     least, most = camera.position.norm(dim=-1).aminmax()
     return bool(most - least < _SAME_DISTANCE)
+
+
+def _runs(sampling: Sequence[RenderOptions], most: int) -> Iterator[tuple[int, int]]:
+    """Starts and ends of neighbours with equal options (up to rounding), at most so many (but 1) at once."""
+    start = 0
+    for i in range(1, len(sampling) + 1):
+        if i == len(sampling) or not _alike(sampling[i], sampling[start]) or i - start >= most:
+            yield start, i
+            start = i
+
+
+def _alike(a: RenderOptions, b: RenderOptions) -> bool:
+    close = abs(a.near - b.near) + abs(a.far - b.far) < 1e-5
+    return close and dataclasses.replace(a, near=b.near, far=b.far) == b
 
 
 def _expand(triplane: Triplane, frames: int) -> Triplane:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera
+from ..devices import synchronize
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..point_weight import Visibility
@@ -89,8 +90,7 @@ class DualEncoder:
         def stage(run: Callable):
             start = time.perf_counter()
             result = run()
-            if image.is_cuda:
-                torch.cuda.synchronize(image.device)
+            synchronize(self.generator.w_avg.device)
             timings[STAGES[len(timings)]] = time.perf_counter() - start
             if progress is not None:
                 progress(len(timings), len(STAGES))

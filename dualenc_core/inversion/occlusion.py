@@ -71,7 +71,7 @@ def visible_surface(
         camera: N views, or one for all.
         resolution: rays along each side; None = dense enough for the planes (`surface_resolution`).
         samples: coarse and importance samples a ray; None = the generator's.
-        chunk: rays in memory at once; None as in `PanoHead.render_rays`.
+        chunk: rays in memory at once; None = as many as suit the device.
         progress: called as progress(rays done, rays in all).
         quality: "reference" = with the plain renderer; all others are exact up to rounding.
 

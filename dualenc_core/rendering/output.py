@@ -25,6 +25,15 @@ class Rendering:
     depth: Tensor
     alpha: Tensor
 
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, index: int) -> Rendering:
+        """One camera's, with the batch dimension (N = 1)."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"rendering {index} of {len(self)}")
+        return Rendering(*(getattr(self, f.name)[index : index + 1 or None] for f in fields(self)))
+
     @classmethod
     def cat(cls, renderings: Sequence[Rendering]) -> Rendering:
         """Concatenate batches of equal sizes."""

@@ -6,11 +6,13 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import dualenc_core as dc
-from dualenc_core.generator import PanoHead, SuperResolutionConfig
-from dualenc_core.generator.fast import PRESETS
-from dualenc_core.generator.folded import FoldedSuperResolution, _windows
+from dualenc_core.generator import PanoHead, SuperResolutionConfig, panohead
+from dualenc_core.generator.fast import PRESETS, FastHead
+from dualenc_core.generator.folded import FoldedSuperResolution, _interleaved, _windows, doubling
+from dualenc_core.generator.layers import fir_filter
 from dualenc_core.inversion import stitch, visibility
 from dualenc_core.rendering.fast import FastField
 from dualenc_core.rendering.rays import camera_rays
@@ -269,3 +271,42 @@ def test_rays_of_a_batch(generator, heads):
     assert torch.allclose(fast.alpha, plain.alpha, atol=1e-4)
     solid = plain.alpha > 0.9
     assert solid.any() and (fast.depth - plain.depth)[solid].abs().max() < 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_doubling_as_one_convolution(layout):
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 6, 5, 9, dtype=torch.float64), torch.randn(8, 6, 3, 3, dtype=torch.float64)
+    taps = fir_filter().double() * 4
+    wide = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    expected = F.conv2d(wide, taps.expand(8, 1, 4, 4), padding=1, groups=8)
+    phases = F.conv2d(x, doubling(weight, taps), padding=1).contiguous(memory_format=layout)
+    result = _interleaved(phases)
+    assert torch.allclose(result, expected, atol=1e-12)
+    assert result.is_contiguous(memory_format=layout)
+
+
+@torch.no_grad()
+def test_frames_drawn_together_are_those_drawn_alone(generator, heads, monkeypatch):
+    cameras = dc.Camera.look_at([0.0, 40.0, 80.0, 120.0, 160.0], radius=[2.7, 2.7, 2.7, 3.5, 3.5])
+    options = {"resolution": SIZE, "quality": "exact"}
+    alone = generator.render(heads[0], cameras, **options)
+    drawn = []
+    render = FastHead.render
+    monkeypatch.setattr(FastHead, "render", lambda head, g, c, *more: drawn.append(len(c)) or render(head, g, c, *more))
+    monkeypatch.setattr(panohead, "frames_at_once", lambda device: 4)
+    counts = []
+    together = generator.render(heads[0], cameras, progress=lambda *done: counts.append(done), **options)
+    # Cameras at other distances have other samples.
+    assert drawn == [3, 2] and counts == [(3, 5), (5, 5)]
+    for name in ("image", "raw", "depth", "alpha"):
+        assert decibels(getattr(together, name), getattr(alone, name)) > 90
+    drawn.clear()
+    streamed = list(generator.stream(heads[0], cameras, **options))
+    # The first leaves at once.
+    assert drawn == [1, 2, 2] and [len(view) for view in streamed] == [1] * 5
+    assert decibels(torch.cat([view.image for view in streamed]), alone.image) > 90
+    drawn.clear()
+    generator.render(heads[0], cameras, chunk=SIZE**2 * 2, **options)
+    assert drawn == [2, 1, 2]

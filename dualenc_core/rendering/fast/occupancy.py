@@ -15,7 +15,8 @@ EMPTY_BELOW = -8.0
 FINE = 128
 # Cells of a grid that only tells what is cropped.
 _ANYWHERE = 32
-_AT_ONCE = 1 << 16
+# Points: on CPUs few that stay in a cache, elsewhere as many as memory lets.
+_AT_ONCE, _MANY_AT_ONCE = 1 << 16, 1 << 19
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def density_above(density: Callable[[Tensor], Tensor], where: Tensor, size: int,
     """[size,size,size] bool: cells among ``where`` [size³] whose centre has a raw density above `EMPTY_BELOW`."""
     places = where.nonzero()[:, 0]
     result = torch.zeros(size**3, dtype=torch.bool, device=where.device)
-    for part in places.split(_AT_ONCE):
+    for part in places.split(_AT_ONCE if where.device.type == "cpu" else _MANY_AT_ONCE):
         z, y, x = part // size**2, part // size % size, part % size
         centres = (torch.stack([x, y, z], dim=-1) + 0.5) * (box / size) - box / 2
         result[part] = density(centres) > EMPTY_BELOW
