@@ -361,3 +361,11 @@ def test_nodes_compute_there_and_answer_here(pack, comfyui, device, demo, heads)
     given = {"generator": generator, "encoder": encoders[0], "image": photo, "camera": cameras[0]}
     made = call(pack, "DualEncEncode", **given)[0]
     assert made.planes.device.type == "cpu" and bool(torch.isfinite(made.planes).all())
+    # What ComfyUI moved in inference mode can have no gradients itself.
+    head = made.map(torch.clone)
+    given = {"generator": generator, "image": photo, "camera": cameras[0], "steps": 2, "tune_steps": 1}
+    for mode in ("refine", "W+", "PTI"):
+        fitted = call(pack, "DualEncOptimize", mode=mode, triplane=head, **given)[1]
+        assert fitted.planes.device.type == "cpu" and bool(torch.isfinite(fitted.planes).all())
+    given = {"generator": generator, "target": made, "reference": head, "seam": "refine"}
+    assert bool(torch.isfinite(call(pack, "DualEncTransferRegion", **given)[0].planes).all())
