@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..devices import layout
+from ..devices import full_float32, layout
 from .layers import LEAK, SQRT2, SynthesisLayer, ToRGBLayer, upsample2d
 from .superresolution import SuperResolution, resize
 from .synthesis import SynthesisBlock
@@ -206,7 +206,8 @@ class FoldedSuperResolution:
     def of(cls, network: SuperResolution, w: Tensor, dtype: torch.dtype = torch.float32) -> FoldedSuperResolution:
         """From the network and the last row of ws [w_dim]."""
         noise = network.config.noise
-        blocks = tuple(FoldedBlock.of(block, w, noise, dtype) for block in (network.block0, network.block1))
+        with full_float32():
+            blocks = tuple(FoldedBlock.of(block, w, noise, dtype) for block in (network.block0, network.block1))
         return cls(blocks, network.config.input_resolution, network.config.antialias, dtype)
 
     def __call__(self, raw: Tensor, features: Tensor, backdrop: Backdrop | None = None) -> Tensor:
