@@ -13,6 +13,7 @@ from ..camera import Camera
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..inversion.dual_encoder import Encoder
+from ..inversion.fitting import free_copy
 from ..inversion.occlusion import occlusion_mask, visibility
 from ..point_weight import LabelVolume
 from ..triplane import Triplane, TriplaneMask
@@ -150,6 +151,9 @@ def transfer(
     shares = _Shares.of(region, widths)
     if shares.trivial:
         return compose(target, reference, region, box).replace(meta=meta)
+    with torch.inference_mode(False):
+        # Colours and some seams are found by gradients.
+        generator = free_copy(generator)
     if without is not None:
         reference = _with_part(target, reference, check_pair(target, without, ("target", "without")), widths.gain)
     if match is not None:

@@ -14,7 +14,7 @@ from ..camera import Camera
 from ..devices import in_full_float32
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..generator import PanoHead
-from ..generator.fast import HALF, REFERENCE, check_quality, exact_way, half_type
+from ..generator.fast import HALF, PRESETS, REFERENCE, check_quality, exact_way, half_type
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
@@ -158,6 +158,9 @@ class HeadEncoder(nn.Module):
         with _evaluating(self):
             renders = quality if quality == REFERENCE else self.renders(generator)
             half = half_type(device) if quality in HALF else torch.float32
+            if half == torch.float16 and renders in PRESETS:
+                # Networks of 16 bits need no better pictures.
+                renders = quality
             triplane = self(generator, image, camera, matte, quality=renders, dtype=half).refined
         meta = {
             **triplane.meta,

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from ..devices import in_full_float32
 from ..errors import CheckpointError
 
 
@@ -65,6 +66,7 @@ class Graph(nn.Module):
             ) from error
         return cls(graph, weights).eval().requires_grad_(False)
 
+    @in_full_float32
     def forward(self, images: Tensor) -> list[Tensor]:
         if images.ndim != 4 or tuple(images.shape[1:]) != self.input_shape:
             raise ValueError(

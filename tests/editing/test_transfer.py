@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -262,3 +264,15 @@ def test_a_mask_remembers_its_generator_through_a_file_and_a_union(tiny, heads, 
         blend(heads[0][0].replace(generator="beef"), heads[1][0].replace(generator="beef"), joined, 1.0)
     with pytest.raises(GeneratorMismatchError, match="use one generator for all"):
         union(loaded, TriplaneMask(mask.mask, {"generator": "beef"}))
+
+
+@pytest.mark.parametrize("seam", ["feather", "refine"])
+def test_a_generator_that_was_moved_in_inference_mode(tiny, heads, blob, seam):
+    # ComfyUI moves networks to the device in that mode, and tensors made in it can have no gradients.
+    moved = copy.deepcopy(tiny)
+    with torch.inference_mode():
+        moved.to(torch.float64).to(torch.float32)
+    assert moved.w_avg.is_inference()
+    options = {"seam": seam, "steps": 2, "samples": 8}
+    plain, made = (transfer(g, *heads, blob, **options) for g in (tiny, moved))
+    assert torch.allclose(made.planes, plain.planes, atol=1e-4)
