@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ from torch import Tensor
 from .. import procedural
 from ..camera import Camera
 from ..data.engine import in_order
+from ..encoders.lifting import resize_area
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..inversion import occlusion_mask, stitch, visibility
@@ -33,6 +35,8 @@ VARIANTS = ("e1", "e2", "cells", "points", "g_true_z", "g_unseen")
 # Optimisations, minutes a head; only when asked for.
 BASELINES = ("wplus", "pti")
 STAGES = ("truth", "encode", "mask", "render", "metrics")
+# Side of the pictures that are compared, in pixels. The truth of larger ones would take most of the time.
+COMPARED = 256
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ProceduralSettings:
             the latent that the head was made from; the head's details are outside its range), g_unseen (the same
             pictures against the head without details: the generator on z that it was not trained on); and only when
             asked for wplus, pti (optimisation of the generator for the input view).
-        input_resolution: side of the input pictures; None = what the encoders need, at least the generator's images.
+        input_resolution: side of the input pictures; None = what the encoders need, at least that of the compared ones.
         samples: samples a ray; None = the generator's.
     """
 
@@ -127,8 +131,8 @@ def evaluate_procedural(
     """Invert one view of each head and compare renders with the truth all around.
 
     One head is in memory at a time, and the truth is rendered once for all variants. Encoders get the true alpha as
-    the matte. Both sides have `procedural.BACKDROP` as background. Views are compared at the generator's image size;
-    depth and mask at its neural resolution.
+    the matte. Both sides have `procedural.BACKDROP` as background. Views are compared at 256 pixels, or at the
+    generator's image size if that is smaller; depth and mask at its neural resolution.
 
     Args:
         encoder1, encoder2: None where no variant needs it.
@@ -236,7 +240,7 @@ class ProceduralBench:
         encoders = {"e1": encoder1, "e2": encoder2, "control": control}
         self.encoders = {name: encoder for name, encoder in encoders.items() if encoder is not None}
         self.device = generator.w_avg.device
-        self.size = generator.config.image_resolution
+        self.size = min(generator.config.image_resolution, COMPARED)
         self.input_size = settings.input_resolution or max(self.size, *map(_input_size, self.encoders.values()))
         self.heads = procedural.sample_heads(settings.heads, settings.seed)
         self.plain = procedural.sample_heads(settings.heads, settings.seed, details=False)
@@ -315,7 +319,8 @@ class ProceduralBench:
         render = (generator or self.generator).render
         # The same as the plain renderer up to rounding (more than 100 dB), in a fraction of the time.
         options = {"background": procedural.BACKDROP, "samples": self.settings.samples, "quality": "exact"}
-        return part.timed("render", lambda: render(triplane, ring, **options))
+        out = part.timed("render", lambda: render(triplane, ring, **options))
+        return dataclasses.replace(out, image=resize_area(out.image, self.size))
 
     def _record(self, part: Part, i: int, variant: str, out: Rendering, truth: Rendering, patches: bool = True) -> None:
         values = _compare(out, truth)
