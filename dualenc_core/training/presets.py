@@ -78,18 +78,19 @@ class GeneratorTraining:
         return self.mapping_steps + planes + self.super_resolution_steps
 
     def on_accelerator(self) -> GeneratorTraining:
-        """The schedule that fills a large GPU: as many steps of larger batches."""
+        """The schedule that fills a large GPU: larger batches."""
         return dataclasses.replace(
             self,
-            mapping_steps=6000,
-            ray_steps=((64, 1500), (128, 5000)),
-            super_resolution_steps=1200,
+            mapping_steps=5000,
+            field_steps=((32, 600),),
+            ray_steps=((64, 1200), (128, 4800)),
+            super_resolution_steps=900,
             heads=32,
             points=2048,
             rays=1024,
             patches=8,
             patch=40,
-            truth_steps=8,
+            truth_steps=16,
         )
 
     def continued(self) -> GeneratorTraining:

@@ -33,7 +33,7 @@ def quick(dc):
 def test_w_plus_passes_the_generator_on(made, quick, generator) -> None:
     used, triplane, camera, picture, report = made(mode="W+")
     assert used is generator and len(triplane) == len(camera) == 1
-    assert picture.shape == (1, 256, 256, 3) and 0 <= float(picture.min()) <= float(picture.max()) <= 1
+    assert picture.shape == (1, 512, 512, 3) and 0 <= float(picture.min()) <= float(picture.max()) <= 1
     assert "w+ optimisation: 3 steps" in report and "laplacian-pyramid" in report and "LPIPS is not used" in report
     assert torch.equal(made(mode="W+")[1].planes, triplane.planes)
 

@@ -61,7 +61,7 @@ def test_encoder_training_stays_on_its_device(variant, tmp_path):
     options = dataclasses.replace(
         encoder_training(variant),
         refine_steps=2,
-        portraits=2,
+        portraits=4,
         portrait_size=128,
         batch=2,
         latent_batch=2,

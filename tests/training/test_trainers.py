@@ -220,7 +220,7 @@ def test_a_generator_goes_on_from_a_file(trained):
     state = load_generator_file(path)[0]
     assert torch.equal(trainer.generator.state_dict()["decoder.net.0.weight"], state["decoder.net.0.weight"])
     assert trainer.phase(0)[0] == "rays"
-    assert all(torch.isfinite(torch.tensor(v)) for v in trainer.step(0).values())
+    assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.step(0).values())
     changed = trainer.generator.state_dict()["decoder.net.0.weight"]
     assert not torch.equal(changed, state["decoder.net.0.weight"])
     other = dataclasses.replace(options, config=dataclasses.replace(options.config, plane_size=16))
