@@ -12,12 +12,15 @@ from torch import Tensor
 from ...point_weight import PointWeight
 from ...triplane import Triplane
 from .gather import gather, texel_table
-from .occupancy import Occupancy
+from .grid import GridTable, blocks
+from .occupancy import EMPTY_BELOW, Occupancy, density_above
 
 # Where a blending weight is this close to 0 or 1, only one of the two tri-grids is read.
 _CERTAIN = 1e-4
 # Points whose texels and activations fit a CPU's cache.
 _AT_ONCE = 8192
+# Cells of a grid at once where memory is the only limit.
+_MANY_AT_ONCE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class FastField:
         Args:
             net: ``generator.decoder.net``.
             dtype: of the tables.
-            rough: find what is occupied quickly (`Occupancy.rough`), for one small picture.
+            rough: find what is occupied quickly (`Occupancy.find`), for one small picture.
             limit: look where |x| and |z| are at most this.
         """
         layers = [Layer(texel_table(triplane.planes[0], triplane.depth, dtype), None)]
@@ -92,12 +95,7 @@ class FastField:
         device = triplane.planes.device
         anywhere = Occupancy.full(box_warp, device)
         field = cls(tuple(layers), Decoder.of(net), triplane.size, triplane.depth, box_warp, anywhere)
-
-        def density(points: Tensor) -> Tensor:
-            return field.density(field.hidden(points))
-
-        find = Occupancy.rough if rough else Occupancy.find
-        occupancy = find(density, box_warp, device, triplane.size, limit)
+        occupancy = Occupancy.find(field.density_at, box_warp, device, triplane.size, limit, rough, field.above)
         return dataclasses.replace(field, occupancy=occupancy, limit=limit)
 
     def hidden(self, points: Tensor, out: Tensor | None = None) -> Tensor:
@@ -118,6 +116,41 @@ class FastField:
     def density(self, hidden: Tensor) -> Tensor:
         """Raw density [M]."""
         return torch.mv(hidden, self.decoder.density) + self.decoder.density_bias
+
+    def density_at(self, points: Tensor) -> Tensor:
+        """Raw density [M] at world points [M,3]."""
+        return self.density(self.hidden(points))
+
+    def above(self, where: Tensor) -> Tensor:
+        """As `density_above` with `density_at`, in less than half of the time.
+
+        Not point by point but block by block (`GridTable`), and with max(x, 0) instead of softplus, which is larger by
+        0 to log 2. Nearly all densities are so far from the limit that this tells. The others are looked up, and so are
+        those of which one layer says yes and another no.
+        """
+        grids = [GridTable.of(layer.table, self.size, self.depth, len(where)) for layer in self.layers]
+        weights, bias = self.decoder.density, self.decoder.first_bias
+        less, more = (math.log(2) * float(part.sum()) for part in (weights.clamp(max=0), weights.clamp(min=0)))
+        # As max(x + a, 0) = max(x, -a) + a, the first bias can be added last.
+        limit = EMPTY_BELOW - float(self.decoder.density_bias + bias @ weights)
+        surely, maybe = torch.zeros_like(where), torch.zeros_like(where)
+        # Fresh memory costs as much as the sums.
+        hidden = weights.new_empty(0, len(weights))
+        for block in blocks(where, _AT_ONCE if where.device.type == "cpu" else _MANY_AT_ONCE):
+            asked = where[block]
+            places = asked.flatten().nonzero()[:, 0]
+            if len(hidden) < len(places):
+                hidden = weights.new_empty(len(places), len(weights))
+            values = []
+            for grid in grids:
+                features = grid.block(*block).flatten(0, 2)
+                features = features[places] if len(places) < len(features) else features
+                some = torch.mm(features, self.decoder.first, out=hidden[: len(places)])
+                values.append(torch.mv(torch.maximum(some, -bias, out=some), weights))
+            least, most = torch.stack(values).aminmax(dim=0)
+            surely[block] = asked.masked_scatter(asked, least > limit - less)
+            maybe[block] = asked.masked_scatter(asked, most > limit - more)
+        return surely | density_above(self.density_at, self.box_warp, maybe & ~surely)
 
     def colour(self, hidden: Tensor, weight: Tensor) -> Tensor:
         """Features [R,C] of hidden activations [R,64] that were summed with weights whose sum is ``weight`` [R]."""
