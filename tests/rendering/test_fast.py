@@ -64,21 +64,52 @@ def test_blocks_hold_everything_that_is_asked():
     assert not list(blocks(torch.zeros_like(asked), 512))
 
 
+def layered(layers: int, rng: torch.Generator) -> tuple[PanoHead, Triplane]:
+    """A head whose second layer is all of it on one side, nothing on the other; the third is a bit of it everywhere."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        generator = PanoHead(small_generator()).eval()
+    config = generator.config
+    planes = torch.randn(layers, 1, 3, config.plane_channels, *[config.plane_size] * 2, generator=rng)
+    depth = torch.full((1, 1, 8, 8), 2.7)
+    seen = Visibility(dc.Camera.look_at(30.0), depth, torch.ones_like(depth), 0.0, 0.02)
+    soft = LabelVolume(torch.rand(1, 1, 4, 4, 4, generator=rng), 0.8)
+    overlays = tuple(Overlay(p, w) for p, w in zip(planes[1:], (seen, soft), strict=False))
+    return generator, Triplane(planes[0], torch.zeros(1, 1, 8), config.plane_depth, overlays=overlays)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@torch.no_grad()
+def test_layers_are_blended_as_the_generator_does(layers):
+    rng = torch.Generator().manual_seed(layers)
+    generator, head = layered(layers, rng)
+    box = generator.config.render.box_warp
+    field = FastField.build(head, generator.decoder.net, box, torch.float32)
+    points = (torch.rand(9000, 3, generator=rng) - 0.5) * box
+    density, colour = generator.query(head, points[None])
+    hidden = field.hidden(points)
+    # Weights within 1e-4 of 0 and 1 are taken for them.
+    assert torch.allclose(field.density(hidden), density[0, :, 0], atol=1e-3)
+    assert torch.allclose(field.colour(hidden, torch.ones(9000)), colour[0], atol=1e-3)
+    # Where only one layer counts, no other is read: neither the one below nor the one above.
+    if layers == 2:
+        weight = head.overlays[0].weight(points[None])[0, :, 0]
+        for layer, out in ((0, weight > 1 - 1e-4), (1, weight < 1e-4)):
+            assert 0.1 < out.float().mean() < 0.9
+            nothing = dataclasses.replace(
+                field.layers[layer], table=torch.full_like(field.layers[layer].table, torch.nan)
+            )
+            others = [nothing if i == layer else old for i, old in enumerate(field.layers)]
+            nan = dataclasses.replace(field, layers=tuple(others)).hidden(points).isnan().any(-1)
+            assert torch.equal(nan, ~out)
+
+
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("cells", [16, 24])
 def test_cells_above_the_limit_are_those_of_single_points(layers, cells):
     rng = torch.Generator().manual_seed(layers)
-    planes = torch.randn(layers, 1, 3, 12, 16, 16, generator=rng)
-    camera = dc.Camera.look_at(30.0)
-    depth = torch.full((1, 1, 8, 8), 2.7)
-    seen = Visibility(camera, depth, torch.ones_like(depth), 0.0, 0.05)
-    soft = LabelVolume(torch.rand(1, 1, 4, 4, 4, generator=rng), 0.8)
-    overlays = tuple(Overlay(p, w) for p, w in zip(planes[1:], (seen, soft), strict=False))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        net = PanoHead(small_generator()).decoder.net
-    head = Triplane(planes[0], torch.zeros(1, 1, 8), 3, overlays=overlays)
-    field, points = FastField.build(head, net, 0.8, torch.float32), centres(cells, 0.8)
+    generator, head = layered(layers, rng)
+    field, points = FastField.build(head, generator.decoder.net, 0.8, torch.float32), centres(cells, 0.8)
     # Weights of both signs and mostly of one: what is left out is then negative or positive. And steep surfaces, where
     # most cells are told without a lookup.
     for mean, steepness in ((-1.0, 1.0), (1.0, 1.0), (0.0, 100.0)):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...point_weight import PointWeight
 from ...triplane import Triplane
-from .gather import gather, texel_table
+from .gather import read, texel_table, texels
 from .grid import GridTable, blocks
 from .occupancy import EMPTY_BELOW, Occupancy, density_above
 
@@ -103,14 +103,10 @@ class FastField:
 
         Blending here equals blending density and colour: both are linear in the hidden activations.
         """
-        result = self._hidden(self.layers[0].table, points, out)
-        for layer in self.layers[1:]:
-            weight = layer.weight(points[None])[0]
-            some = (weight[:, 0] > _CERTAIN).nonzero()[:, 0]
-            if len(some) == 0:
-                continue
-            above = self._hidden(layer.table, points[some])
-            result.index_copy_(0, some, torch.lerp(result[some], above, weight[some]))
+        result = points.new_empty(len(points), self.decoder.first.shape[1]) if out is None else out
+        step = _AT_ONCE if points.device.type == "cpu" else max(len(points), 1)
+        for part, rows in zip(points.split(step), result.split(step), strict=True):
+            self._blend(part, rows)
         return result
 
     def density(self, hidden: Tensor) -> Tensor:
@@ -156,12 +152,30 @@ class FastField:
         """Features [R,C] of hidden activations [R,64] that were summed with weights whose sum is ``weight`` [R]."""
         return hidden @ self.decoder.colour + weight[:, None] * self.decoder.colour_bias
 
-    def _hidden(self, table: Tensor, points: Tensor, out: Tensor | None = None) -> Tensor:
-        decoder = self.decoder
-        result = points.new_empty(len(points), decoder.first.shape[1]) if out is None else out
-        step = _AT_ONCE if points.device.type == "cpu" else max(len(points), 1)
-        for part, rows in zip(points.split(step), result.split(step), strict=True):
-            features = gather(table, part, self.size, self.depth, self.box_warp)
-            torch.addmm(decoder.first_bias, features, decoder.first, out=rows)
-            torch.ops.aten.softplus.out(rows, out=rows)
-        return result
+    def _blend(self, points: Tensor, out: Tensor) -> None:
+        """`hidden` of few points."""
+        index, weight = texels(points, self.size, self.depth, self.box_warp)
+        if len(self.layers) == 1:
+            self._decode(self.layers[0].table, index, weight, out)
+            return
+        shares, left = [], points.new_ones(len(points), 1)
+        # Marching stores coordinates first, which a product with a camera's matrix takes twice as long to read.
+        rows = points.contiguous()[None]
+        for layer in self.layers[:0:-1]:
+            above = layer.weight(rows)[0]
+            above = above.masked_fill(above < _CERTAIN, 0).masked_fill_(above > 1 - _CERTAIN, 1)
+            shares.append(left * above)
+            left = left * (1 - above)
+        out.zero_()
+        for layer, share in zip(self.layers, (left, *reversed(shares)), strict=True):
+            some = share[:, 0].nonzero()[:, 0]
+            if len(some) == len(points):
+                out.addcmul_(self._decode(layer.table, index, weight), share)
+            elif len(some):
+                hidden = self._decode(layer.table, index[some], weight[some])
+                out.index_add_(0, some, hidden.mul_(share[some]))
+
+    def _decode(self, table: Tensor, index: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+        """Hidden activations from the texels of one layer."""
+        hidden = torch.addmm(self.decoder.first_bias, read(table, index, weight), self.decoder.first, out=out)
+        return torch.ops.aten.softplus.out(hidden, out=hidden)

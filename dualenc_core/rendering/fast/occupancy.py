@@ -75,7 +75,7 @@ class Occupancy:
         if rough:
             return cls(_dilate(found, 2) & _inner(half, box, limit, device), box, outside)
         near = _enlarged(_dilate(_halved(found)), 4) & _inner(fine, box, limit + box / fine, device)
-        # Well inside, all of it is occupied.
+        # Well inside nothing is looked for: it counts as occupied.
         inside = _enlarged(~_dilate(~found), 2)
         return cls(_dilate(above(near & ~inside) | inside) & _inner(fine, box, limit, device), box, outside)
 
