@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -79,23 +80,26 @@ class Visibility(PointWeight):
             )
 
     def __call__(self, points: Tensor) -> Tensor:
-        n, m, _ = points.shape
         height, width = self.depth.shape[-2:]
         uv, z = self.camera.project(points)
         distance = (points - self.camera.position[:, None]).norm(dim=-1)
-        seen_depth = torch.where(self.alpha < 0.25, torch.full_like(self.depth, 1e4), self.depth).reshape(n, -1)
         x, y = uv[..., 0] * width - 0.5, uv[..., 1] * height - 0.5
         x0, y0 = x.floor(), y.floor()
         total = torch.zeros_like(distance)
         for dy in (0, 1):
             for dx in (0, 1):
                 column, row = (x0 + dx).clamp(0, width - 1), (y0 + dy).clamp(0, height - 1)
-                surface = seen_depth.gather(1, (row * width + column).long())
+                surface = self._seen_depth.gather(1, (row * width + column).long())
                 share = (1 - (x - x0 - dx).abs()) * (1 - (y - y0 - dy).abs())
                 total = total + share * torch.sigmoid((surface + self.tolerance - distance) / self.softness)
         inside = ((uv >= 0) & (uv <= 1)).all(-1) & (z > 0)
         total = torch.where(inside, total, torch.zeros_like(total))[..., None]
         return 1 - total if self.inverted else total
+
+    @cached_property
+    def _seen_depth(self) -> Tensor:
+        """[N,h·w], very far where nothing is seen."""
+        return torch.where(self.alpha < 0.25, torch.full_like(self.depth, 1e4), self.depth).flatten(1)
 
     @property
     def complement(self) -> Visibility:

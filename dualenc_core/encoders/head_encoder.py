@@ -245,11 +245,18 @@ class HeadEncoder(nn.Module):
     def renders(self, generator: PanoHead) -> str:
         """The fastest exact quality for the renders of one pass of stage two."""
         options = generator.render_options(self.config.render_samples)
-        # The view and its mirror image.
-        lookups = 2 * self.config.render_resolution**2 * (options.samples + options.importance)
+        views = 2 if self._mirrored else 1
+        lookups = views * self.config.render_resolution**2 * (options.samples + options.importance)
         return exact_way(lookups, generator.config.plane_size)
 
     # ------------------------------------------------------------------------------------------------------ internal
+
+    @property
+    def _mirrored(self) -> bool:
+        """Whether stage two also compares the mirrored photo with the mirrored view."""
+        if self.config.refiner == "lifted":
+            return self.config.lifted.mirrored
+        return self.config.triplane.version == 2 and self.config.triplane.mirrored
 
     @torch.no_grad()
     def _render(
@@ -282,8 +289,8 @@ class HeadEncoder(nn.Module):
         """[render, image - render, mirrored image - mirrored render] at the input size."""
         config = self.config.triplane
         image = resize_area(image, config.trunk.input_size)
-        both = config.version == 2 and config.mirrored
-        views = self._render(generator, triplane, [camera, camera.mirrored] if both else [camera], quality)
+        views = [camera, camera.mirrored] if self._mirrored else [camera]
+        views = self._render(generator, triplane, views, quality)
         render, *others = (resize_area(view.image, config.trunk.input_size) for view in views)
         channels = [render, image - render]
         if config.version == 2:
@@ -301,7 +308,7 @@ class HeadEncoder(nn.Module):
         quality: str = "reference",
     ) -> list[Observation]:
         views = [(camera, image, matte)]
-        if self.config.lifted.mirrored:
+        if self._mirrored:
             views.append((camera.mirrored, image.flip(-1), None if matte is None else matte.flip(-1)))
         renderings = self._render(generator, triplane, [view[0] for view in views], quality)
         return [Observation.compare(*view, rendering) for view, rendering in zip(views, renderings, strict=True)]

@@ -41,12 +41,12 @@ def splat(points: Tensor, values: Tensor, size: int, depth: int, box_warp: float
     """
     n, m, k = values.shape
     index, weight = corners(plane_coordinates(points, box_warp).reshape(n * 3, m, 3), (depth, size, size))
-    cells = depth * size * size
-    batch = torch.arange(n * 3, device=points.device)[:, None, None] * cells
-    flat = torch.zeros(n * 3 * cells, k, device=values.device, dtype=values.dtype)
-    values = values[:, None].expand(n, 3, m, k).reshape(n * 3, m, 1, k)
-    flat.index_add_(0, (index + batch).reshape(-1), (values * weight[..., None]).reshape(-1, k))
-    return flat.reshape(n, 3, depth, size, size, k).permute(0, 1, 5, 2, 3, 4)
+    # Corners first, points last: as `corners` has them in memory.
+    index, weight = index.movedim(-1, 1).flatten(1), weight.movedim(-1, 1)
+    values = values.transpose(1, 2)[:, None].expand(n, 3, k, m).reshape(n * 3, k, 1, m) * weight[:, None]
+    flat = values.new_zeros(n * 3, k, depth * size * size)
+    flat.scatter_add_(2, index[:, None].expand(-1, k, -1), values.flatten(2))
+    return flat.reshape(n, 3, k, depth, size, size)
 
 
 def _gather_lookup(volume: Tensor, coordinates: Tensor) -> Tensor:
@@ -61,15 +61,16 @@ def _gather_lookup(volume: Tensor, coordinates: Tensor) -> Tensor:
 def corners(coordinates: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """(W,H,D) coordinates [B,M,3] → flat cell index and trilinear weight [B,M,8]; weight 0 outside the volume."""
     depth, height, width = shape
-    sizes = torch.tensor([width, height, depth], device=coordinates.device, dtype=coordinates.dtype)
-    position = ((coordinates + 1) * sizes - 1) / 2
+    sizes = torch.tensor([width, height, depth], device=coordinates.device, dtype=coordinates.dtype)[:, None, None]
+    # Points come last while computing, so that every step is one long loop; and axis by axis.
+    position = ((coordinates.permute(2, 0, 1) + 1) * sizes - 1) / 2
     base = position.floor()
     fraction = position - base
-    offsets = torch.tensor(
-        [[i, j, k] for k in (0, 1) for j in (0, 1) for i in (0, 1)], device=base.device, dtype=base.dtype
+    ends = torch.stack([base, base + 1])
+    inside = torch.minimum(ends.clamp(min=0), sizes - 1)
+    (x, y, z), (share_x, share_y, share_z) = (
+        pairs.unbind(1) for pairs in (inside.long(), torch.stack([1 - fraction, fraction]) * (inside == ends))
     )
-    corner = base[:, :, None] + offsets
-    weight = torch.where(offsets > 0, fraction[:, :, None], 1 - fraction[:, :, None]).prod(-1)
-    weight = weight * ((corner >= 0) & (corner < sizes)).all(-1)
-    corner = torch.minimum(corner.clamp(min=0), sizes - 1).long()
-    return (corner[..., 2] * height + corner[..., 1]) * width + corner[..., 0], weight
+    index = ((z * height)[:, None] + y)[:, :, None] * width + x
+    weight = (share_x * share_y[:, None]) * share_z[:, None, None]
+    return index.flatten(0, 2).movedim(0, -1), weight.flatten(0, 2).movedim(0, -1)

@@ -24,7 +24,11 @@ def texel_table(planes: Tensor, depth: int, dtype: torch.dtype = torch.float32) 
 
 def gather(table: Tensor, points: Tensor, size: int, depth: int, box_warp: float) -> Tensor:
     """Mean over the planes of the trilinear features at world points [M,3] → [M,C], as `trigrid.lookup` gives them."""
-    index, weight = texels(points, size, depth, box_warp)
+    return read(table, *texels(points, size, depth, box_warp))
+
+
+def read(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sums [M,C] of rows of the table, given by `texels`."""
     return F.embedding_bag(index, table, per_sample_weights=weight.to(table.dtype), mode="sum").float()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,8 @@ class Occupancy:
         device: torch.device | str = "cpu",
         plane_size: int = FINE,
         limit: float = math.inf,
+        rough: bool = False,
+        above: Callable[[Tensor], Tensor] | None = None,
     ) -> Occupancy:
         """Probe the density (world points [M,3] → raw [M]) on a grid half as fine as the result; then on the fine one,
         wherever two probes along each side, or their neighbours, may be occupied. Every finding spreads to the
@@ -55,32 +58,26 @@ class Occupancy:
 
         The result has `FINE` cells along each side; half of that for planes of no more than so many. Where all of a
         cell has |x| or |z| beyond ``limit`` nothing is looked for and nothing is found.
-        """
-        fine = FINE if plane_size > FINE // 2 else FINE // 2
-        # What spreads into a cell may have been found next to it.
-        probed = _inner(fine // 2, box, limit + 4 * box / fine, device).expand((fine // 2,) * 3)
-        found = density_above(density, probed.flatten(), fine // 2, box)
-        near = _enlarged(_dilate(_halved(found)), 4) & _inner(fine, box, limit + box / fine, device)
-        found = density_above(density, near.flatten(), fine, box)
-        cells = _dilate(found) & _inner(fine, box, limit, device)
-        return cls(cells, box, shows_outside(density, box, device))
 
-    @classmethod
-    def rough(
-        cls,
-        density: Callable[[Tensor], Tensor],
-        box: float,
-        device: torch.device | str = "cpu",
-        plane_size: int = FINE,
-        limit: float = math.inf,
-    ) -> Occupancy:
-        """Only the first probing of `find`, spread to the neighbours' neighbours: less than a third of the
-        time, and more than twice as much counts as occupied."""
-        size = (FINE if plane_size > FINE // 2 else FINE // 2) // 2
-        probed = _inner(size, box, limit + 2 * box / size, device).expand((size,) * 3)
-        found = density_above(density, probed.flatten(), size, box)
-        cells = _dilate(found, 2)
-        return cls(cells & _inner(size, box, limit, device), box, shows_outside(density, box, device))
+        Args:
+            rough: only the first probing, spread to the neighbours' neighbours: half as many cells along each side, in
+                a third of the time, and half as much again of the box counts as occupied.
+            above: the probing itself, where something is faster than ``density``: as `density_above`, for cells.
+        """
+        if above is None:
+            above = partial(density_above, density, box)
+        outside = shows_outside(density, box, device)
+        fine = FINE if plane_size > FINE // 2 else FINE // 2
+        half = fine // 2
+        # What spreads into a cell may have been found next to it.
+        reach = limit + (2 * box / half if rough else 4 * box / fine)
+        found = above(_inner(half, box, reach, device).expand(half, half, half))
+        if rough:
+            return cls(_dilate(found, 2) & _inner(half, box, limit, device), box, outside)
+        near = _enlarged(_dilate(_halved(found)), 4) & _inner(fine, box, limit + box / fine, device)
+        # Well inside nothing is looked for: it counts as occupied.
+        inside = _enlarged(~_dilate(~found), 2)
+        return cls(_dilate(above(near & ~inside) | inside) & _inner(fine, box, limit, device), box, outside)
 
     def __call__(self, points: Tensor) -> Tensor:
         """World points [...,3] → bool [...]."""
@@ -121,9 +118,10 @@ def shows_outside(density: Callable[[Tensor], Tensor], box: float, device: torch
     return bool(density(torch.full((1, 3), 2 * box, device=device)) > EMPTY_BELOW)
 
 
-def density_above(density: Callable[[Tensor], Tensor], where: Tensor, size: int, box: float) -> Tensor:
-    """[size,size,size] bool: cells among ``where`` [size³] whose centre has a raw density above `EMPTY_BELOW`."""
-    places = where.nonzero()[:, 0]
+def density_above(density: Callable[[Tensor], Tensor], box: float, where: Tensor) -> Tensor:
+    """[S,S,S] bool: cells among ``where`` [S,S,S] whose centre has a raw density above `EMPTY_BELOW`."""
+    size = len(where)
+    places = where.flatten().nonzero()[:, 0]
     result = torch.zeros(size**3, dtype=torch.bool, device=where.device)
     for part in places.split(_AT_ONCE if where.device.type == "cpu" else _MANY_AT_ONCE):
         z, y, x = part // size**2, part // size % size, part % size
@@ -154,7 +152,8 @@ def _dilate(cells: Tensor, radius: int = 1) -> Tensor:
 def _halved(cells: Tensor) -> Tensor:
     """Flags [S,S,S] → [S/2,S/2,S/2]: whether any of two along every axis is set."""
     for axis in range(3):
-        cells = cells.unflatten(axis, (-1, 2)).any(axis + 1)
+        first, second = cells.unflatten(axis, (-1, 2)).unbind(axis + 1)
+        cells = first | second
     return cells
 
 
