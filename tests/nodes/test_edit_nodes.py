@@ -29,7 +29,7 @@ def head(node, generator):
 
 @pytest.fixture(scope="module")
 def other(node, generator):
-    return node("DualEncSample", generator=generator, seed=19)[0]
+    return node("DualEncSample", generator=generator, seed=18)[0]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_hair_is_on_top_and_behind_and_not_on_the_chin(hair, dc, generator):
     assert preview.shape[2] == 4 * preview.shape[1]
     box = generator.module.config.render.box_warp
     # On the surface: above, behind, and the chin.
-    points = torch.tensor([[[0.0, 0.245, 0.04], [0.0, 0.03, -0.235], [0.0, -0.14, 0.17]]])
+    points = torch.tensor([[[0.0, 0.25, 0.04], [0.0, 0.05, -0.25], [0.0, -0.14, 0.17]]])
     share = dc.editing.read_region(mask, points, box)[0]
     assert share[0] > 0.5 and share[1] > 0.5 and share[2] < 0.3, share
 
