@@ -1,4 +1,4 @@
-"""A head is inverted, stitched, drawn, edited, saved and meshed without a tensor on the wrong device.
+"""A head is inverted, drawn, stitched and saved without a tensor on the wrong device.
 
 On a machine without a GPU (`tests/gpu` needs one): the devices are pretended (`tests.fake_accelerator`).
 """

@@ -13,7 +13,7 @@ from ..rendering.renderer import RenderOptions
 
 
 def demo_generator_config() -> GeneratorConfig:
-    """A PanoHead of 3.6 M parameters: planes 128², 16 features, output 512².
+    """A PanoHead of 3.3 M parameters: planes 128², 16 features, output 512².
 
     The box is smaller than the official one, so that 128 cells resolve the head as finely as 128 rays do. The 16
     numbers of z are the latent of the procedural heads; there is no pose conditioning to learn (c_scale 0).
@@ -108,7 +108,7 @@ class GeneratorTraining:
 
 
 def demo_encoder_config(plane_scale: float = 1.0) -> HeadEncoderConfig:
-    """A HeadEncoder of about 3 M parameters for `demo_generator_config`, with the lifted refiner (demo.md)."""
+    """A HeadEncoder of about 3.6 M parameters for `demo_generator_config`, with the lifted refiner (demo.md)."""
     generator = demo_generator_config()
     trunk = TrunkConfig(widths=(32, 48, 64, 96), blocks=(2, 2, 3, 2), input_size=128)
     return HeadEncoderConfig(
