@@ -18,7 +18,7 @@ from ..errors import DualEncError
 from ..rendering.fast import FastField, Preset, render_rays_fast
 from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
-from ..rendering.renderer import RayOutput, RenderOptions, crop_limit
+from ..rendering.renderer import Query, RayOutput, RenderOptions, crop_limit, render_rays
 from ..triplane import Triplane
 from .background import replace_background
 from .folded import Backdrop, FoldedSuperResolution
@@ -26,7 +26,8 @@ from .folded import Backdrop, FoldedSuperResolution
 if TYPE_CHECKING:
     from .panohead import PanoHead
 
-# REFERENCE is the plain renderer. "exact" differs from it by rounding; "high" and "draft" give up some decibels
+# REFERENCE is the plain renderer. "exact" differs from it by rounding (on CUDA by that of the 16 bits in which the
+# original super-resolution computes there); "high" and "draft" give up some decibels
 # (`python -m dualenc_core bench` measures how many).
 REFERENCE = "reference"
 PRESETS = {
@@ -42,6 +43,9 @@ ONCE = "once"
 # Of the whole box, for work that is not cropped as pictures are.
 WHOLE = "whole"
 _WAYS = {**PRESETS, ONCE: Preset(floor=1e-6, rough=True), WHOLE: Preset(floor=1e-6, cropped=False)}
+# Lookups up to which the plain renderer is the faster one on CUDA, as it starts a third of the kernels: on an H100 it
+# takes 2.3 ms for 64² rays of 96 samples and 5.5 for 128², the fast one 6.6 and 6.7.
+_FEW_LOOKUPS = 2**21
 # A full-size head with one overlay takes about 0.4 GB. Also of its backgrounds, one for each resolution.
 _KEPT = 2
 
@@ -71,13 +75,16 @@ class FastHead:
     """One head: its field, its super-resolution where that can be folded, and its own background.
 
     Attributes:
-        ws: [1,num_ws,w_dim].
+        triplane: of batch size 1.
+        query: of the head, point by point.
+        prepare: makes its field.
         scenes: backgrounds by resolution, filled while drawing; only the last few are kept.
     """
 
-    field: FastField
+    triplane: Triplane
+    query: Query
+    prepare: Callable[[], FastField]
     super_resolution: FoldedSuperResolution | None
-    ws: Tensor
     preset: Preset
     scenes: dict[int, Scene] = field(default_factory=dict)
 
@@ -89,12 +96,30 @@ class FastHead:
         table = half if preset.half_tables else torch.float32
         limit = crop_limit(config.render) if preset.cropped else math.inf
         box = config.render.box_warp
-        head = FastField.build(triplane, generator.decoder.net, box, table, preset.rough, limit)
+        net = generator.decoder.net
         folded = None
         if config.sr.noise != "random":
-            dtype = half if preset.half_super_resolution else torch.float32
+            # Where the reference computes in 16 bits, exactness does not ask for more.
+            in_half = preset.half_super_resolution or (config.sr.half and triplane.planes.is_cuda)
+            dtype = half if in_half else torch.float32
             folded = FoldedSuperResolution.of(generator.superresolution, triplane.ws[0, -1], dtype)
-        return cls(head, folded, triplane.ws, preset)
+        return cls(
+            triplane,
+            lambda points: generator.query(triplane, points),
+            lambda: FastField.build(triplane, net, box, table, preset.rough, limit),
+            folded,
+            preset,
+        )
+
+    @cached_property
+    def field(self) -> FastField:
+        """Made at the first use: small pictures on CUDA need none."""
+        return self.prepare()
+
+    @property
+    def ws(self) -> Tensor:
+        """[1,num_ws,w_dim]."""
+        return self.triplane.ws
 
     def own_scene(self, generator: PanoHead, resolution: int) -> Scene:
         """The generator's background for this head, made once for every resolution."""
@@ -153,6 +178,10 @@ class FastHead:
         progress: Callable[[int, int], None] | None = None,
     ) -> RayOutput:
         """As `PanoHead.render_rays`, for rays [1,R,3]."""
+        plain = self.preset.options(options)
+        lookups = origins.shape[1] * (plain.samples + plain.importance) * (1 + len(self.triplane.overlays))
+        if plain_is_faster(origins.device, lookups):
+            return render_rays(self.query, origins, directions, plain, None, chunk, progress)
         return render_rays_fast(self.field, origins[0], directions[0], options, self.preset, chunk, progress)
 
     def _super_resolve(self, generator: PanoHead, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
@@ -208,6 +237,11 @@ def exact_way(lookups: int, plane_size: int) -> str:
     if lookups < few:
         return REFERENCE
     return "exact" if lookups >= many else ONCE
+
+
+def plain_is_faster(device: torch.device, lookups: int) -> bool:
+    """Whether the plain renderer looks up so many points of a head sooner than the fast one."""
+    return device.type == "cuda" and lookups <= _FEW_LOOKUPS
 
 
 def half_type(device: torch.device) -> torch.dtype:

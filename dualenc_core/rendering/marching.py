@@ -28,8 +28,10 @@ def march(depths: Tensor, sigma: Tensor, features: Tensor) -> Composite:
     mid_features = (features[..., :-1, :] + features[..., 1:, :]) / 2
     composite = torch.einsum("nrs,nrsc->nrc", weights, mid_features)
     total = weights.sum(-1)
-    depth = (weights * mid_depths).sum(-1) / total
-    return Composite(composite, torch.nan_to_num(depth, nan=float("inf")), weights)
+    # Empty rays get no depth and, unlike from 0 / 0, no gradient of NaN.
+    empty = total == 0
+    depth = (weights * mid_depths).sum(-1) / total.masked_fill(empty, 1)
+    return Composite(composite, depth.masked_fill(empty, float("inf")), weights)
 
 
 def interval_weights(depths: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,9 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder1", default="demo-e1", help="where demo-encoder2 and demo-control start: demo-e1, or a file"
     )
     parser.add_argument(
-        "--stage-one", help="where their stage one starts (default latent.safetensors beside a file --encoder1)"
-    )
-    parser.add_argument(
         "--data", type=Path, help="portraits file, made if missing (default runs/portraits.safetensors)"
     )
     parser.add_argument("--minutes", type=float, help="stop after this time; the same command goes on")
@@ -101,10 +98,6 @@ def _trainer(args: argparse.Namespace, device: torch.device):
     names = {"demo-encoder1": "fidelity", "demo-encoder2": "realism", "demo-control": "control"}
     if args.preset not in names:
         raise DualEncError(f"preset is {args.preset!r}, expected one of {', '.join(PRESETS)}")
-    stage_one = args.stage_one
-    beside = Path(args.encoder1).with_name("latent.safetensors")
-    if stage_one is None and Path(args.encoder1).is_file() and beside.is_file():
-        stage_one = beside
     options = presets.encoder_training(names[args.preset], args.seed or 0)
     options = options if device.type == "cpu" else options.on_accelerator()
-    return EncoderTrainer.create(options, args.generator, args.encoder1, rng, args.data, stage_one)
+    return EncoderTrainer.create(options, args.generator, args.encoder1, rng, args.data)

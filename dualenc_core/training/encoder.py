@@ -2,6 +2,7 @@
 
 The paper's reconstruction loss is L2 + LPIPS + identity; the demo has L1 + L2 + coverage on random rays, because the
 weights of LPIPS and ArcFace cannot be bundled. The adversarial part is the paper's: a discriminator on O·T, lazy R1.
+What the photo leaves open is held by `priors`.
 """
 
 from __future__ import annotations
@@ -26,16 +27,38 @@ from ..generator import PanoHead
 from ..generator.fast import REFERENCE
 from ..inversion.occlusion import occlusion_mask
 from ..rendering.rays import pixel_rays
-from ..rendering.renderer import Draws
+from ..rendering.renderer import Draws, RayOutput
 from ..triplane import Triplane
 from .discriminator import TriplaneDiscriminator, masked_planes, r1_penalty
 from .losses import discriminator_loss, generator_loss
 from .muon import Muon
+from .objective import latent_loss
 from .portraits import Portraits, load_portraits, misaligned
 from .presets import EncoderTraining
+from .priors import from_behind, ghost_loss, rim_loss
 
 # Learning rate of stage one's last layers, in that of the others.
 LINEAR_PACE = 10.0
+# Largest distance of two neighbours on a hidden surface, in picture widths.
+NEIGHBOURS = 0.06
+
+
+@dataclass(frozen=True)
+class PhotoRays:
+    """Rays of N photos, and what the photo has there.
+
+    Attributes:
+        uv: [N,R,2] in 0..1.
+        origins, directions: [N,R,3].
+        colour: [N,R,3] in -1..1.
+        alpha: [N,R] in 0..1.
+    """
+
+    uv: Tensor
+    origins: Tensor
+    directions: Tensor
+    colour: Tensor
+    alpha: Tensor
 
 
 @dataclass
@@ -56,12 +79,10 @@ class EncoderTrainer:
         encoder1: str,
         rng: torch.Generator,
         data: Path | None = None,
-        stage_one: str | Path | None = None,
     ) -> EncoderTrainer:
         """Load the frozen generator, render the portraits, and build the encoder, all on the device of ``rng``.
 
-        Encoder 2 and the control start from the file ``encoder1``, their stage one from the file ``stage_one`` if given
-        (Encoder 1 before it was trained for fidelity alone).
+        Encoder 2 and the control start from the file ``encoder1``.
         """
         state, config, _ = load_generator_file(resolve("generator", generator))
         network = PanoHead.from_config(
@@ -76,9 +97,6 @@ class EncoderTrainer:
         encoder.use_average(network)
         if options.variant != "fidelity":
             state, config, _ = load_encoder_file(resolve("encoder", encoder1))
-            if stage_one is not None:
-                earlier, _, _ = load_encoder_file(resolve("encoder", stage_one))
-                state.update({k: v for k, v in earlier.items() if k.startswith("stage_one.")})
             encoder = HeadEncoder.from_config(config, state)
         data = data or Path("runs") / "portraits.safetensors"
         portraits = load_portraits(data, options.portraits, options.portrait_size, rng.device)
@@ -131,12 +149,12 @@ class EncoderTrainer:
     @property
     def total_steps(self) -> int:
         """All phases together."""
-        return self.options.latent_steps + self.options.style_steps + self.options.refine_steps
+        return self.options.latent_steps + self.options.refine_steps
 
     def phase(self, step: int) -> tuple[str, int, int]:
         """Name, step within the phase, and the phase's length."""
         o = self.options
-        phases = (("latent", o.latent_steps), ("style", o.style_steps), ("refine", o.refine_steps))
+        phases = (("latent", o.latent_steps), ("refine", o.refine_steps))
         for name, count in phases:
             if step < count:
                 return name, step, count
@@ -158,44 +176,64 @@ class EncoderTrainer:
         self.encoder.train()
         if name == "latent":
             return self._latent_step()
-        return self._image_step(step, refine=name == "refine")
+        return self._image_step(step)
 
     # --------------------------------------------------------------------------------------------------------- steps
 
     def _latent_step(self) -> dict[str, Tensor]:
         """Stage one against the style vectors of the known latents: minutes instead of hours to a sensible start."""
-        # Mirrored portraits have no known latent: a parting or a mole changes sides.
         images, _, _, latents = self._batch(self.options.latent_batch, mirror=False)
         with torch.no_grad():
             target = self.generator.mapping(latents)
-        loss = F.smooth_l1_loss(self._styles(images), target, beta=0.1)
+        loss = latent_loss(self._styles(images), target)
         self._update(["one"], loss)
         return {"latent": loss.detach()}
 
-    def _image_step(self, step: int, refine: bool) -> dict[str, Tensor]:
+    def _image_step(self, step: int) -> dict[str, Tensor]:
+        """Stage two on pictures; of Encoder 2 and the control stage one as well."""
         o = self.options
-        images, mattes, camera, _ = self._batch(o.batch)
-        losses: dict[str, Tensor] = {}
+        images, mattes, camera, latents = self._batch(o.batch)
         rays = self._rays(images, mattes, camera)
         joint = o.variant != "fidelity"
-        if joint or refine:
-            # A batch this small would only disturb the statistics that the latent phase settled.
-            self.encoder.stage_one.eval()
-        with torch.set_grad_enabled(joint or not refine):
+        # A batch this small would only disturb the statistics that the latent phase settled.
+        self.encoder.stage_one.eval()
+        with torch.set_grad_enabled(joint):
             coarse = self._coarse(images)
-        if joint or not refine:
-            losses["coarse"] = self._reconstruction(coarse, rays)
-        if refine:
-            refined = self.encoder.refine(self.generator, coarse.detach(), images, camera, mattes)
-            losses["refined"] = self._reconstruction(refined, rays)
+            before = self._render(coarse, rays.origins, rays.directions)
+        # Preparing each head for fast rays pays on a CPU only.
+        quality = "exact" if self.device.type == "cpu" else REFERENCE
+        refined = self.encoder.refine(
+            self.generator, coarse.detach(), images, camera, mattes, quality, self._layers_type
+        )
+        after = self._render(refined, rays.origins, rays.directions)
+        losses = {"refined": self._difference(after, rays)}
+        if joint:
+            losses["coarse"] = self._difference(before, rays)
+            with torch.no_grad():
+                known = self.generator.mapping(latents)
+            losses["latent"] = o.latent_share * latent_loss(coarse.ws, known)
+        if o.rim:
+            losses["rim"] = o.rim * rim_loss(rays.uv, before[1], after[1])
+        if o.ghosts:
+            losses["ghosts"] = o.ghosts * self._ghosts(coarse.detach(), refined, rays, camera)
         values = {k: v.detach() for k, v in losses.items()}
-        if refine and o.adversarial:
+        if o.adversarial:
             adversarial, more = self._adversarial(step, refined, coarse, camera)
             losses["adversarial"] = o.adversarial * adversarial
             values.update(more)
-        names = (["one"] if "coarse" in losses else []) + (["two", "matrices"] if refine else [])
-        self._update(names, sum(losses.values()))
+        self._update([*(["one"] if joint else []), "two", "matrices"], sum(losses.values()))
         return values
+
+    def _ghosts(self, coarse: Triplane, refined: Triplane, rays: PhotoRays, camera: Camera) -> Tensor:
+        """`ghost_loss` on an eighth of the rays, each with a neighbour, seen from behind."""
+        uv = rays.uv[:, : max(1, self.options.rays // 8)]
+        offset = torch.rand(uv.shape, generator=self.rng, device=self.device)
+        uv = torch.cat([uv, uv + NEIGHBOURS * (2 * offset - 1)], dim=1)
+        options = self.generator.config.render
+        turned = from_behind(*pixel_rays(camera, uv), options.near, options.far)
+        with torch.no_grad():
+            before = self._render(coarse, *turned)
+        return ghost_loss(before, self._render(refined, *turned))
 
     def _adversarial(
         self, step: int, refined: Triplane, coarse: Triplane, camera: Camera
@@ -205,7 +243,6 @@ class EncoderTrainer:
         with torch.no_grad():
             # Fewer rays than a mask in use has, and the holes between them closed.
             size = 5 * refined.size // 8
-            # Preparing each head for fast rays pays on a CPU only.
             quality = "exact" if self.device.type == "cpu" else REFERENCE
             mask = occlusion_mask(
                 self.generator, refined.detach(), camera, resolution=size, closing=2, quality=quality
@@ -237,6 +274,10 @@ class EncoderTrainer:
 
     # -------------------------------------------------------------------------------------------------------- pieces
 
+    @property
+    def _layers_type(self) -> torch.dtype:
+        return torch.bfloat16 if self.options.bfloat16 else torch.float32
+
     def _styles(self, images: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
             return self.encoder.styles(images).float()
@@ -248,15 +289,19 @@ class EncoderTrainer:
         return coarse.replace(planes=coarse.planes.float())
 
     def _batch(self, count: int, mirror: bool = True) -> tuple[Tensor, Tensor, Camera, Tensor]:
+        """Images, mattes, cameras, and latents, which are NaN for mirrored portraits."""
         indices = torch.randint(len(self.portraits), (count,), generator=self.rng, device=self.device)
         mirror = bool(torch.rand((), generator=self.rng, device=self.device) < 0.5) and mirror
         images, mattes, camera, latents = self.portraits.batch(indices, mirror)
+        if mirror:
+            # A parting or a mole changes sides: no latent makes it.
+            latents = torch.full_like(latents, torch.nan)
         if self.options.misalignment:
             images, mattes, camera = misaligned(images, mattes, camera, self.rng, self.options.misalignment)
         return images, mattes, camera, latents
 
-    def _rays(self, images: Tensor, mattes: Tensor, camera: Camera) -> tuple[Tensor, ...]:
-        """Random rays and the photo's colour and coverage there: most of them on the head."""
+    def _rays(self, images: Tensor, mattes: Tensor, camera: Camera) -> PhotoRays:
+        """Random rays, most of them on the head."""
         n, count = len(images), self.options.rays
         uv = torch.rand(n, 4 * count, 2, generator=self.rng, device=self.device)
         coverage = F.grid_sample(mattes, (2 * uv - 1)[:, None], align_corners=False)[:, 0, 0]
@@ -268,10 +313,10 @@ class EncoderTrainer:
         grid = (2 * uv - 1)[:, None]
         colour = F.grid_sample(images, grid, align_corners=False, padding_mode="border")[:, :, 0].transpose(1, 2)
         alpha = F.grid_sample(mattes, grid, align_corners=False, padding_mode="border")[:, 0, 0]
-        return (*pixel_rays(camera, uv), colour, alpha)
+        return PhotoRays(uv, *pixel_rays(camera, uv), colour, alpha)
 
-    def _reconstruction(self, triplane: Triplane, rays: tuple[Tensor, ...]) -> Tensor:
-        origins, directions, colour, alpha = rays
+    def _render(self, triplane: Triplane, origins: Tensor, directions: Tensor) -> tuple[Tensor, RayOutput]:
+        """Colours [N,R,3] on the backdrop, and the output, of rays [N,R,3] with random samples."""
         options = self.generator.config.render
         n, r = origins.shape[:2]
         draws = Draws(
@@ -281,8 +326,14 @@ class EncoderTrainer:
         out = self.generator.render_rays(triplane, origins, directions, draws=draws, chunk=n * r)
         features = out.features.transpose(1, 2)[..., None]
         # The demo generator's background features are zero, so what is behind the head is to-RGB's bias.
-        error = self.generator.to_rgb(features, triplane.ws)[..., 0].transpose(1, 2) - colour
-        return error.abs().mean() + 2 * error.square().mean() + 0.3 * (out.alpha - alpha).abs().mean()
+        return self.generator.to_rgb(features, triplane.ws)[..., 0].transpose(1, 2), out
+
+    @staticmethod
+    def _difference(rendered: tuple[Tensor, RayOutput], rays: PhotoRays) -> Tensor:
+        """The reconstruction loss: L1, L2 and coverage."""
+        colour, out = rendered
+        error = colour - rays.colour
+        return error.abs().mean() + 2 * error.square().mean() + 0.3 * (out.alpha - rays.alpha).abs().mean()
 
     # -------------------------------------------------------------------------------------------------------- output
 

@@ -32,7 +32,7 @@ def preset(name: str) -> TrainConfig:
 def _demo() -> TrainConfig:
     """The schedule of `presets.EncoderTraining` in this trainer's terms: latents first, then rays, stage two last."""
     demo = EncoderTraining()
-    total = demo.latent_steps + demo.style_steps + demo.refine_steps
+    total = demo.latent_steps + demo.refine_steps
     style = dataclasses.replace(demo.config.style, z_dim=demo_generator_config().z_dim)
     return TrainConfig(
         generator="demo",
@@ -62,8 +62,8 @@ def _demo() -> TrainConfig:
             steps=total,
             batch=demo.batch,
             latent_steps=demo.latent_steps,
-            stage_two_from=demo.latent_steps + demo.style_steps,
-            stage_one_until=demo.latent_steps + demo.style_steps,
+            stage_two_from=demo.latent_steps,
+            stage_one_until=demo.latent_steps,
             learning_rate=demo.learning_rate,
             optimizer="adam",
             decay="cosine",

@@ -141,13 +141,16 @@ class EncoderTraining:
             cells), or "control" (Encoder 2 without the discriminator, for the same steps).
         latent_steps: steps of stage one on the known latents of the heads. Its result is also where stage one of
             Encoder 2 and of the control starts.
-        style_steps: steps of stage one on image losses.
         refine_steps: steps of stage two on image losses (Encoder 1: with stage one frozen; the others: both stages).
         latent_batch, batch: heads a step.
         rays: rays a head in the image losses.
         latent_rate, learning_rate: Adam, of the latent phase and of the others; lowered as a cosine to zero within each
             phase.
         matrix_rate: Muon, of the convolutions of stage two; lowered in the same way.
+        latent_share: weight of the known latents while stage one is trained on pictures, which alone lead it away from
+            heads that the generator makes well from every side.
+        rim: weight of `priors.rim_loss`.
+        ghosts: weight of `priors.ghost_loss`.
         adversarial: weight of the adversarial loss (paper: 0.001 at full size).
         r1, r1_interval: R1 penalty and how often it runs.
         discriminator_widths: of the light (stride 2) discriminator.
@@ -159,7 +162,6 @@ class EncoderTraining:
     variant: str = "fidelity"
     config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
     latent_steps: int = 3400
-    style_steps: int = 300
     refine_steps: int = 2400
     latent_batch: int = 32
     batch: int = 4
@@ -167,6 +169,9 @@ class EncoderTraining:
     latent_rate: float = 2e-3
     learning_rate: float = 1e-3
     matrix_rate: float = 5e-4
+    latent_share: float = 0.5
+    rim: float = 10.0
+    ghosts: float = 0.0
     adversarial: float = 0.0
     r1: float = 10.0
     r1_interval: int = 16
@@ -199,10 +204,10 @@ def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
     return EncoderTraining(
         variant=variant,
         latent_steps=0,
-        style_steps=0,
         refine_steps=500,
         learning_rate=5e-4,
         matrix_rate=2.5e-4,
+        ghosts=1.0,
         adversarial=0.1 if variant == "realism" else 0.0,
         seed=seed,
     )

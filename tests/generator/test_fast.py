@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import dualenc_core as dc
-from dualenc_core.generator import PanoHead, SuperResolutionConfig, panohead
+from dualenc_core.generator import PanoHead, SuperResolutionConfig, fast, panohead
 from dualenc_core.generator.fast import PRESETS, FastHead
 from dualenc_core.generator.folded import FoldedSuperResolution, _interleaved, _windows, doubling
 from dualenc_core.generator.layers import fir_filter
@@ -310,3 +310,27 @@ def test_frames_drawn_together_are_those_drawn_alone(generator, heads, monkeypat
     drawn.clear()
     generator.render(heads[0], cameras, chunk=SIZE**2 * 2, **options)
     assert drawn == [2, 1, 2]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("quality", PRESETS)
+def test_small_pictures_need_no_field_where_the_plain_renderer_is_faster(generator, stitched, monkeypatch, quality):
+    monkeypatch.setattr(fast, "plain_is_faster", lambda device, lookups: lookups <= 2 * SIZE**2 * 48)
+    monkeypatch.setattr(generator, "_fast", fast.FastHeads())
+    camera = dc.Camera.look_at([20.0, 160.0])
+    small = torch.cat([generator.render(stitched, c, SIZE, quality=quality).raw for c in (camera[0], camera[1])])
+    (_, head), *_ = generator._fast.heads.values()
+    assert "field" not in vars(head)
+    plain = generator.render(stitched, camera, SIZE).raw
+    # Only the number of samples is the preset's.
+    assert decibels(small, plain) > (100 if quality != "draft" else 45)
+    larger = generator.render(stitched, camera[0], SIZE + 2, quality=quality).raw
+    assert "field" in vars(head)
+    plain = generator.render(stitched, camera[0], SIZE + 2).raw
+    assert decibels(larger, plain) > {"exact": 100, "high": 45, "draft": 36}[quality]
+
+
+def test_what_cuda_asks_of_the_plain_renderer():
+    assert fast.plain_is_faster(torch.device("cuda"), 128**2 * 96)
+    assert not fast.plain_is_faster(torch.device("cuda"), 8 * 64**2 * 96)
+    assert not fast.plain_is_faster(torch.device("cpu"), 1)

@@ -106,6 +106,22 @@ def test_gradients_reach_the_field():
     assert torch.isfinite(scale.grad) and scale.grad != 0
 
 
+def test_depth_has_gradients_beside_empty_rays():
+    scale = torch.ones((), requires_grad=True)
+
+    def query(points):
+        sigma, features = sphere(points / scale)
+        return sigma, features
+
+    draws = Draws(torch.rand(1, 144, 32), torch.rand(144, 32))
+    for some in (None, draws):
+        out = render_rays(query, *rays(), OPTIONS, some)
+        assert bool((out.alpha == 0).any()) and bool((out.alpha > 0.5).any())
+        scale.grad = None
+        (out.depth * out.alpha).sum().backward()
+        assert torch.isfinite(scale.grad) and scale.grad != 0
+
+
 def test_crop():
     points = torch.tensor([[[0.39, 0, 0], [0.41, 0, 0], [0, 0.9, 0], [0, 0, -0.41], [0, 0, 0.4]]])
     assert crop_mask(points, OPTIONS)[0, :, 0].tolist() == [False, True, False, True, False]

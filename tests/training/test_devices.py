@@ -69,7 +69,7 @@ def test_encoder_training_stays_on_its_device(variant, tmp_path):
         r1_interval=2,
     )
     if variant == "fidelity":
-        options = dataclasses.replace(options, latent_steps=1, style_steps=1)
+        options = dataclasses.replace(options, latent_steps=1)
     with accelerator() as device:
         rng = torch.Generator(device).manual_seed(0)
         trainer = EncoderTrainer.create(options, "demo", "demo-e1", rng, data=tmp_path / "portraits.safetensors")
