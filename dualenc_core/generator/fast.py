@@ -132,7 +132,7 @@ class FastHead:
     def scene(self, generator: PanoHead, features: Tensor | None, resolution: int) -> Scene:
         """Of background features [1,C,r,r]; None where the generator has no background."""
         if features is None:
-            features = self.ws.new_zeros(1, generator.config.features, resolution, resolution)
+            features = self.ws.new_zeros(()).expand(1, generator.config.features, resolution, resolution)
         return Scene(features, generator.to_rgb(features, self.ws), self.super_resolution)
 
     def render(
@@ -153,7 +153,9 @@ class FastHead:
         rays = self.render_rays(origins, directions, options, chunk)
         depth, alpha = rays.depth.reshape(shape), rays.alpha.reshape(shape)
         features = rays.features.unflatten(1, (len(camera), -1))[0].transpose(1, 2).reshape(shape)
-        features = features + (1 - alpha) * scene.features
+        # At high resolutions nearly all of the memory is features: no more copies of them than needed.
+        del rays, origins, directions
+        features.addcmul_(1 - alpha, scene.features)
         raw = image = generator.to_rgb(features, self.ws)
         if super_resolve:
             # Accelerators draw all of a picture.
