@@ -3,7 +3,7 @@
 
 Writes bench.md and bench.json. On an accelerator they are written after every row: orbits, frames, inversions, stages
 and memory, with PSNR against the exact way. --full takes a generator of the released size (random weights; an enlarged
-demo head, so that the box is as empty as around a real head).
+demo head, so that the box is as empty as around a real head). --heads measures decibels only, of many heads all around.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import dataclasses
 from .options import add_device, add_generator, add_out, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core bench --out out/bench
+  python -m dualenc_core bench --heads 24 --out out/bench
   python -m dualenc_core bench --full --repeats 3 --out out/bench-full
   python -m dualenc_core bench --full --device cuda --seconds 80 --out out/bench-gpu
 """
@@ -23,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
     add_generator(parser)
     parser.add_argument("--full", action="store_true", help="a generator of the released size")
-    parser.add_argument("--seed", type=int, default=1, help="of the head (default: 1)")
+    parser.add_argument("--heads", type=whole(1), help="only decibels of so many sampled heads, 8 views each")
+    parser.add_argument("--seed", type=int, default=1, help="of the head, or of the first one (default: 1)")
     parser.add_argument("--rays", type=whole(16), nargs="+", default=[64, 128], help="(CPU) along each side (64 128)")
     parser.add_argument("--repeats", type=whole(1), default=5, help="runs of each way (default: 5)")
     parser.add_argument(
@@ -44,6 +46,9 @@ def run(args: argparse.Namespace) -> None:
     from .pipeline import write_json
 
     device = pick_device(args.device)
+    if args.heads is not None:
+        _fidelity(args, device)
+        return
     if device.type != "cpu":
         _on_accelerator(args, device)
         return
@@ -68,6 +73,39 @@ def run(args: argparse.Namespace) -> None:
         table = result.markdown()
         (folder / "bench.md").write_text(table + "\n", encoding="utf-8")
         write_json(folder / "bench.json", dataclasses.asdict(result))
+    print(table)
+
+
+def _fidelity(args: argparse.Namespace, device) -> None:
+    import sys
+
+    import torch
+
+    from ..errors import DualEncError
+    from ..evaluation.fidelity import fidelity
+    from .folder import output_folder
+    from .models import load_one_generator
+    from .pipeline import write_json
+
+    if args.full:
+        raise DualEncError("--heads and --full exclude each other: heads are sampled from the generator; leave one out")
+    generator = load_one_generator(args.generator, device)
+
+    def head(number: int):
+        with torch.no_grad():
+            return generator.synthesize(generator.mapping(generator.latents(args.seed + number), truncation_psi=0.7))
+
+    with output_folder(args.out) as folder:
+        found = fidelity(
+            generator, head, args.heads, progress=lambda *done: print("{} of {} heads".format(*done), file=sys.stderr)
+        )
+        rows = [f"| {name} | {v['least']:.1f} | {v['mean']:.1f} |" for name, v in found.items()]
+        title = (
+            f"PSNR in dB of {args.heads} heads × 8 views: exact against the plain renderer, the others against exact"
+        )
+        table = "\n".join([title, "", "| quality | least | mean |", "|---|---|---|", *rows])
+        (folder / "fidelity.md").write_text(table + "\n", encoding="utf-8")
+        write_json(folder / "fidelity.json", found)
     print(table)
 
 
