@@ -22,6 +22,7 @@ from ..camera import Camera
 from ..checkpoints.catalog import resolve
 from ..checkpoints.store import load_encoder_file, load_generator_file, save_encoder
 from ..encoders import HeadEncoder
+from ..encoders.config import HeadEncoderConfig
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..generator.fast import REFERENCE
@@ -91,13 +92,15 @@ class EncoderTrainer:
         network = network.to(rng.device)
         scale = plane_scale(network)
         encoder_config = options.config.replace(
-            lifted=dataclasses.replace(options.config.lifted, plane_scale=scale), generator=network.fingerprint
+            lifted=dataclasses.replace(options.config.lifted, plane_scale=scale),
+            passes=options.passes,
+            generator=network.fingerprint,
         )
         encoder = HeadEncoder(encoder_config)
         encoder.use_average(network)
         if options.variant != "fidelity":
             state, config, _ = load_encoder_file(resolve("encoder", encoder1))
-            encoder = HeadEncoder.from_config(config, state)
+            encoder = HeadEncoder.from_config(HeadEncoderConfig.from_dict(config).replace(passes=options.passes), state)
         data = data or Path("runs") / "portraits.safetensors"
         portraits = load_portraits(data, options.portraits, options.portrait_size, rng.device)
         return cls(options, network, encoder.to(rng.device), portraits, rng)
@@ -202,9 +205,14 @@ class EncoderTrainer:
             before = self._render(coarse, rays.origins, rays.directions)
         # Preparing each head for fast rays pays on a CPU only.
         quality = "exact" if self.device.type == "cpu" else REFERENCE
-        refined = self.encoder.refine(
-            self.generator, coarse.detach(), images, camera, mattes, quality, self._layers_type
-        )
+        refined = coarse.detach()
+        # Every pass learns, one at a step, from what those before it make.
+        last = int(torch.randint(self.encoder.config.passes, (), generator=self.rng, device=self.device))
+        for i in range(last + 1):
+            with torch.set_grad_enabled(i == last):
+                refined = self.encoder.refine(
+                    self.generator, refined, images, camera, mattes, quality, self._layers_type
+                )
         after = self._render(refined, rays.origins, rays.directions)
         losses = {"refined": self._difference(after, rays)}
         if joint:

@@ -142,6 +142,7 @@ class EncoderTraining:
         latent_steps: steps of stage one on the known latents of the heads. Its result is also where stage one of
             Encoder 2 and of the control starts.
         refine_steps: steps of stage two on image losses (Encoder 1: with stage one frozen; the others: both stages).
+        passes: of stage two. A second one makes Encoder 1 truer to the photo and worse behind, where Encoder 2 is asked.
         latent_batch, batch: heads a step.
         rays: rays a head in the image losses.
         latent_rate, learning_rate: Adam, of the latent phase and of the others; lowered as a cosine to zero within each
@@ -163,6 +164,7 @@ class EncoderTraining:
     config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
     latent_steps: int = 3400
     refine_steps: int = 2400
+    passes: int = 2
     latent_batch: int = 32
     batch: int = 4
     rays: int = 384
@@ -205,6 +207,7 @@ def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
         variant=variant,
         latent_steps=0,
         refine_steps=500,
+        passes=1,
         learning_rate=5e-4,
         matrix_rate=2.5e-4,
         ghosts=1.0,
