@@ -142,7 +142,7 @@ class EncoderTraining:
         latent_steps: steps of stage one on the known latents of the heads. Its result is also where stage one of
             Encoder 2 and of the control starts.
         refine_steps: steps of stage two on image losses (Encoder 1: with stage one frozen; the others: both stages).
-        passes: of stage two. A second one makes Encoder 1 truer to the photo and worse behind, where Encoder 2 is asked.
+        passes: of stage two. A second one makes Encoder 1 truer to the photo, and worse behind, which is Encoder 2's.
         latent_batch, batch: heads a step.
         rays: rays a head in the image losses.
         latent_rate, learning_rate: Adam, of the latent phase and of the others; lowered as a cosine to zero within each
