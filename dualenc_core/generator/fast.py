@@ -78,13 +78,14 @@ class FastHead:
         triplane: of batch size 1.
         query: of the head, point by point.
         prepare: makes its field.
+        fold: makes its super-resolution; None where that cannot be folded.
         scenes: backgrounds by resolution, filled while drawing; only the last few are kept.
     """
 
     triplane: Triplane
     query: Query
     prepare: Callable[[], FastField]
-    super_resolution: FoldedSuperResolution | None
+    fold: Callable[[], FoldedSuperResolution | None]
     preset: Preset
     scenes: dict[int, Scene] = field(default_factory=dict)
 
@@ -96,18 +97,20 @@ class FastHead:
         table = half if preset.half_tables else torch.float32
         limit = crop_limit(config.render) if preset.cropped else math.inf
         box = config.render.box_warp
-        net = generator.decoder.net
-        folded = None
-        if config.sr.noise != "random":
-            # Where the reference computes in 16 bits, exactness does not ask for more.
-            in_half = preset.half_super_resolution or (config.sr.half and triplane.planes.is_cuda)
-            dtype = half if in_half else torch.float32
-            folded = FoldedSuperResolution.of(generator.superresolution, triplane.ws[0, -1], dtype)
+        # Where the reference computes in 16 bits, exactness does not ask for more.
+        in_half = preset.half_super_resolution or (config.sr.half and triplane.planes.is_cuda)
+        dtype = half if in_half else torch.float32
+
+        def fold() -> FoldedSuperResolution | None:
+            if config.sr.noise == "random":
+                return None
+            return FoldedSuperResolution.of(generator.superresolution, triplane.ws[0, -1], dtype)
+
         return cls(
             triplane,
             lambda points: generator.query(triplane, points),
-            lambda: FastField.build(triplane, net, box, table, preset.rough, limit),
-            folded,
+            lambda: FastField.build(triplane, generator.decoder.net, box, table, preset.rough, limit),
+            fold,
             preset,
         )
 
@@ -115,6 +118,11 @@ class FastHead:
     def field(self) -> FastField:
         """Made at the first use: small pictures on CUDA need none."""
         return self.prepare()
+
+    @cached_property
+    def super_resolution(self) -> FoldedSuperResolution | None:
+        """Made at the first use: rays alone need none."""
+        return self.fold()
 
     @property
     def ws(self) -> Tensor:
@@ -217,8 +225,9 @@ class FastHeads:
         """Forget all."""
         self.heads.clear()
 
-    def __deepcopy__(self, memo: dict) -> FastHeads:
-        return FastHeads(self.kept)
+    def __reduce__(self) -> tuple:
+        # Copies, and other processes, prepare their own.
+        return FastHeads, (self.kept,)
 
 
 def check_quality(quality: str) -> None:

@@ -157,7 +157,7 @@ class EncoderTraining:
         discriminator_widths: of the light (stride 2) discriminator.
         portraits, portrait_size: the training set and its pictures' side in pixels; each is also used mirrored.
         misalignment: how badly every second of them is aligned (`portraits.misaligned`).
-        bfloat16: compute stage one and the backbone in bfloat16: faster on CPUs that have it, slower on others.
+        bfloat16: compute the encoder and the backbone in bfloat16: faster on CPUs that have it, slower on others.
     """
 
     variant: str = "fidelity"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 
 import pytest
 import torch
@@ -334,3 +336,11 @@ def test_what_cuda_asks_of_the_plain_renderer():
     assert fast.plain_is_faster(torch.device("cuda"), 128**2 * 96)
     assert not fast.plain_is_faster(torch.device("cuda"), 8 * 64**2 * 96)
     assert not fast.plain_is_faster(torch.device("cpu"), 1)
+
+
+@torch.no_grad()
+def test_prepared_heads_do_not_travel(generator, heads):
+    generator.render(heads[0], dc.Camera.look_at(), 8, quality="exact", super_resolve=False)
+    assert generator._fast.heads
+    for other in (copy.deepcopy(generator), pickle.loads(pickle.dumps(generator))):
+        assert not other._fast.heads and other._fast.kept == generator._fast.kept
