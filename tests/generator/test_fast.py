@@ -342,5 +342,6 @@ def test_what_cuda_asks_of_the_plain_renderer():
 def test_prepared_heads_do_not_travel(generator, heads):
     generator.render(heads[0], dc.Camera.look_at(), 8, quality="exact", super_resolve=False)
     assert generator._fast.heads
-    for other in (copy.deepcopy(generator), pickle.loads(pickle.dumps(generator))):
-        assert not other._fast.heads and other._fast.kept == generator._fast.kept
+    other = copy.deepcopy(generator)
+    assert not other._fast.heads and other._fast.kept == generator._fast.kept
+    assert len(pickle.dumps(generator._fast)) < 200
