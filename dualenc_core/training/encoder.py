@@ -185,6 +185,7 @@ class EncoderTrainer:
 
     def _latent_step(self) -> dict[str, Tensor]:
         """Stage one against the style vectors of the known latents: minutes instead of hours to a sensible start."""
+        # Mirrored portraits have no known latent: a parting or a mole changes sides.
         images, _, _, latents = self._batch(self.options.latent_batch, mirror=False)
         with torch.no_grad():
             target = self.generator.mapping(latents)
@@ -193,19 +194,17 @@ class EncoderTrainer:
         return {"latent": loss.detach()}
 
     def _image_step(self, step: int) -> dict[str, Tensor]:
-        """Stage two on pictures; of Encoder 2 and the control stage one as well."""
+        """Stage two on pictures; stage one stays as the latents made it."""
         o = self.options
-        images, mattes, camera, latents = self._batch(o.batch)
+        images, mattes, camera, _ = self._batch(o.batch)
         rays = self._rays(images, mattes, camera)
-        joint = o.variant != "fidelity"
-        # A batch this small would only disturb the statistics that the latent phase settled.
         self.encoder.stage_one.eval()
-        with torch.set_grad_enabled(joint):
+        with torch.no_grad():
             coarse = self._coarse(images)
             before = self._render(coarse, rays.origins, rays.directions)
         # Preparing each head for fast rays pays on a CPU only.
         quality = "exact" if self.device.type == "cpu" else REFERENCE
-        refined = coarse.detach()
+        refined = coarse
         # Every pass learns, one at a step, from what those before it make.
         last = int(torch.randint(self.encoder.config.passes, (), generator=self.rng, device=self.device))
         for i in range(last + 1):
@@ -215,21 +214,16 @@ class EncoderTrainer:
                 )
         after = self._render(refined, rays.origins, rays.directions)
         losses = {"refined": self._difference(after, rays)}
-        if joint:
-            losses["coarse"] = self._difference(before, rays)
-            with torch.no_grad():
-                known = self.generator.mapping(latents)
-            losses["latent"] = o.latent_share * latent_loss(coarse.ws, known)
         if o.rim:
             losses["rim"] = o.rim * rim_loss(rays.uv, before[1], after[1])
         if o.ghosts:
-            losses["ghosts"] = o.ghosts * self._ghosts(coarse.detach(), refined, rays, camera)
+            losses["ghosts"] = o.ghosts * self._ghosts(coarse, refined, rays, camera)
         values = {k: v.detach() for k, v in losses.items()}
         if o.adversarial:
-            adversarial, more = self._adversarial(step, refined, coarse, camera)
+            adversarial, more = self._adversarial(step, refined, camera)
             losses["adversarial"] = o.adversarial * adversarial
             values.update(more)
-        self._update([*(["one"] if joint else []), "two", "matrices"], sum(losses.values()))
+        self._update(["two", "matrices"], sum(losses.values()))
         return values
 
     def _ghosts(self, coarse: Triplane, refined: Triplane, rays: PhotoRays, camera: Camera) -> Tensor:
@@ -243,9 +237,7 @@ class EncoderTrainer:
             before = self._render(coarse, *turned)
         return ghost_loss(before, self._render(refined, *turned))
 
-    def _adversarial(
-        self, step: int, refined: Triplane, coarse: Triplane, camera: Camera
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _adversarial(self, step: int, refined: Triplane, camera: Camera) -> tuple[Tensor, dict[str, Tensor]]:
         """The encoder's adversarial loss, after one discriminator step on the same cells (paper Eq. 8, 9)."""
         o, scale = self.options, self.encoder.config.lifted.plane_scale
         with torch.no_grad():
@@ -258,10 +250,9 @@ class EncoderTrainer:
             z = torch.randn(len(refined), self.generator.config.z_dim, generator=self.rng, device=self.device)
             real = self.generator.synthesize(self.generator.mapping(z)).planes
             real = masked_planes(real / scale, mask)
-        fakes = [masked_planes(t.planes / scale, mask) for t in (refined, coarse)]
+        fake = masked_planes(refined.planes / scale, mask)
         self.discriminator.requires_grad_(True)
-        fake_logits = self.discriminator(torch.cat(fakes).detach())
-        loss = discriminator_loss(self.discriminator(real), fake_logits)
+        loss = discriminator_loss(self.discriminator(real), self.discriminator(fake.detach()))
         values = {"discriminator": loss.detach()}
         if step % o.r1_interval == 0:
             penalty = r1_penalty(self.discriminator, real)
@@ -269,7 +260,7 @@ class EncoderTrainer:
             loss = loss + 0.5 * o.r1 * o.r1_interval * penalty / real[0].numel()
         self._update(["discriminator"], loss)
         self.discriminator.requires_grad_(False)
-        adversarial = generator_loss(self.discriminator(torch.cat(fakes)))
+        adversarial = generator_loss(self.discriminator(fake))
         values["adversarial"] = adversarial.detach()
         return adversarial, values
 
@@ -297,13 +288,9 @@ class EncoderTrainer:
         return coarse.replace(planes=coarse.planes.float())
 
     def _batch(self, count: int, mirror: bool = True) -> tuple[Tensor, Tensor, Camera, Tensor]:
-        """Images, mattes, cameras, and latents, which are NaN for mirrored portraits."""
         indices = torch.randint(len(self.portraits), (count,), generator=self.rng, device=self.device)
         mirror = bool(torch.rand((), generator=self.rng, device=self.device) < 0.5) and mirror
         images, mattes, camera, latents = self.portraits.batch(indices, mirror)
-        if mirror:
-            # A parting or a mole changes sides: no latent makes it.
-            latents = torch.full_like(latents, torch.nan)
         if self.options.misalignment:
             images, mattes, camera = misaligned(images, mattes, camera, self.rng, self.options.misalignment)
         return images, mattes, camera, latents

@@ -139,17 +139,15 @@ class EncoderTraining:
     Attributes:
         variant: "fidelity" (Encoder 1), "realism" (Encoder 2: Encoder 1's losses plus the discriminator on occluded
             cells), or "control" (Encoder 2 without the discriminator, for the same steps).
-        latent_steps: steps of stage one on the known latents of the heads. Its result is also where stage one of
-            Encoder 2 and of the control starts.
-        refine_steps: steps of stage two on image losses (Encoder 1: with stage one frozen; the others: both stages).
+        latent_steps: steps of stage one on the known latents of the heads; Encoder 2 and the control have Encoder 1's.
+        refine_steps: steps of stage two on image losses. Stage one is frozen: batches this small lead it away from
+            heads that the generator makes well from every side (weights/README.md).
         passes: of stage two. A second one makes Encoder 1 truer to the photo, and worse behind, which is Encoder 2's.
         latent_batch, batch: heads a step.
         rays: rays a head in the image losses.
         latent_rate, learning_rate: Adam, of the latent phase and of the others; lowered as a cosine to zero within each
             phase.
         matrix_rate: Muon, of the convolutions of stage two; lowered in the same way.
-        latent_share: weight of the known latents while stage one is trained on pictures, which alone lead it away from
-            heads that the generator makes well from every side.
         rim: weight of `priors.rim_loss`.
         ghosts: weight of `priors.ghost_loss`.
         adversarial: weight of the adversarial loss (paper: 0.001 at full size).
@@ -171,7 +169,6 @@ class EncoderTraining:
     latent_rate: float = 2e-3
     learning_rate: float = 1e-3
     matrix_rate: float = 5e-4
-    latent_share: float = 0.5
     rim: float = 10.0
     ghosts: float = 0.0
     adversarial: float = 0.0
