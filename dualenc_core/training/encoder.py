@@ -36,7 +36,7 @@ from .muon import Muon
 from .objective import latent_loss
 from .portraits import Portraits, load_portraits, misaligned
 from .presets import EncoderTraining
-from .priors import from_behind, ghost_loss, hue_loss, rim_loss
+from .priors import from_behind, ghost_loss, rim_loss
 
 # Learning rate of stage one's last layers, in that of the others.
 LINEAR_PACE = 10.0
@@ -216,9 +216,8 @@ class EncoderTrainer:
         losses = {"refined": self._difference(after, rays)}
         if o.rim:
             losses["rim"] = o.rim * rim_loss(rays.uv, before[1], after[1])
-        if o.ghosts or o.hues:
-            ghosts, hues = self._hidden(coarse, refined, rays, camera, before, after)
-            losses |= {"ghosts": o.ghosts * ghosts, "hues": o.hues * hues}
+        if o.ghosts:
+            losses["ghosts"] = o.ghosts * self._ghosts(coarse, refined, rays, camera)
         values = {k: v.detach() for k, v in losses.items()}
         if o.adversarial:
             adversarial, more = self._adversarial(step, refined, camera)
@@ -227,33 +226,16 @@ class EncoderTrainer:
         self._update(["two", "matrices"], sum(losses.values()))
         return values
 
-    def _hidden(
-        self,
-        coarse: Triplane,
-        refined: Triplane,
-        rays: PhotoRays,
-        camera: Camera,
-        before: tuple[Tensor, RayOutput],
-        after: tuple[Tensor, RayOutput],
-    ) -> tuple[Tensor, Tensor]:
-        """`ghost_loss` and `hue_loss` on an eighth of the rays, each with a neighbour, seen from behind.
-
-        Args:
-            before, after: coarse and refined on all of the rays, from the front.
-        """
-        count = max(1, self.options.rays // 8)
-        uv = rays.uv[:, :count]
+    def _ghosts(self, coarse: Triplane, refined: Triplane, rays: PhotoRays, camera: Camera) -> Tensor:
+        """`ghost_loss` on an eighth of the rays, each with a neighbour, seen from behind."""
+        uv = rays.uv[:, : max(1, self.options.rays // 8)]
         offset = torch.rand(uv.shape, generator=self.rng, device=self.device)
         uv = torch.cat([uv, uv + NEIGHBOURS * (2 * offset - 1)], dim=1)
         options = self.generator.config.render
         turned = from_behind(*pixel_rays(camera, uv), options.near, options.far)
         with torch.no_grad():
-            behind = self._render(coarse, *turned)
-        changed = self._render(refined, *turned)
-        front, back = (after[0] - before[0])[:, :count], (changed[0] - behind[0])[:, :count]
-        thickness = options.near + options.far - before[1].depth[:, :count] - behind[1].depth[:, :count]
-        thickness = thickness.masked_fill(before[1].alpha[:, :count] < 0.5, torch.inf)
-        return ghost_loss(behind, changed), hue_loss(front, back, thickness)
+            before = self._render(coarse, *turned)
+        return ghost_loss(before, self._render(refined, *turned))
 
     def _adversarial(self, step: int, refined: Triplane, camera: Camera) -> tuple[Tensor, dict[str, Tensor]]:
         """The encoder's adversarial loss, after one discriminator step on the same cells (paper Eq. 8, 9)."""

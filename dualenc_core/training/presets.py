@@ -149,7 +149,7 @@ class EncoderTraining:
             phase.
         matrix_rate: Muon, of the convolutions of stage two; lowered in the same way.
         rim: weight of `priors.rim_loss`.
-        ghosts, hues: weights of `priors.ghost_loss` and `priors.hue_loss`.
+        ghosts: weight of `priors.ghost_loss`.
         adversarial: weight of the adversarial loss (paper: 0.001 at full size).
         r1, r1_interval: R1 penalty and how often it runs.
         discriminator_widths: of the light (stride 2) discriminator.
@@ -171,7 +171,6 @@ class EncoderTraining:
     matrix_rate: float = 5e-4
     rim: float = 10.0
     ghosts: float = 0.0
-    hues: float = 0.0
     adversarial: float = 0.0
     r1: float = 10.0
     r1_interval: int = 16
@@ -209,7 +208,6 @@ def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
         learning_rate=5e-4,
         matrix_rate=2.5e-4,
         ghosts=1.0,
-        hues=1.0,
         adversarial=0.1 if variant == "realism" else 0.0,
         seed=seed,
     )

@@ -18,8 +18,6 @@ RIM_SLACK = 0.02
 _RIM_REACH = 0.015
 # A step of a thousandth of a world unit weighs as much as a hundredth of colour (in -1..1).
 _DEPTH_WEIGHT = 10.0
-# Thickness of a head, in world units, at which what is seen and what is hidden hardly belong together any more.
-_THICK = 0.12
 
 
 def rim_loss(uv: Tensor, coarse: RayOutput, refined: RayOutput) -> Tensor:
@@ -65,17 +63,3 @@ def ghost_loss(coarse: tuple[Tensor, RayOutput], refined: tuple[Tensor, RayOutpu
     one, two = change.chunk(2, dim=1)
     both = met[:, : one.shape[1]] * met[:, one.shape[1] :]
     return (both * (one - two).abs().mean(dim=-1)).mean()
-
-
-def hue_loss(front: Tensor, back: Tensor, thickness: Tensor) -> Tensor:
-    """How far a hidden surface fails to follow the colour that stage two gives to the visible one, where they meet.
-
-    At a silhouette the surface turns from the one into the other. With `ghost_loss`, which spreads it evenly, a hair
-    colour that stage one cannot make reaches the back of the head.
-
-    Args:
-        front, back: [N,R,3], what stage two changed on both ends of each ray; only ``back`` gets a gradient.
-        thickness: [N,R], distance between the ends in world units; infinite where a ray misses the head.
-    """
-    weight = torch.exp(-(thickness / _THICK).square())
-    return (weight * (back - front.detach()).abs().mean(dim=-1)).sum() / weight.sum().clamp(min=1)

@@ -5,7 +5,7 @@ import torch
 from dualenc_core import Camera
 from dualenc_core.rendering.rays import pixel_rays
 from dualenc_core.rendering.renderer import RayOutput
-from dualenc_core.training.priors import RIM_SLACK, from_behind, ghost_loss, hue_loss, rim_loss
+from dualenc_core.training.priors import RIM_SLACK, from_behind, ghost_loss, rim_loss
 
 
 def output(depth, alpha) -> RayOutput:
@@ -58,17 +58,3 @@ def test_a_hidden_side_may_change_its_hue_and_not_its_pattern():
     # Pairs of which one ray misses the head say nothing.
     missed = output([2.6] * 6, [0.0] * 3 + [1.0] * 3)
     assert float(ghost_loss((before, missed), (pattern, hit)).detach()) == 0
-
-
-def test_the_hidden_side_takes_the_hue_of_the_visible_one_where_they_meet():
-    front = torch.tensor([[[0.3, 0.0, 0.0], [0.3, 0.0, 0.0], [0.3, 0.0, 0.0]]], requires_grad=True)
-    back = torch.zeros(1, 3, 3, requires_grad=True)
-    # A thin place, a thick one, and a ray beside the head.
-    thickness = torch.tensor([[0.0, 0.4, torch.inf]])
-    loss = hue_loss(front, back, thickness)
-    assert torch.isclose(loss.detach(), torch.tensor(0.1), atol=1e-4)
-    loss.backward()
-    assert front.grad is None
-    assert float(back.grad[0, 0, 0]) < -0.3 and float(back.grad[0, 1:].abs().max()) < 1e-4
-    assert float(hue_loss(front, front.detach(), thickness)) == 0
-    assert float(hue_loss(front, back.detach(), torch.full((1, 3), torch.inf))) == 0

@@ -74,7 +74,6 @@ def tiny_encoder_training(variant: str) -> EncoderTraining:
         rays=16,
         adversarial=0.1 if variant == "realism" else 0.0,
         ghosts=0.0 if first else 1.0,
-        hues=0.0 if first else 1.0,
         r1_interval=2,
         discriminator_widths=(8, 8, 8, 8),
         portraits=6,
@@ -179,7 +178,7 @@ def test_encoder_two_starts_from_encoder_one(trained, variant):
     before = {k: v.clone() for k, v in trainer.discriminator.state_dict().items()}
     values = [trainer.step(i) for i in range(3)]
     assert ("discriminator" in values[0]) == (variant == "realism")
-    assert {"refined", "rim", "ghosts", "hues"} <= set(values[0])
+    assert {"refined", "rim", "ghosts"} <= set(values[0])
     assert all(torch.isfinite(torch.as_tensor(v)) for step in values for v in step.values())
     changed = any(not torch.equal(before[k], v) for k, v in trainer.discriminator.state_dict().items())
     assert changed == (variant == "realism")
