@@ -202,15 +202,13 @@ class EncoderTrainer:
         with torch.no_grad():
             coarse = self._coarse(images)
             before = self._render(coarse, rays.origins, rays.directions)
-        # Preparing each head for fast rays pays on a CPU only.
-        quality = "exact" if self.device.type == "cpu" else REFERENCE
         refined = coarse
         # Every pass learns, one at a step, from what those before it make.
         last = int(torch.randint(self.encoder.config.passes, (), generator=self.rng, device=self.device))
         for i in range(last + 1):
             with torch.set_grad_enabled(i == last):
                 refined = self.encoder.refine(
-                    self.generator, refined, images, camera, mattes, quality, self._layers_type
+                    self.generator, refined, images, camera, mattes, self._quality, self._layers_type
                 )
         after = self._render(refined, rays.origins, rays.directions)
         losses = {"refined": self._difference(after, rays)}
@@ -243,9 +241,8 @@ class EncoderTrainer:
         with torch.no_grad():
             # Fewer rays than a mask in use has, and the holes between them closed.
             size = 5 * refined.size // 8
-            quality = "exact" if self.device.type == "cpu" else REFERENCE
             mask = occlusion_mask(
-                self.generator, refined.detach(), camera, resolution=size, closing=2, quality=quality
+                self.generator, refined.detach(), camera, resolution=size, closing=2, quality=self._quality
             ).mask
             z = torch.randn(len(refined), self.generator.config.z_dim, generator=self.rng, device=self.device)
             real = self.generator.synthesize(self.generator.mapping(z)).planes
@@ -272,6 +269,11 @@ class EncoderTrainer:
             self.optimizers[name].step()
 
     # -------------------------------------------------------------------------------------------------------- pieces
+
+    @property
+    def _quality(self) -> str:
+        """Of renders without gradients. To prepare each head for fast rays pays on a CPU only."""
+        return self.encoder.renders(self.generator) if self.device.type == "cpu" else REFERENCE
 
     @property
     def _layers_type(self) -> torch.dtype:
