@@ -69,6 +69,7 @@ def tiny_encoder_training(variant: str) -> EncoderTraining:
         config=config,
         latent_steps=2 if first else 0,
         refine_steps=3,
+        passes=2 if first else 1,
         latent_batch=4,
         batch=2,
         rays=16,
@@ -172,7 +173,8 @@ def test_encoder_two_starts_from_encoder_one(trained, variant):
         torch.Generator().manual_seed(0),
         trained / "portraits.safetensors",
     )
-    first, _, _ = load_encoder_file(trained / "e1" / "model.safetensors")
+    first, config, _ = load_encoder_file(trained / "e1" / "model.safetensors")
+    assert (config["passes"], trainer.encoder.config.passes) == (2, 1)
     own = trainer.encoder.state_dict()
     assert all(torch.equal(own[k], first[k]) for k in own)
     before = {k: v.clone() for k, v in trainer.discriminator.state_dict().items()}
