@@ -35,6 +35,7 @@ _HOME_OF_NAME = {
     "align_portrait": "portrait",
     "load_encoder": "encoders",
     "load_generator": "loading",
+    "match_hidden_colours": "inversion",
     "occlusion_mask": "inversion",
     "stitch": "inversion",
     "visibility": "inversion",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import dualenc_core as dc
 from . import images, runtime
-from .inputs import CAMERA, ENCODER, GENERATOR, STITCH_MODES, TRIPLANE, choice, decimal, socket, whole
+from .inputs import CAMERA, ENCODER, GENERATOR, STITCH_MODES, TRIPLANE, choice, decimal, hidden_colours, socket, whole
 
 _IMAGE = "The aligned portrait, from DualEnc Align Portrait."
 _CAMERA = "The camera of the portrait, from DualEnc Align Portrait."
@@ -78,13 +78,13 @@ class DualEncInvert:
                     "points: blends decoded points by what the photo shows; cells: the paper's mask.",
                 ),
             },
-            "optional": {"matte": socket("MASK", _MATTE)},
+            "optional": {"matte": socket("MASK", _MATTE), "hidden_colours": hidden_colours()},
         }
 
-    def run(self, generator, encoder1, encoder2, image, camera, stitch_by, matte=None):
+    def run(self, generator, encoder1, encoder2, image, camera, stitch_by, matte=None, hidden_colours=1.0):
         device = runtime.use(generator, encoder1, encoder2)
         portrait, matte = _subject(generator.module, image, matte, device)
-        dual = dc.DualEncoder(generator.module, encoder1.module, encoder2.module, stitch_by)
+        dual = dc.DualEncoder(generator.module, encoder1.module, encoder2.module, stitch_by, hidden_colours)
         inversion = dual.invert(portrait, camera.to(device), matte, progress=runtime.progress(4))
         picture = _from_input_view(generator, inversion.triplane, camera, device)
         return inversion.triplane.to(runtime.result_device()), picture

@@ -28,6 +28,12 @@ def decimal(default: float, low: float, high: float, step: float, tooltip: str, 
     return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip, **options}
 
 
+def hidden_colours() -> Declaration:
+    """How far hidden parts take on the colours of visible ones."""
+    tooltip = "points: how far hidden parts take on the colours of visible ones; 0 = Encoder 2's own, 1 = matched."
+    return decimal(1.0, 0.0, 1.0, 0.05, tooltip, advanced=True)
+
+
 def whole(default: int, low: int, high: int, tooltip: str, **options: Any) -> Declaration:
     """An INT widget."""
     return "INT", {"default": default, "min": low, "max": high, "tooltip": tooltip, **options}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import dualenc_core as dc
 from . import images, runtime
-from .inputs import CAMERA, GENERATOR, MASK, STITCH_MODES, TRIPLANE, choice, decimal, socket, whole
+from .inputs import CAMERA, GENERATOR, MASK, STITCH_MODES, TRIPLANE, choice, decimal, hidden_colours, socket, whole
 
 
 class DualEncOcclusionMask:
@@ -78,8 +78,19 @@ class DualEncStitch:
                 "visible": socket(TRIPLANE, "The head for what the photo shows (Encoder 1)."),
                 "occluded": socket(TRIPLANE, "The head for what the photo does not show (Encoder 2)."),
                 "mask": socket(MASK, "From DualEnc Occlusion Mask."),
-            }
+            },
+            "optional": {
+                "generator": socket(
+                    GENERATOR, "The generator of both heads: with it, hidden parts take on the colours of visible ones."
+                ),
+                "hidden_colours": hidden_colours(),
+            },
         }
 
-    def run(self, visible, occluded, mask):
-        return (dc.stitch(visible, occluded, mask),)
+    def run(self, visible, occluded, mask, generator=None, hidden_colours=1.0):
+        # The paper's mask over cells joins heads as they are.
+        if generator is not None and not isinstance(mask, dc.TriplaneMask):
+            device = runtime.use(generator)
+            visible, occluded, mask = (runtime.move(value, device) for value in (visible, occluded, mask))
+            occluded = dc.match_hidden_colours(generator.module, visible, occluded, mask, hidden_colours)
+        return (runtime.rest(dc.stitch(visible, occluded, mask)),)

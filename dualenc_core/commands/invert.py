@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
     device = pick_device(args.device)
     networks = NetworkFiles.find(str(device), args.generator, encoder1=args.encoder1, encoder2=args.encoder2)
-    settings = InvertSettings(args.stitch, args.keep_background, args.half, not args.no_previews)
+    settings = InvertSettings(args.stitch, args.hidden_colours, args.keep_background, args.half, not args.no_previews)
     with progress_bar("photos") as progress:
         result = invert_folder(args.photos, args.out, networks, settings, args.engine, args.workers, progress)
     before = f" ({result.resumed} were done before)" if result.resumed else ""

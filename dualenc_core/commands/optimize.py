@@ -126,7 +126,7 @@ def _encode(args: argparse.Namespace, generator: PanoHead, subject: Subject, clo
     matte = None if subject.matte is None else subject.matte.to(device)
     with clock("encode"):
         encoders = (load_encoder(name, device) for name in (args.encoder1, args.encoder2))
-        dual = DualEncoder(generator, *encoders, args.stitch)
+        dual = DualEncoder(generator, *encoders, args.stitch, args.hidden_colours)
         return dual.invert(subject.image.to(device), subject.camera.to(device), matte).triplane
 
 

@@ -67,6 +67,14 @@ def add_stitch(parser: argparse.ArgumentParser) -> None:
         default="points",
         help="join the two heads by points in space (default) or by tri-grid cells, as in the paper",
     )
+    parser.add_argument(
+        "--hidden-colours",
+        type=share,
+        default=1.0,
+        metavar="0..1",
+        help="by points: how far hidden parts take on the colours of visible ones; 0 = Encoder 2's own, 1 = matched "
+        "(default)",
+    )
 
 
 def add_resolution(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +103,14 @@ def whole(least: int):
         return value
 
     return number
+
+
+def share(text: str) -> float:
+    """An argparse type: a number in 0..1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number in 0..1")
+    return value
 
 
 def positive(text: str) -> float:

@@ -54,10 +54,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """How the result is shown: stitching, turntable frames and speed, rays along each side (None = the generator's),
-    quality of rendering."""
+    """How the result is shown: stitching, how far hidden colours are matched, turntable frames and speed, rays along
+    each side (None = the generator's), quality of rendering."""
 
     stitch: str = "points"
+    hidden_colours: float = 1.0
     frames: int = 60
     fps: float = 24.0
     resolution: int | None = None
@@ -66,7 +67,7 @@ class ViewOptions:
     @classmethod
     def of(cls, args: argparse.Namespace) -> ViewOptions:
         """What `options.add_views` read."""
-        return cls(args.stitch, args.frames, args.fps, args.resolution, args.quality)
+        return cls(args.stitch, args.hidden_colours, args.frames, args.fps, args.resolution, args.quality)
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,15 @@ class Outcome:
 def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: Path, clock: Stopwatch) -> Outcome:
     """Invert a portrait with both encoders and write everything that `present` writes."""
     generator, device = models.generator, models.device
-    dual = DualEncoder(generator, models.encoder1, models.encoder2, options.stitch)
+    dual = DualEncoder(generator, models.encoder1, models.encoder2, options.stitch, options.hidden_colours)
     matte = None if subject.matte is None else subject.matte.to(device)
     with progress_bar("inverting") as progress:
         inversion = dual.invert(subject.image.to(device), subject.camera.to(device), matte, progress=progress)
     for stage, seconds in inversion.timings.items():
         clock.add(stage, seconds)
     heads = {"Encoder 1": inversion.visible, "Encoder 2": inversion.occluded, "Dual": inversion.triplane}
-    return present(generator, heads, models.files, subject, options, folder, clock, {"stitch": options.stitch})
+    chosen = {"stitch": options.stitch, "hidden_colours": options.hidden_colours}
+    return present(generator, heads, models.files, subject, options, folder, clock, chosen)
 
 
 @torch.no_grad()

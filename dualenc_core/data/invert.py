@@ -47,12 +47,14 @@ class InvertSettings:
 
     Attributes:
         stitch: join by "points" or by "cells", as in the paper.
+        hidden_colours: by points, how far hidden parts take on the colours of visible ones, 0..1.
         keep_background: do not replace what is not head.
         half: write heads in half precision, half the size.
         previews: also write a picture of each: the photo, the same view, and a view from every side.
     """
 
     stitch: str = "points"
+    hidden_colours: float = 1.0
     keep_background: bool = False
     half: bool = False
     previews: bool = True
@@ -103,7 +105,9 @@ def invert_folder(
     settings = settings or InvertSettings()
     photos, out = Path(photos).absolute(), Path(out).absolute()
     root, names, aligned, problems = _source(photos, out)
-    chosen = {name: getattr(settings, name) for name in ("stitch", "keep_background", "half", "previews")}
+    chosen = {
+        name: getattr(settings, name) for name in ("stitch", "hidden_colours", "keep_background", "half", "previews")
+    }
     same_settings(out, chosen | {"aligned": aligned} | networks.describe())
     for name, reason in problems.items():
         write_record(out, {"photo": name, "stamp": None, "status": "rejected", "code": "unreadable", "reason": reason})
@@ -143,7 +147,7 @@ def invert_one(item: dict[str, Any]) -> dict[str, Any]:
         matte = None if matte is None else matte.to(device)
         if matte is not None and not settings.keep_background:
             image = on_backdrop(generator, image, matte)
-        dual = DualEncoder(generator, networks.encoder1, networks.encoder2, settings.stitch)
+        dual = DualEncoder(generator, networks.encoder1, networks.encoder2, settings.stitch, settings.hidden_colours)
         head = dual.invert(image, camera, matte).triplane
         head.save(out / HEADS / f"{name}.safetensors", half=settings.half)
         record |= {"status": "accepted", "code": "", "reason": "", "warnings": warnings}
@@ -223,6 +227,7 @@ def _finish(out: Path, names: list[str], networks: NetworkFiles, settings: Inver
     report = {
         "weights": networks.describe(),
         "stitch": settings.stitch,
+        "hidden_colours": settings.hidden_colours,
         "photos": len(names),
         "accepted": len(accepted),
         "rejected": len(rejected),

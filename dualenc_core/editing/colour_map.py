@@ -1,21 +1,18 @@
-"""A linear change of tri-grid features, fitted so that decoded colours change and density stays.
-
-The same change in all cells commutes with the lookup and the mean over planes, so that it can be fitted at points.
-"""
+"""A `ColourMap` fitted so that decoded colours become what goals want and density stays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..camera import Camera
+from ..colour_map import ColourMap
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..rendering.trigrid import lookup
-from ..triplane import Overlay, Triplane
+from ..triplane import Triplane
 from .checks import Region, select_region
 from .compose import read_region
 from .lifting import Samples, collect_samples
@@ -28,35 +25,6 @@ _NEAR = 0.03
 _RATE = 0.02
 _KEEP_DENSITY = 2.0
 _KEEP_FEATURES = 1e-3
-
-
-@dataclass(frozen=True)
-class ColourMap:
-    """f → f + matrix f + offset for the features of every cell.
-
-    Attributes:
-        matrix: [N,C,C].
-        offset: [N,C].
-    """
-
-    matrix: Tensor
-    offset: Tensor
-
-    def apply(self, triplane: Triplane, strength: float = 1.0) -> Triplane:
-        """All tri-grids of N heads, changed."""
-
-        def change(planes: Tensor) -> Tensor:
-            n, _, channels, size, _ = planes.shape
-            cells = planes.reshape(n, 3, triplane.features, triplane.depth, size, size)
-            added = torch.einsum("nij,npjdhw->npidhw", self.matrix, cells) + self.offset[:, None, :, None, None, None]
-            return planes + strength * added.reshape(n, 3, channels, size, size)
-
-        overlays = tuple(Overlay(change(overlay.planes), overlay.weight) for overlay in triplane.overlays)
-        return triplane.replace(planes=change(triplane.planes), overlays=overlays)
-
-    @classmethod
-    def stack(cls, maps: list[ColourMap]) -> ColourMap:
-        return cls(torch.cat([m.matrix for m in maps]), torch.cat([m.offset for m in maps]))
 
 
 def colours_at(generator: PanoHead, features: Tensor, ws: Tensor) -> Tensor:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera
+from ..colour_map import ColourMap
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..triplane import Triplane
 from .checks import Region, check_pair, fit_region
-from .colour_map import ColourMap, Goal, colours_at, fit_colour_map, surface_in
+from .colour_map import Goal, colours_at, fit_colour_map, surface_in
 from .compose import compose_pairs
 from .lifting import Samples
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from .triplane_encoder import TriPlaneEncoder
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """Both stages, for losses.
+    """Both stages.
 
     Attributes:
         ws: [N,num_ws,w_dim], with gradient to stage one.
@@ -122,8 +123,6 @@ class HeadEncoder(nn.Module):
 
     # -------------------------------------------------------------------------------------------------------- encode
 
-    @in_full_float32
-    @torch.no_grad()
     def encode(
         self,
         generator: PanoHead,
@@ -132,7 +131,23 @@ class HeadEncoder(nn.Module):
         matte: Tensor | None = None,
         quality: str = "exact",
     ) -> Triplane:
-        """Invert aligned portraits.
+        """Invert aligned portraits; arguments and errors as in `encode_stages`.
+
+        Returns N heads, with the generator's fingerprint, and encoder and camera in ``meta``.
+        """
+        return self.encode_stages(generator, image, camera, matte, quality).refined
+
+    @in_full_float32
+    @torch.no_grad()
+    def encode_stages(
+        self,
+        generator: PanoHead,
+        image: Tensor,
+        camera: Camera,
+        matte: Tensor | None = None,
+        quality: str = "exact",
+    ) -> EncoderOutput:
+        """Invert aligned portraits, and keep what stage one made of them.
 
         Args:
             generator: the generator that the encoder was trained for.
@@ -143,7 +158,7 @@ class HeadEncoder(nn.Module):
                 16 bits where the device computes fast in them (`fast.half_type`). Demo encoders in bfloat16 then make
                 planes that differ by 0.3 to 1.2 % and pictures that differ by 47 to 66 dB, hardly faster on a CPU.
 
-        Returns N heads, with the generator's fingerprint, and encoder and camera in ``meta``.
+        Returns N heads of both stages; ``refined`` is the result, with encoder and camera in its ``meta``.
 
         Raises DualEncError for a wrong shape, range, NaN, or batch; GeneratorMismatchError for a generator that does
         not fit.
@@ -161,16 +176,16 @@ class HeadEncoder(nn.Module):
             if half == torch.float16 and renders in PRESETS:
                 # Networks of 16 bits need no better pictures.
                 renders = quality
-            triplane = self(generator, image, camera, matte, quality=renders, dtype=half).refined
+            output = self(generator, image, camera, matte, quality=renders, dtype=half)
         meta = {
-            **triplane.meta,
+            **output.refined.meta,
             "encoder": self.name,
             "camera": camera.label.tolist(),
             "projection": self.config.style.projection,
             "refiner": self.config.refiner,
             "passes": self.config.passes,
         }
-        return triplane.replace(meta=meta)
+        return dataclasses.replace(output, refined=output.refined.replace(meta=meta))
 
     @in_full_float32
     def forward(

@@ -18,7 +18,7 @@ from ..data.engine import in_order
 from ..encoders.lifting import resize_area
 from ..errors import DualEncError
 from ..generator import PanoHead
-from ..inversion import occlusion_mask, stitch, visibility
+from ..inversion import match_hidden_colours, occlusion_mask, stitch, visibility
 from ..inversion.dual_encoder import Encoder
 from ..rendering.output import Rendering
 from ..triplane import Triplane
@@ -31,7 +31,7 @@ from .results import Report, region_of
 
 # Training draws its heads from seeds below; nothing at or above may be trained or tuned on.
 FIRST_TEST_SEED = 1_000_000
-VARIANTS = ("e1", "e2", "cells", "points", "g_true_z", "g_unseen")
+VARIANTS = ("e1", "e2", "cells", "unmatched", "points", "g_true_z", "g_unseen")
 # Optimisations, minutes a head; only when asked for.
 BASELINES = ("wplus", "pti")
 STAGES = ("truth", "encode", "mask", "render", "metrics")
@@ -49,7 +49,8 @@ class ProceduralSettings:
         input_yaw: limits of the input views in degrees, evenly spread over the heads.
         input_pitch: largest input elevation in degrees, up and down.
         yaws: views around each head, evenly spread over 360° from the input view on.
-        variants: what to render: e1, e2 (each encoder alone), cells, points (stitched), g_true_z (the generator with
+        variants: what to render: e1, e2 (each encoder alone), cells, points (stitched), unmatched (by points, hidden
+            parts in Encoder 2's own colours), g_true_z (the generator with
             the latent that the head was made from; the head's details are outside its range), g_unseen (the same
             pictures against the head without details: the generator on z that it was not trained on); and only when
             asked for wplus, pti (optimisation of the generator for the input view).
@@ -284,11 +285,16 @@ class ProceduralBench:
             heads[name] = part.timed(
                 "encode", lambda e=encoder: e.encode(self.generator, view.image, camera, view.alpha)
             )
-        modes = {mode: find for mode, find in (("cells", occlusion_mask), ("points", visibility)) if mode in wanted}
+        modes = {"cells": occlusion_mask} if "cells" in wanted else {}
+        modes |= {"points": visibility} if {"points", "unmatched"} & {*wanted} else {}
         points = surface_points(head) if modes else None
         for mode, find in modes.items():
             mask = part.timed("mask", lambda find=find: find(self.generator, heads["e1"], camera))
-            heads[mode] = stitch(heads["e1"], heads["e2"], mask)
+            first, second = heads["e1"], heads["e2"]
+            if mode == "points":
+                heads["unmatched"] = stitch(first, second, mask)
+                second = match_hidden_colours(self.generator, first, second, mask)
+            heads[mode] = stitch(first, second, mask)
             box = self.generator.config.render.box_warp
             part.agreement[mode] = visibility_agreement(head, camera, mask, box, points)
         if "g_true_z" in wanted:

@@ -22,6 +22,7 @@ LABELS = {
     "e2": "Encoder 2",
     "control": "control (Encoder 2 without D)",
     "cells": "dual, cells",
+    "unmatched": "dual, points, hidden colours as Encoder 2 has them",
     "points": "dual, points",
     "wplus": "W+ optimisation",
     "pti": "PTI",

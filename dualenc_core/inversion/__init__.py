@@ -3,6 +3,7 @@
 from .backdrop import on_backdrop
 from .dual_encoder import DualEncoder, Inversion
 from .fitting import EarlyStop, Fitted, LatentStatistics, Objective, latent_statistics
+from .hidden_colours import match_hidden_colours
 from .latent import LatentSettings, optimise_latent
 from .occlusion import Surface, occlusion_mask, surface_resolution, visibility, visible_surface
 from .perceptual import Distance, find_distance
@@ -26,6 +27,7 @@ __all__ = [
     "find_distance",
     "latent_statistics",
     "mask_preview",
+    "match_hidden_colours",
     "occlusion_mask",
     "on_backdrop",
     "optimise_latent",

@@ -16,6 +16,7 @@ from ..errors import DualEncError
 from ..generator import PanoHead
 from ..point_weight import Visibility
 from ..triplane import Triplane, TriplaneMask
+from .hidden_colours import check_strength, match_hidden_colours
 from .occlusion import occlusion_mask, visibility
 from .stitching import stitch
 
@@ -24,7 +25,10 @@ STAGES = ("encoder 1", "encoder 2", "mask", "stitch")
 
 
 class Encoder(Protocol):
-    """Anything that turns aligned portraits into heads, such as ``dualenc_core.encoders.HeadEncoder``."""
+    """Anything that turns aligned portraits into heads, such as ``dualenc_core.encoders.HeadEncoder``.
+
+    Only what a HeadEncoder has more, ``encode_stages``, saves making the head of its first stage again.
+    """
 
     def encode(self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None = None) -> Triplane: ...
 
@@ -36,7 +40,7 @@ class Inversion:
     Attributes:
         triplane: N stitched heads, the result.
         visible: N heads of Encoder 1, true to the photo.
-        occluded: N heads of Encoder 2, plausible where the photo shows nothing.
+        occluded: N heads of Encoder 2, plausible where the photo shows nothing, in its own colours.
         mask: TriplaneMask (cells; 1 = occluded) or Visibility (points; 1 = visible).
         timings: seconds of each stage.
     """
@@ -56,12 +60,23 @@ class DualEncoder:
         encoder1: trained for fidelity (Eq. 5).
         encoder2: trained for realism of occluded cells (Eq. 6).
         mode: "points" blends decoded points by visibility; "cells" is the paper's mask over tri-grid cells.
+        hidden_colours: by points, how far hidden parts take on the colours of visible ones (`match_hidden_colours`):
+            0 = Encoder 2's own, 1 = matched. By cells they keep their own, as in the paper.
     """
 
-    def __init__(self, generator: PanoHead, encoder1: Encoder, encoder2: Encoder, mode: str = "points") -> None:
+    def __init__(
+        self,
+        generator: PanoHead,
+        encoder1: Encoder,
+        encoder2: Encoder,
+        mode: str = "points",
+        hidden_colours: float = 1.0,
+    ) -> None:
         if mode not in MODES:
             raise DualEncError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
+        check_strength(hidden_colours)
         self.generator, self.encoder1, self.encoder2, self.mode = generator, encoder1, encoder2, mode
+        self.hidden_colours = hidden_colours
 
     @torch.no_grad()
     def invert(
@@ -96,9 +111,24 @@ class DualEncoder:
                 progress(len(timings), len(STAGES))
             return result
 
-        visible = stage(lambda: self.encoder1.encode(self.generator, image, camera, matte, **how))
-        occluded = stage(lambda: self.encoder2.encode(self.generator, image, camera, matte, **how))
+        subject = self.generator, image, camera, matte
+        visible = stage(lambda: self.encoder1.encode(*subject, **how))
+        begin, occluded = stage(lambda: _both_stages(self.encoder2, subject, how))
         find = visibility if self.mode == "points" else occlusion_mask
         mask = stage(lambda: find(self.generator, visible, camera, quality=quality))
-        triplane = stage(lambda: stitch(visible, occluded, mask))
-        return Inversion(triplane, visible, occluded, mask, timings)
+
+        def join() -> Triplane:
+            hidden = occluded
+            if self.mode == "points":
+                hidden = match_hidden_colours(self.generator, visible, occluded, mask, self.hidden_colours, begin)
+            return stitch(visible, hidden, mask)
+
+        return Inversion(stage(join), visible, occluded, mask, timings)
+
+
+def _both_stages(encoder: Encoder, subject: tuple, how: dict[str, str]) -> tuple[Triplane | None, Triplane]:
+    """Stage one's heads, if the encoder tells them, and its result."""
+    if hasattr(encoder, "encode_stages"):
+        output = encoder.encode_stages(*subject, **how)
+        return output.coarse, output.refined
+    return None, encoder.encode(*subject, **how)

@@ -29,7 +29,7 @@ def stitch(visible: Triplane, occluded: Triplane, mask: TriplaneMask | Visibilit
     Raises GeneratorMismatchError for heads of two generators; DualEncError for shapes or batches that do not fit, NaN,
     a mask outside 0..1, or overlays that cannot be joined.
     """
-    _check_heads(visible, occluded)
+    check_heads(visible, occluded)
     if isinstance(mask, TriplaneMask):
         return _stitch_cells(visible, occluded, mask)
     if isinstance(mask, Visibility):
@@ -60,15 +60,7 @@ def _stitch_cells(visible: Triplane, occluded: Triplane, mask: TriplaneMask) -> 
 
 
 def _stitch_points(visible: Triplane, occluded: Triplane, weight: Visibility) -> Triplane:
-    n = len(visible)
-    if len(weight.camera) not in (1, n):
-        raise DualEncError(f"the visibility is of {len(weight.camera)} views, expected {n}, one for each head")
-    if len(weight.camera) != n:
-        weight = weight.map(lambda tensor: tensor.expand(n, *tensor.shape[1:]))
-    weight = weight.map(lambda tensor: tensor.to(visible.planes.device))
-    if not bool(torch.isfinite(weight.depth).all()):
-        raise DualEncError("the depth of the visibility has NaN or infinite values; render it again")
-    _check_unit("the alpha of the visibility", weight.alpha)
+    weight = views_of(weight, visible)
     meta = _provenance(visible, occluded, "points", weight.numbers())
     # A query blends towards overlays one after the other, so the head that has some must come first.
     if occluded.overlays:
@@ -82,7 +74,22 @@ def _stitch_points(visible: Triplane, occluded: Triplane, weight: Visibility) ->
     return visible.replace(overlays=(*visible.overlays, Overlay(occluded.planes, weight.complement)), meta=meta)
 
 
-def _check_heads(visible: Triplane, occluded: Triplane) -> None:
+def views_of(seen: Visibility, heads: Triplane) -> Visibility:
+    """A view for every head, where the heads are; raises DualEncError for other numbers of views, and for NaN."""
+    n = len(heads)
+    if len(seen.camera) not in (1, n):
+        raise DualEncError(f"the visibility is of {len(seen.camera)} views, expected {n}, one for each head")
+    if len(seen.camera) != n:
+        seen = seen.map(lambda tensor: tensor.expand(n, *tensor.shape[1:]))
+    seen = seen.map(lambda tensor: tensor.to(heads.planes.device))
+    if not bool(torch.isfinite(seen.depth).all()):
+        raise DualEncError("the depth of the visibility has NaN or infinite values; render it again")
+    _check_unit("the alpha of the visibility", seen.alpha)
+    return seen
+
+
+def check_heads(visible: Triplane, occluded: Triplane) -> None:
+    """Raise as `stitch` does unless the heads can be joined."""
     if visible.generator and occluded.generator and visible.generator != occluded.generator:
         raise GeneratorMismatchError(
             f"the visible triplane was made by generator {visible.generator}, the occluded one by "

@@ -49,9 +49,9 @@ def report(generator) -> Report:
 
 
 def test_every_head_view_and_variant_is_measured(report):
-    assert report.variants == ["e1", "e2", "control", "cells", "points", "g_true_z", "g_unseen"]
+    assert report.variants == ["e1", "e2", "control", "cells", "unmatched", "points", "g_true_z", "g_unseen"]
     assert report.yaws == [0, 90, 180, 270]
-    assert len(report.rows) == 2 * 4 * 7
+    assert len(report.rows) == 2 * 4 * 8
     for row in report.rows:
         assert 3 < row["psnr"] < 30 and -1 <= row["ssim"] <= 1 and 0 <= row["iou"] <= 1
         assert row["mse"] == pytest.approx(4 / 10 ** (row["psnr"] / 10), rel=1e-3)
