@@ -19,7 +19,7 @@ from ..camera import Camera
 from ..encoders import HeadEncoder
 from ..generator import GeneratorConfig, PanoHead
 from ..generator.fast import PRESETS, REFERENCE, FastHead, FastHeads
-from ..inversion import DualEncoder, stitch, visibility
+from ..inversion import DualEncoder, match_hidden_colours, stitch, visibility
 from ..rendering.rays import camera_rays
 from ..triplane import Triplane
 from .counting import Count, Machine, count
@@ -209,7 +209,10 @@ def inversion_stages(
             q: fresh(lambda q, e=encoder: e.encode(generator, image, camera, quality=q).planes, q) for q in ways
         }
     stages["occlusion mask (points)"] = {q: fresh(masked, q) for q in ways[:2]}
-    stages["stitching"] = {REFERENCE: lambda: stitch(made.visible, made.occluded, made.mask).planes}
+    begin = encoders[1](generator, image, camera, refine=False).coarse
+    parts = made.visible, made.occluded, made.mask
+    stages["hidden colours"] = {REFERENCE: lambda: match_hidden_colours(generator, *parts, begin=begin).planes}
+    stages["stitching"] = {REFERENCE: lambda: stitch(*parts).planes}
     stages["inversion"] = {
         q: fresh(lambda q: dual.invert(image, camera, quality=q).triplane.overlays[0].planes, q) for q in ways
     }

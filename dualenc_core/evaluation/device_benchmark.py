@@ -22,7 +22,7 @@ from ..devices import frames_at_once, full_float32, rays_at_once, synchronize
 from ..encoders import HeadEncoder, HeadEncoderConfig
 from ..generator import PanoHead
 from ..generator.fast import PRESETS, REFERENCE, FastHead
-from ..inversion import DualEncoder, occlusion_mask, stitch, visibility
+from ..inversion import DualEncoder, match_hidden_colours, occlusion_mask, stitch, visibility
 from ..rendering.rays import camera_rays
 from ..triplane import Triplane
 from .benchmark import super_resolution_work
@@ -349,7 +349,11 @@ def measure_inversion(
         "cells": fresh(lambda: occlusion_mask(generator, made.visible, camera).mask),
     }
     benchmark.measure(f"{size}: mask", ways, base=None)
-    ways = {"points": lambda: stitch(made.visible, made.occluded, made.mask).planes}
+    begin = encoders[1](generator, image, camera, refine=False).coarse
+    parts = made.visible, made.occluded, made.mask
+    ways = {"points": lambda: match_hidden_colours(generator, *parts, begin=begin).planes}
+    benchmark.measure(f"{size}: hidden colours", ways, base=None)
+    ways = {"points": lambda: stitch(*parts).planes}
     benchmark.measure(f"{size}: stitching", ways, base=None)
     generator.release_prepared()
 

@@ -55,7 +55,7 @@ Press **Run**: one photo becomes a head that you can see from all sides.
 1. *Align the portrait* crops the face and finds its camera.
 2. **Encoder 1** is true to the photo, **Encoder 2** is realistic all round.
 3. The **mask** says what the photo does not show (red).
-4. **Join** takes the first head where the photo shows it, the second elsewhere.
+4. **Join** takes the first head where the photo shows it, the second elsewhere, in the colours of the first.
 5. **Render** draws the joined head from eight cameras.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}
 Change *start*, *end* or *pitch* in *Once round the head* and run again: only the pictures are drawn anew.
