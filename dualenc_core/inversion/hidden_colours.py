@@ -26,7 +26,7 @@ from ..triplane import Triplane
 from .stitching import check_heads, views_of
 
 # Surface points that the view sees well, and the fewest that a map is learned from.
-_POINTS, _FEWEST = 1024, 64
+_POINTS, _FEWEST = 512, 64
 _SEEN = 0.9
 # World units around surface points where density must stay too.
 _NEAR = 0.03
@@ -144,7 +144,8 @@ def _goals(generator: PanoHead, features: Tensor, colours: Tensor, keep: Tensor)
     now = torch.addmm(decoder.colour_bias, hidden[:m], decoder.colour)
     wrong, weight = torch.zeros(2, len(x), 1 + x.shape[1]).to(x)
     wrong[:m, 1:] = colours - now
-    weight[:m, 1:] = 1 / (now.var(0).clamp_min(1e-6) * now.numel())
+    # One of the two may be of one colour.
+    weight[:m, 1:] = 1 / (torch.maximum(now.var(0), colours.var(0)).clamp_min(1e-6) * now.numel())
     weight[:, 0] = _KEEP_DENSITY / (sigma.var().clamp_min(1e-6) * len(x))
     return Goals(x, slopes, wrong, weight)
 
@@ -158,10 +159,14 @@ def _solve(goals: Goals) -> ColourMap:
     outer = torch.einsum("soi,so,soj->sij", slopes, weight, slopes).flatten(1)
     inner = (inputs[:, :, None] * inputs[:, None]).flatten(1)
     normal = (outer.T @ inner).reshape(c, c, c + 1, c + 1).transpose(1, 2).reshape(c * (c + 1), -1)
-    normal.diagonal().add_(_RIDGE * inputs.square().mean(0).repeat(c))
+    # Features that are the same everywhere must not make it singular: the second part is more than rounding.
+    ridge = _RIDGE * inputs.square().mean(0).repeat(c) + 1e-6 * normal.diagonal().max()
+    normal.diagonal().add_(ridge)
     right = torch.einsum("soi,so,sj->ij", slopes, weight * wrong, inputs).flatten()
-    # In float64, which not every accelerator has.
-    found = torch.linalg.solve(normal.cpu().double(), right.cpu().double()).to(x).reshape(1, c, c + 1)
+    # In float64, which MPS has not.
+    exact = {"device": "cpu" if x.device.type == "mps" else x.device, "dtype": torch.float64}
+    factor = torch.linalg.cholesky(normal.to(**exact))
+    found = torch.cholesky_solve(right.to(**exact)[:, None], factor).to(x).reshape(1, c, c + 1)
     return ColourMap(found[..., :-1], found[..., -1])
 
 

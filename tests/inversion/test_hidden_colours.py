@@ -98,6 +98,11 @@ def test_an_empty_picture_changes_nothing(generator, head, repainted, seen):
     assert torch.equal(match_hidden_colours(generator, repainted, head, nothing).planes, head.planes)
 
 
+def test_a_head_without_features_is_no_obstacle(generator, head, repainted, seen):
+    blank = head.replace(planes=torch.zeros_like(head.planes))
+    assert match_hidden_colours(generator, repainted, head, seen, begin=blank).planes.isfinite().all()
+
+
 def test_errors(generator, head, repainted, seen):
     with pytest.raises(DualEncError, match="hidden_colours is 1.5, expected 0"):
         match_hidden_colours(generator, repainted, head, seen, strength=1.5)
