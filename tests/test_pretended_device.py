@@ -41,6 +41,13 @@ def test_pictures(inverted, device, quality):
         assert picture.image.device == picture.depth.device == device
 
 
+def test_hidden_colours(inverted, device):
+    generator, heads, camera = inverted
+    seen = core.visibility(generator, heads[0], camera, resolution=40)
+    matched = core.match_hidden_colours(generator, *heads, seen)
+    assert matched.planes.device == device and not torch.equal(matched.planes, heads[1].planes)
+
+
 @pytest.mark.parametrize("find", [core.occlusion_mask, core.visibility])
 def test_stitched_heads(inverted, device, find, tmp_path):
     generator, heads, camera = inverted
