@@ -99,7 +99,8 @@ class Studio:
     @cached_property
     def stitched(self):
         (visible, _), (occluded, _) = self.encoded
-        return self.run("Stitch", visible=visible, occluded=occluded, mask=self.by_points[0])[0]
+        parts = {"visible": visible, "occluded": occluded, "mask": self.by_points[0]}
+        return self.run("Stitch", generator=self.generator, **parts)[0]
 
     def sampled(self, truncation: float = 0.7):
         """Four invented heads."""

@@ -121,7 +121,7 @@ def test_invert_is_the_four_stages(node, generator, encoder, photo, dc):
         one, _ = node("DualEncEncode", encoder=encoder, **given)
         two, _ = node("DualEncEncode", encoder=second, **given)
         mask, preview = node("DualEncOcclusionMask", generator=generator, triplane=one, camera=camera, mode=mode)
-        stitched = node("DualEncStitch", visible=one, occluded=two, mask=mask)[0]
+        stitched = node("DualEncStitch", visible=one, occluded=two, mask=mask, generator=generator)[0]
         views = [
             node("DualEncRender", generator=generator, triplane=t, camera=dc.Camera.look_at(150.0), **SMALL)[0]
             for t in (whole, stitched)
