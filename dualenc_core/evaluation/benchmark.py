@@ -209,9 +209,9 @@ def inversion_stages(
             q: fresh(lambda q, e=encoder: e.encode(generator, image, camera, quality=q).planes, q) for q in ways
         }
     stages["occlusion mask (points)"] = {q: fresh(masked, q) for q in ways[:2]}
-    begin = encoders[1](generator, image, camera, refine=False).coarse
+    second = encoders[1](generator, image, camera, refine=False).coarse
     parts = made.visible, made.occluded, made.mask
-    stages["hidden colours"] = {REFERENCE: lambda: match_hidden_colours(generator, *parts, begin=begin).planes}
+    stages["hidden colours"] = {REFERENCE: lambda: match_hidden_colours(generator, *parts, coarse=second).planes}
     stages["stitching"] = {REFERENCE: lambda: stitch(*parts).planes}
     stages["inversion"] = {
         q: fresh(lambda q: dual.invert(image, camera, quality=q).triplane.overlays[0].planes, q) for q in ways

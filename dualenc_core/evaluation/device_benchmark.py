@@ -349,9 +349,9 @@ def measure_inversion(
         "cells": fresh(lambda: occlusion_mask(generator, made.visible, camera).mask),
     }
     benchmark.measure(f"{size}: mask", ways, base=None)
-    begin = encoders[1](generator, image, camera, refine=False).coarse
+    second = encoders[1](generator, image, camera, refine=False).coarse
     parts = made.visible, made.occluded, made.mask
-    ways = {"points": lambda: match_hidden_colours(generator, *parts, begin=begin).planes}
+    ways = {"points": lambda: match_hidden_colours(generator, *parts, coarse=second).planes}
     benchmark.measure(f"{size}: hidden colours", ways, base=None)
     ways = {"points": lambda: stitch(*parts).planes}
     benchmark.measure(f"{size}: stitching", ways, base=None)

@@ -113,14 +113,14 @@ class DualEncoder:
 
         subject = self.generator, image, camera, matte
         visible = stage(lambda: self.encoder1.encode(*subject, **how))
-        begin, occluded = stage(lambda: _both_stages(self.encoder2, subject, how))
+        coarse, occluded = stage(lambda: _both_stages(self.encoder2, subject, how))
         find = visibility if self.mode == "points" else occlusion_mask
         mask = stage(lambda: find(self.generator, visible, camera, quality=quality))
 
         def join() -> Triplane:
             hidden = occluded
             if self.mode == "points":
-                hidden = match_hidden_colours(self.generator, visible, occluded, mask, self.hidden_colours, begin)
+                hidden = match_hidden_colours(self.generator, visible, occluded, mask, self.hidden_colours, coarse)
             return stitch(visible, hidden, mask)
 
         return Inversion(stage(join), visible, occluded, mask, timings)

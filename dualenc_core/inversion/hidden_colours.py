@@ -33,7 +33,7 @@ _NEAR = 0.03
 # How much it counts that density stays, beside the colours, and that the map is small.
 _KEEP_DENSITY = 2.0
 _RIDGE = 1e-3
-# Of Gauss-Newton. From dark to blond hair the first takes away three quarters of the error, two 94 %, five no more.
+# Of Gauss-Newton. From dark to blond hair the first takes away three quarters of the error, two 94 %, four no more.
 _STEPS = 2
 
 
@@ -61,7 +61,7 @@ def match_hidden_colours(
     occluded: Triplane,
     seen: Visibility,
     strength: float = 1.0,
-    begin: Triplane | None = None,
+    coarse: Triplane | None = None,
 ) -> Triplane:
     """Encoder 2's heads in the colours that the photo gave to what it shows; their density stays.
 
@@ -70,7 +70,7 @@ def match_hidden_colours(
         occluded: N heads of Encoder 2.
         seen: what the photo shows; N views, or one for all.
         strength: 0 = Encoder 2's own colours, 1 = matched.
-        begin: what ``occluded`` was before stage two; None = the generator's heads of its styles.
+        coarse: what ``occluded`` was before stage two; None = the generator's heads of its styles.
 
     Returns ``occluded`` with changed planes. A head of which the view sees hardly anything stays as it is, and so do
     all of a generator whose decoder has an activation behind its colours (PanoHead's has none).
@@ -84,9 +84,9 @@ def match_hidden_colours(
     generator.check(occluded)
     if strength == 0 or generator.config.decoder_activation != "none":
         return occluded
-    begin = generator.synthesize(occluded.ws) if begin is None else begin
+    coarse = generator.synthesize(occluded.ws) if coarse is None else coarse
     views = (seen.map(lambda tensor, i=i: tensor[i : i + 1]) for i in range(len(occluded)))
-    maps = [_learn(generator, visible[i], occluded[i], begin[i], view) for i, view in enumerate(views)]
+    maps = [_learn(generator, visible[i], occluded[i], coarse[i], view) for i, view in enumerate(views)]
     matched = ColourMap.stack(maps).apply(occluded, strength)
     return matched.replace(meta={**occluded.meta, "hidden_colours": strength})
 
@@ -97,28 +97,28 @@ def check_strength(strength: float) -> None:
         raise DualEncError(f"hidden_colours is {strength}, expected 0 (Encoder 2's own colours) to 1 (matched)")
 
 
-def _learn(generator: PanoHead, visible: Triplane, occluded: Triplane, begin: Triplane, seen: Visibility) -> ColourMap:
+def _learn(generator: PanoHead, visible: Triplane, occluded: Triplane, coarse: Triplane, seen: Visibility) -> ColourMap:
     """The map of one head: what the photo did to the colours, less what Encoder 2 did by itself where it is hidden."""
     points = _surface(seen)
+    if len(points) < _FEWEST:
+        return ColourMap.identity(1, coarse)
     noise = torch.rand(points.shape, generator=torch.Generator().manual_seed(0)).to(points) * 2 - 1
     near = points + _NEAR * noise
     # A head is nearly symmetric: turned round, they are near hidden surfaces.
     turned = torch.cat([near * near.new_tensor([1, 1, -1]), near * near.new_tensor([-1, 1, 1])])
-    hidden = turned[(seen(turned[None])[0, :, 0] < 1 - _SEEN) & (generator.query(begin, turned[None])[0][0, :, 0] > 0)]
+    hidden = turned[(seen(turned[None])[0, :, 0] < 1 - _SEEN) & (generator.query(coarse, turned[None])[0][0, :, 0] > 0)]
     hidden = hidden[:: max(1, -(-len(hidden) // _POINTS))]
     keep = _features(generator, occluded, torch.cat([near, turned]))
 
     def change(wanted: Triplane, where: Tensor) -> ColourMap:
-        total = ColourMap.identity(1, begin)
+        total = ColourMap.identity(1, coarse)
         colours = generator.query(wanted, where[None])[1][0]
-        features = _features(generator, begin, where)
+        features = _features(generator, coarse, where)
         for _ in range(_STEPS if len(where) >= _FEWEST else 0):
             now = total.at(features[None])[0]
             total = total.then(_solve(_goals(generator, now, colours, total.at(keep[None])[0])))
         return total
 
-    if len(points) < _FEWEST:
-        return ColourMap.identity(1, begin)
     photo, own = change(visible, points), change(occluded, hidden)
     return ColourMap(photo.matrix - own.matrix, photo.offset - own.offset)
 

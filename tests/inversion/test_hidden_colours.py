@@ -68,7 +68,7 @@ def test_nothing_to_change_changes_nothing(generator, head, seen):
 
 
 def test_what_encoder_2_has_changed_itself_is_not_changed_twice(generator, head, repainted, seen):
-    matched = match_hidden_colours(generator, repainted, repainted, seen, begin=head)
+    matched = match_hidden_colours(generator, repainted, repainted, seen, coarse=head)
     own, made = behind(generator, repainted).raw, behind(generator, matched).raw
     changed = (behind(generator, head).raw - own).square().mean()
     assert (made - own).square().mean() < 0.1 * changed
@@ -100,7 +100,7 @@ def test_an_empty_picture_changes_nothing(generator, head, repainted, seen):
 
 def test_a_head_without_features_is_no_obstacle(generator, head, repainted, seen):
     blank = head.replace(planes=torch.zeros_like(head.planes))
-    assert match_hidden_colours(generator, repainted, head, seen, begin=blank).planes.isfinite().all()
+    assert match_hidden_colours(generator, repainted, head, seen, coarse=blank).planes.isfinite().all()
 
 
 def test_errors(generator, head, repainted, seen):
