@@ -85,7 +85,10 @@ def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: 
     dual = DualEncoder(generator, models.encoder1, models.encoder2, options.stitch, options.hidden_colours)
     matte = None if subject.matte is None else subject.matte.to(device)
     with progress_bar("inverting") as progress:
-        inversion = dual.invert(subject.image.to(device), subject.camera.to(device), matte, progress=progress)
+        # The subject is on its backdrop, if it is to be.
+        inversion = dual.invert(
+            subject.image.to(device), subject.camera.to(device), matte, progress=progress, keep_background=True
+        )
     for stage, seconds in inversion.timings.items():
         clock.add(stage, seconds)
     heads = {"Encoder 1": inversion.visible, "Encoder 2": inversion.occluded, "Dual": inversion.triplane}
