@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,25 +163,47 @@ def align_portrait(
 def find_faces(photo: Photo, device: str = "cpu", mask: Photo | None = None) -> list[Candidate]:
     """Faces whose mesh confirms them, best first; the search gets harder until one of them is certain.
 
-    With a mask it goes on until a certain face is found that the mask says something about; what it adds then must be
-    certain too.
+    A mask that says nothing about these has its own part of the photo searched.
     """
+    found = _confirmed(photo, search(photo, device), device)
+    certain = [c for c in found if c.confidence >= _CERTAIN]
+    if mask is not None and certain and not any(_is_about(mask, c, photo) for c in certain):
+        found = _distinct([*found, *_faces_in_mask(photo, mask, device)])
+    return sorted(found, key=lambda c: -_rank(c, photo))
+
+
+def _confirmed(photo: Photo, stages: Iterable[list[Detection]], device: str) -> list[Candidate]:
+    """Candidates of a search whose mesh confirms them; no further stage is searched when one is certain."""
     found: list[Candidate] = []
-    for detections in search(photo, device):
-        least = _CERTAIN if any(c.confidence >= _CERTAIN for c in found) else _MIN_CONFIDENCE
+    for detections in stages:
         for detection in detections:
             mesh = face_mesh(photo, detection, device)
             candidate = Candidate(detection, mesh, head_pose(mesh.points))
             # Ears and knots of hair pass for doubtful faces that lie on their side.
             doubtful_turn = candidate.confidence < _LOW_CONFIDENCE and abs(candidate.pose.tilt) > 45
-            if mesh.presence >= 0.5 and candidate.confidence >= least and not doubtful_turn:
+            if mesh.presence >= 0.5 and candidate.confidence >= _MIN_CONFIDENCE and not doubtful_turn:
                 found.append(candidate)
         found = _distinct(found)
         # An upside-down face can pass for a doubtful upright one; the turned copies then settle it.
-        certain = [c for c in found if c.confidence >= _CERTAIN]
-        if any(mask is None or _is_about(mask, c, photo) for c in certain):
+        if found and found[0].confidence >= _CERTAIN:
             break
-    return sorted(found, key=lambda c: -_rank(c, photo))
+    return found
+
+
+def _faces_in_mask(photo: Photo, mask: Photo, device: str) -> list[Candidate]:
+    """Certain faces in the part of the photo that the mask holds, when that is not most of it."""
+    small = mask.reduced(512).pixels[:, :, 0]
+    rows, columns = np.nonzero(small > 0.5 * small.max())
+    scale = np.array([photo.width / small.shape[1], photo.height / small.shape[0]])
+    low, high = np.array([columns.min(), rows.min()]) * scale, np.array([columns.max() + 1, rows.max() + 1]) * scale
+    if ((high - low) > 0.8 * np.array([photo.width, photo.height])).all():
+        return []
+    margin = (high - low).max() / 4
+    x0, y0 = np.clip(low - margin, 0, None).astype(int)
+    x1, y1 = (high + margin).astype(int)
+    part = Photo(np.ascontiguousarray(photo.pixels[y0:y1, x0:x1]))
+    stages = ([d.moved(x0, y0) for d in stage] for stage in itertools.islice(search(part, device), 2))
+    return [c for c in _confirmed(photo, stages, device) if c.confidence >= _CERTAIN]
 
 
 def _is_about(mask: Photo, candidate: Candidate, photo: Photo) -> bool:
@@ -243,8 +267,8 @@ def _check_alpha(photo: Photo, candidates: list[Candidate], device: str) -> None
         share = _share(photo.alpha, candidate, photo)
         if candidate.confidence >= _CERTAIN and share < LITTLE:
             raise DualEncError(
-                f"the photo's alpha makes {1 - share:.0%} of the face transparent, as if it were inverted; save the photo "
-                "without alpha, or with one that is opaque on the person"
+                f"the photo's alpha makes {1 - share:.0%} of the face transparent, as if it were inverted; save the "
+                "photo without alpha, or with one that is opaque on the person"
             )
 
 

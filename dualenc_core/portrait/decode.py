@@ -99,7 +99,7 @@ def decoding(name: str) -> Iterator[None]:
         ) from error
     except Exception as error:
         raise DualEncError(
-            f"{name} cannot be read as a picture ({_line(error)}); open it in an image editor and save it as PNG or JPEG"
+            f"{name} cannot be read as a picture ({_line(error)}); save it anew as PNG or JPEG, in an image editor"
         ) from error
 
 

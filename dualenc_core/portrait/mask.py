@@ -48,9 +48,9 @@ def read_mask(mask: Tensor | np.ndarray | Image.Image | str | Path) -> Photo | N
     largest, array = array.max(), _scaled(array, name)
     if array.max() < NOTHING * _top(array):
         raise DualEncError(
-            f"{name} holds nothing (its largest value is {float(largest):g}), so there would be no head; make it white on the "
-            "person and black elsewhere, or leave it out. (ComfyUI's Load Image gives 1 - alpha as MASK: nothing when "
-            "the picture is opaque)"
+            f"{name} holds nothing (its largest value is {float(largest):g}), so there would be no head; make it white "
+            "on the person and black elsewhere, or leave it out. (ComfyUI's Load Image gives 1 - alpha as MASK: "
+            "nothing when the picture is opaque)"
         )
     return Photo(array[:, :, None])
 

@@ -109,9 +109,7 @@ STORAGES = storages()
 @pytest.mark.parametrize("name", STORAGES)
 def test_a_mask_means_the_same_however_it_is_stored(name):
     photo = read_photo(np.zeros((512, 512, 3), np.uint8))
-    window = [
-        mask_window(read_mask(mask), photo, np.eye(2, 3) * 4, SIZE) for mask in (STORAGES["L"], STORAGES[name])
-    ]
+    window = [mask_window(read_mask(mask), photo, np.eye(2, 3) * 4, SIZE) for mask in (STORAGES["L"], STORAGES[name])]
     assert (window[0] - window[1]).abs().mean() < 0.004, name
     assert window[1].max() > 0.99 and window[1].min() < 0.01
 
