@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..errors import DualEncError, NoFaceError
-from .alignment import HeadPose, camera_angles, crop_camera, crop_quad, head_pose
+from .alignment import HeadPose, camera_angles, crop_camera, crop_quad, head_pose, rotation_z
 from .detector import Detection, search
 from .face_mesh import FaceMesh, face_mesh
 from .geometry import Quad
@@ -124,40 +125,94 @@ def align_portrait(
         camera = Camera.look_at(*angles)
     else:
         camera = crop_camera(chosen.pose)
+    found = Found(tuple(candidates), index, shares, angles)
+    return _portrait(photo, given_mask, quad, camera, size, device, found, several=face is None)
+
+
+@torch.inference_mode()
+def align_like(
+    image: str | Path | Image.Image | np.ndarray | Tensor,
+    portrait: Portrait,
+    mask: Tensor | np.ndarray | Image.Image | str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+) -> Portrait:
+    """Crop a photo as another one was, with the same camera: a frame of a video in which no face is found.
+
+    Args:
+        image, mask, device: as for `align_portrait`.
+        portrait: of a photo of the same size.
+
+    Raises DualEncError as `align_portrait` does, and for a photo of another size.
+    """
+    photo = read_photo(image)
+    if (photo.width, photo.height) != portrait.report.photo:
+        width, height = portrait.report.photo
+        raise DualEncError(
+            f"the photo is {photo.width}×{photo.height}, the one whose crop it shall have is {width}×{height} pixels; "
+            "both must have the same size"
+        )
+    report = portrait.report
+    x, y = report.crop[2] / 2 * rotation_z(report.tilt)[:2, :2].T
+    quad = Quad(np.array(report.crop[:2]), x, y)
+    found = Found((), None, [], (report.yaw, report.pitch, report.roll), report.tilt)
+    given_mask = None if mask is None else read_mask(mask)
+    size = portrait.image.shape[-1]
+    return _portrait(photo, given_mask, quad, portrait.camera, size, str(device), found, like=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found: the faces, the chosen one, the share of each that the mask holds, the camera's angles,
+    and the turn of the crop where no face says it."""
+
+    candidates: tuple[Candidate, ...]
+    chosen: int | None
+    shares: list[float]
+    angles: tuple[float, float, float]
+    tilt: float = 0.0
+
+
+def _portrait(
+    photo: Photo,
+    mask: Photo | None,
+    quad: Quad,
+    camera: Camera,
+    size: int,
+    device: str,
+    found: Found,
+    several: bool = False,
+    like: bool = False,
+) -> Portrait:
+    """Crop, matte, overlay and report."""
+    chosen = None if found.chosen is None else found.candidates[found.chosen]
+    points = None if chosen is None else chosen.mesh.points
     matrix = quad.matrix(size)
     crop, covered = _crop(photo, matrix, size)
-    points = None if chosen is None else chosen.mesh.points
-    if given_mask is not None:
-        other = next((i for i, share in enumerate(shares) if i != index and share >= LITTLE), None)
-        matte = given_matte(given_mask, photo, quad, size, points, other)
+    if mask is not None:
+        other = next((i for i, share in enumerate(found.shares) if i != found.chosen and share >= LITTLE), None)
+        matte = given_matte(mask, photo, quad, size, points, other)
     else:
         alpha = None if photo.alpha is None else photo.alpha.window(matrix, size)
         matte = found_matte(crop, alpha, covered, matrix, points, device)
-    faces = tuple(Face(c.mesh.box, c.confidence, camera_angles(crop_camera(c.pose))[0]) for c in candidates)
-    tilt = 0.0 if chosen is None else chosen.pose.tilt
+    faces = tuple(Face(c.mesh.box, c.confidence, camera_angles(crop_camera(c.pose))[0]) for c in found.candidates)
     report = Report(
         confidence=0.0 if chosen is None else chosen.confidence,
-        yaw=angles[0],
-        pitch=angles[1],
-        roll=angles[2],
-        tilt=tilt,
+        yaw=found.angles[0],
+        pitch=found.angles[1],
+        roll=found.angles[2],
+        tilt=found.tilt if chosen is None else chosen.pose.tilt,
         scale=size / quad.side,
         crop=(float(quad.centre[0]), float(quad.centre[1]), quad.side),
         outside=1 - float(covered.mean()),
         photo=(photo.width, photo.height),
         faces=faces,
-        chosen=index,
+        chosen=found.chosen,
     )
-    report = Report(**{**report.__dict__, "warnings": _warnings(report, photo.notes, face, matte.remarks)})
-    overlay = draw_overlay(
-        photo,
-        quad,
-        [f.box for f in faces],
-        index,
-        points,
-        None if chosen is None else chosen.pose,
-    )
-    return Portrait(crop * 2 - 1, camera, matte.values, overlay, report)
+    warnings = _warnings(report, photo.notes, matte.remarks, several, like)
+    boxes = [f.box for f in faces]
+    overlay = draw_overlay(photo, quad, boxes, found.chosen, points, None if chosen is None else chosen.pose)
+    return Portrait(crop * 2 - 1, camera, matte.values, overlay, dataclasses.replace(report, warnings=warnings))
 
 
 def find_faces(photo: Photo, device: str = "cpu", mask: Photo | None = None) -> list[Candidate]:
@@ -293,10 +348,12 @@ def _box_blur(image: Tensor, window: int) -> Tensor:
 
 
 def _warnings(
-    report: Report, notes: tuple[str, ...], face: int | None, matte: tuple[Warning, ...]
+    report: Report, notes: tuple[str, ...], matte: tuple[Warning, ...], several: bool, like: bool
 ) -> tuple[Warning, ...]:
     found = [remark for remark in matte if remark.code == "little-matte"]
-    if report.chosen is None:
+    if like:
+        found.append(Warning("previous", "no face was found: the crop and the camera are those of another picture"))
+    elif report.chosen is None:
         found.append(Warning("by-hand", "no face was found: the crop and the camera are as given by hand"))
     else:
         chosen = report.faces[report.chosen]
@@ -316,7 +373,7 @@ def _warnings(
             found.append(
                 Warning("turned", f"the photo lies on its side or head; the crop is turned by {report.tilt:+.0f}°")
             )
-    if len(report.faces) > 1 and face is None:
+    if len(report.faces) > 1 and several:
         how = "the largest central one" if report.chosen in (0, None) else "the one that the mask holds"
         boxes = "; ".join(
             f"{i}: ({f.box[0]:.0f}, {f.box[1]:.0f})-({f.box[2]:.0f}, {f.box[3]:.0f})"

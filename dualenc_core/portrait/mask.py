@@ -20,7 +20,7 @@ _NO_MASK = (64, 64)
 _FULL = (1, 255, 65535)
 
 
-def read_mask(mask: Tensor | np.ndarray | Image.Image | str | Path) -> Photo | None:
+def read_mask(mask: Tensor | np.ndarray | Image.Image | str | Path, may_be_empty: bool = False) -> Photo | None:
     """Anything that holds one mask → Photo of one channel, 1 = person; `mask_window` fits it to a photo.
 
     The numbers may go to 1, 255 or 65535 in any type that holds them: 1, 8 or 16 bits, bool, float; floats a little
@@ -30,6 +30,7 @@ def read_mask(mask: Tensor | np.ndarray | Image.Image | str | Path) -> Photo | N
 
     Args:
         mask: path or PIL image of any mode; array or tensor [H,W], [1,H,W], [1,1,H,W], [H,W,1|3|4], or [3|4,H,W].
+        may_be_empty: whether nothing is something, as in one of several views of a part.
 
     Returns None for ComfyUI's "no mask": an array or tensor of 64×64 zeros. Raises DualEncError for a mask that holds
     nothing, several masks, NaN, other numbers, shapes or types.
@@ -43,10 +44,10 @@ def read_mask(mask: Tensor | np.ndarray | Image.Image | str | Path) -> Photo | N
             array = _of_picture(upright(mask)[0], name)
     else:
         array = _one(_to_numpy(mask, name), name)
-        if array.shape == _NO_MASK and not array.any():
+        if not may_be_empty and array.shape == _NO_MASK and not array.any():
             return None
     largest, array = array.max(), _scaled(array, name)
-    if array.max() < NOTHING * _top(array):
+    if not may_be_empty and array.max() < NOTHING * _top(array):
         raise DualEncError(
             f"{name} holds nothing (its largest value is {float(largest):g}), so there would be no head; make it white "
             "on the person and black elsewhere, or leave it out. (ComfyUI's Load Image gives 1 - alpha as MASK: "
