@@ -374,7 +374,8 @@ def _warnings(
                 Warning("turned", f"the photo lies on its side or head; the crop is turned by {report.tilt:+.0f}°")
             )
     if len(report.faces) > 1 and several:
-        how = "the largest central one" if report.chosen in (0, None) else "the one that the mask holds"
+        central = "the largest central one is used"
+        how = central if report.chosen in (0, None) else "the one that the mask holds is used"
         boxes = "; ".join(
             f"{i}: ({f.box[0]:.0f}, {f.box[1]:.0f})-({f.box[2]:.0f}, {f.box[3]:.0f})"
             for i, f in enumerate(report.faces)
@@ -382,7 +383,7 @@ def _warnings(
         found.append(
             Warning(
                 "several-faces",
-                f"{len(report.faces)} faces, {how} is used; face= picks another: {boxes}",
+                f"{len(report.faces)} faces, {how}; face= picks another: {boxes}",
             )
         )
     if report.outside > 0.02:
