@@ -53,8 +53,8 @@ def check_mattes(matte: Tensor) -> None:
         name = "the matte" if len(matte) == 1 else f"matte {number + 1} of {len(matte)}"
         if float(one.max()) < NOTHING:
             raise DualEncError(
-                f"{name} holds nothing, so the head would be empty; give one that is 1 on the head, or none to take "
-                "the picture as it is"
+                f"{name} is empty: it holds nothing, so there would be no head; give a mask that is white on the head, "
+                "or keep the background"
             )
         small = torch.nn.functional.adaptive_avg_pool2d(one.float(), 64)
         if is_inverted(small, middle(64, one.device)):

@@ -38,7 +38,12 @@ def read_crop(path: Path, mask: Path | None = None) -> tuple[Tensor, Tensor | No
     matrix = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
     image = _whole(photo)
     if mask is not None:
-        matte = mask_window(read_mask(mask), photo, matrix, CROP)
+        given = read_mask(mask)
+        if given.width != given.height:
+            raise DualEncError(
+                f"the mask {mask} has the size {given.width}×{given.height}, expected a square as the crop"
+            )
+        matte = mask_window(given, photo, matrix, CROP)
     elif photo.alpha is not None:
         matte = found_matte(image, _whole(photo.alpha), photo.covered(matrix, CROP)).values
     else:

@@ -20,6 +20,7 @@ from ..export import contact_sheet, save_alpha, save_depth, save_png, save_video
 from ..files import atomic_path
 from ..generator import PanoHead
 from ..inversion import DualEncoder
+from ..mattes import NOTHING
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .feedback import Stopwatch, progress_bar
@@ -232,7 +233,7 @@ def _views(
 
 def _compare(image: Tensor, target: Tensor, matte: Tensor | None = None) -> dict[str, float]:
     numbers = {"psnr": float(psnr(image, target)[0]), "ssim": float(ssim(image, target)[0])}
-    if matte is not None:
+    if matte is not None and float(matte.max()) >= NOTHING:
         numbers["psnr_head"] = float(psnr(image, target, resize(matte, image.shape[-1]))[0])
     return {name: round(value, 4) for name, value in numbers.items()}
 

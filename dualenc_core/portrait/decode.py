@@ -61,7 +61,9 @@ def open_picture(path: str | Path, what: str = "photo") -> Image.Image:
         with open(path, "rb") as file:
             head = file.read(64)
         if not head:
-            raise DualEncError(f"{what} {str(path)!r} is empty (0 bytes); copy or download it again")
+            raise DualEncError(
+                f"{what} {str(path)!r} cannot be read as a picture: the file is empty (0 bytes); copy it again"
+            )
         _learn_heif(head, f"{what} {str(path)!r}")
         try:
             return _loaded(path)

@@ -49,9 +49,9 @@ def read_mask(mask: Tensor | np.ndarray | Image.Image | str | Path, may_be_empty
     largest, array = array.max(), _scaled(array, name)
     if not may_be_empty and array.max() < NOTHING * _top(array):
         raise DualEncError(
-            f"{name} holds nothing (its largest value is {float(largest):g}), so there would be no head; make it white "
-            "on the person and black elsewhere, or leave it out. (ComfyUI's Load Image gives 1 - alpha as MASK: "
-            "nothing when the picture is opaque)"
+            f"{name} is empty: of its size {array.shape[1]}×{array.shape[0]} it holds nothing (its largest value is "
+            f"{float(largest):g}), so there would be no head; make it white on the person and black elsewhere, or "
+            "leave it out. (ComfyUI's Load Image gives 1 - alpha as MASK: nothing when the picture is opaque)"
         )
     return Photo(array[:, :, None])
 
@@ -84,7 +84,8 @@ def read_masks(mask: Tensor | np.ndarray, name: str = "MASK") -> Tensor | None:
 def mask_window(mask: Photo, photo: Photo, matrix: np.ndarray, size: int) -> Tensor:
     """[1,1,size,size]: the mask in a window of the photo (`Photo.window`); masks of another size are stretched."""
     stretch = np.diag([mask.width / photo.width, mask.height / photo.height])
-    return mask.window(stretch @ np.asarray(matrix), size)
+    # Pixels of a small mask reach to the photo's edge.
+    return mask.window(stretch @ np.asarray(matrix), size, border="border") * photo.covered(matrix, size)
 
 
 def _to_numpy(mask: Tensor | np.ndarray, name: str) -> np.ndarray:
