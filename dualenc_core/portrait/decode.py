@@ -195,14 +195,16 @@ def _reduced_jpeg(path: Path) -> Image.Image:
 
 
 def _without_metadata(path: Path, head: bytes) -> Iterator[bytes]:
-    """The file without metadata, from most to least of them kept; nothing for formats where they are no blocks."""
-    strip = {_PNG[:3]: _png_chunks, _JPEG: _jpeg_segments}.get(head[:3])
-    keep = {_PNG[:3]: _KEPT_CHUNKS, _JPEG: _KEPT_SEGMENTS}.get(head[:3], ())
-    if strip is None:
-        return
-    data = path.read_bytes()
-    for kept in keep:
-        yield b"".join(strip(data, kept))
+    """The file without metadata, from most to least of them kept; nothing for formats where they do no harm."""
+    if head.startswith(_PNG):
+        data = path.read_bytes()
+        yield from (b"".join(_png_chunks(data, kept)) for kept in _KEPT_CHUNKS)
+    elif head.startswith(_JPEG):
+        data = path.read_bytes()
+        yield from (b"".join(_jpeg_segments(data, kept)) for kept in _KEPT_SEGMENTS)
+    elif head[4:8] == b"ftyp" and b"avi" in head:
+        # Items of unknown types are passed over.
+        yield path.read_bytes().replace(b"Exif\x00", b"none\x00")
 
 
 def _png_chunks(data: bytes, kept: set[bytes]) -> Iterator[bytes]:
