@@ -203,8 +203,9 @@ def _without_metadata(path: Path, head: bytes) -> Iterator[bytes]:
         data = path.read_bytes()
         yield from (b"".join(_jpeg_segments(data, kept)) for kept in _KEPT_SEGMENTS)
     elif head[4:8] == b"ftyp" and b"avi" in head:
-        # Items of unknown types are passed over.
-        yield path.read_bytes().replace(b"Exif\x00", b"none\x00")
+        # Items of unknown types are passed over; the list of items comes before the picture.
+        data = path.read_bytes()
+        yield data[: 1 << 14].replace(b"Exif", b"none") + data[1 << 14 :]
 
 
 def _png_chunks(data: bytes, kept: set[bytes]) -> Iterator[bytes]:
