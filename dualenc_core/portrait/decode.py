@@ -133,10 +133,10 @@ def in_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         if "srgb" in name.lower().replace(" ", ""):
             return image, ()
         has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
-        alpha = image.convert("RGBA").getchannel("A") if has_alpha else None
+        alpha = rgba(image).getchannel("A") if has_alpha else None
         space = profile.profile.xcolor_space.strip()
         mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}[space]
-        source = image if image.mode == mode else image.convert("RGBA" if has_alpha else mode).convert(mode)
+        source = image if image.mode == mode else (rgba(image) if has_alpha else image).convert(mode)
         result = ImageCms.profileToProfile(
             source,
             profile,
@@ -150,6 +150,12 @@ def in_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     if alpha is not None:
         result.putalpha(alpha)
     return result, (f"the photo's colours were converted to sRGB from {name[:80]!r}",)
+
+
+def rgba(image: Image.Image) -> Image.Image:
+    """Colours and alpha of any mode that has them."""
+    # Pillow has no way from one to the other.
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
 def pixels(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -170,7 +176,7 @@ def pixels(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
         if image.mode == "F":
             return np.asarray(image), notes
         if image.mode in ALPHA_MODES or "transparency" in image.info:
-            return np.asarray(image.convert("RGBA")), notes
+            return np.asarray(rgba(image)), notes
         return np.asarray(image.convert("L" if image.mode in ("L", "1") else "RGB")), notes
 
 

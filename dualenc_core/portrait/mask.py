@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import DualEncError
 from ..mattes import NOTHING
-from .decode import ALPHA_MODES, decoding, open_picture, upright
+from .decode import ALPHA_MODES, decoding, open_picture, rgba, upright
 from .photo import OVERSHOOT, Photo
 
 # What ComfyUI's Load Image gives for a picture without alpha, whatever its size.
@@ -95,8 +95,14 @@ def _to_numpy(mask: Tensor | np.ndarray, name: str) -> np.ndarray:
     if isinstance(mask, np.ndarray):
         if mask.dtype.kind not in "buif":
             raise DualEncError(f"{name} has type {mask.dtype}, expected integers, floats or bool")
-        return mask
+        return _finite(mask, name)
     raise DualEncError(f"{name} is a {type(mask).__name__}, expected a path, PIL image, numpy array or tensor")
+
+
+def _finite(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DualEncError(f"{name} contains NaN or infinity, expected numbers in 0..1")
+    return array
 
 
 def _one(array: np.ndarray, name: str) -> np.ndarray:
@@ -120,9 +126,9 @@ def _one(array: np.ndarray, name: str) -> np.ndarray:
 
 def _of_picture(image: Image.Image, name: str) -> np.ndarray:
     if image.mode in ("1", "L", "F") or image.mode.startswith("I"):
-        return np.asarray(image)
+        return _finite(np.asarray(image), name)
     has_alpha = image.mode in ALPHA_MODES or "transparency" in image.info
-    array = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+    array = np.asarray(rgba(image) if has_alpha else image.convert("RGB"))
     colours, alpha = array[:, :, :3], array[:, :, 3] if has_alpha else None
     if image.mode == "P" and (_is_coloured(colours) or len(image.getcolors() or ()) == 2):
         # Labels: their colours only tell them apart.
@@ -164,8 +170,6 @@ def _full(array: np.ndarray, name: str) -> int:
     if array.dtype == bool:
         return 1
     low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise DualEncError(f"{name} contains NaN or infinity, expected numbers in 0..1")
     slack = OVERSHOOT if array.dtype.kind == "f" else 0
     full = next((full for full in _FULL if high <= full * (1 + (slack if full == 1 else 0))), None)
     if full is None or low < -slack * full:

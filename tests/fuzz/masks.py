@@ -163,9 +163,10 @@ def _file(rng: random.Random, folder: Path) -> tuple[Any, str]:
     buffer = io.BytesIO()
     try:
         picture.save(buffer, form)
-    except OSError:
-        form = "PNG"
-        picture.convert("RGBA" if "A" in mode or "a" in mode else "L").save(buffer, form)
+    except (OSError, ValueError):
+        # Not every format holds every mode.
+        form, buffer = "PNG", io.BytesIO()
+        picture.convert("LA" if mode in ("La", "LA") else "RGBA" if "A" in mode.upper() else "L").save(buffer, form)
     path = folder / f"mask.{form.lower()}"
     data = buffer.getvalue()
     path.write_bytes(mutate(data, rng) if rng.random() < 0.3 else data)
