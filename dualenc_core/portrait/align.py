@@ -224,7 +224,7 @@ def find_faces(photo: Photo, device: str = "cpu", mask: Photo | None = None) -> 
     certain = [c for c in found if c.confidence >= _CERTAIN]
     if mask is not None and certain and not any(_is_about(mask, c, photo) for c in certain):
         found = _distinct([*found, *_faces_in_mask(photo, mask, device)])
-    return sorted(found, key=lambda c: -_rank(c, photo))
+    return sorted(found, key=lambda c: -_rank(c, photo, doubtful=bool(certain) and c.confidence < _LOW_CONFIDENCE))
 
 
 def _confirmed(photo: Photo, stages: Iterable[list[Detection]], device: str) -> list[Candidate]:
@@ -288,10 +288,12 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return max(width, 0) * max(height, 0) / max(smaller, 1e-9)
 
 
-def _rank(candidate: Candidate, photo: Photo) -> float:
+def _rank(candidate: Candidate, photo: Photo, doubtful: bool) -> float:
+    """Large and central ones first; doubtful ones last, however large."""
     half = np.array([photo.width, photo.height]) / 2
     offset = np.linalg.norm((candidate.pose.origin - half) / half) / math.sqrt(2)
-    return candidate.confidence * candidate.pose.scale * (1 - 0.5 * min(offset, 1.0))
+    value = candidate.confidence * candidate.pose.scale * (1 - 0.5 * min(offset, 1.0))
+    return value - doubtful * max(photo.width, photo.height) * 1e3
 
 
 def _choose(

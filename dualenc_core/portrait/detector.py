@@ -21,6 +21,8 @@ _BATCH = 16
 _OVERLAP = 0.3
 # Smaller tiles only show faces too small to be of use.
 _MIN_TILE = 64
+# In tiles of this side faces of 45 px are found; each step down still sees whole what the one before is too coarse for.
+_LAST_TILE, _STEP = 340, 0.45
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def search(photo: Photo, device: str = "cpu") -> Iterator[list[Detection]]:
     """Ever harder searches, one list of faces per stage; a caller stops at the first that satisfies it.
 
     Stages: the whole photo and its quarters; small tiles; the photo turned by 90, 180 and 270 degrees; lower
-    threshold with mirrored and slightly turned copies (profiles, poor light); the smallest tiles of large photos.
+    threshold with mirrored and slightly turned copies (profiles, poor light); ever smaller tiles of large photos, in
+    which a face of 45 px can be anywhere.
     """
     coarse = photo.reduced(1024)
     everywhere = [(1.0, 0), (1.5, 0), (0.6, 0)]
@@ -108,6 +111,11 @@ def search(photo: Photo, device: str = "cpu") -> Iterator[list[Detection]]:
     hard = [(fraction, turn) for turn in (0, -25, 25) for fraction in (1.0, 1.5, 0.6)]
     yield _stage(photo, coarse, hard, 0.2, device, mirrored=True)
     yield _stage(photo, fine, [(0.1, 0)], 0.4, device)
+    longest = max(photo.width, photo.height)
+    side = 0.1 * longest
+    while side > _LAST_TILE:
+        side = max(side * _STEP, _LAST_TILE)
+        yield _stage(photo, photo, [(side / longest, 0)], 0.5, device)
 
 
 def _stage(
@@ -147,7 +155,9 @@ def _stage(
 
 @torch.inference_mode()
 def _run(inputs: Tensor, device: str) -> tuple[np.ndarray, np.ndarray]:
-    regressors, logits = load_graph("face_detection_short_range", device)(inputs.to(device))
+    # Twice as fast on a CPU: the network is mostly depthwise convolutions.
+    inputs = inputs.to(device, memory_format=torch.channels_last)
+    regressors, logits = load_graph("face_detection_short_range", device)(inputs)
     return regressors.cpu().numpy(), logits.cpu().numpy()
 
 
