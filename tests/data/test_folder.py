@@ -3,8 +3,10 @@ from __future__ import annotations
 import itertools
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dualenc_core import procedural
 from dualenc_core.camera import Camera
@@ -129,3 +131,42 @@ def test_nothing_usable_is_an_error(copy, tmp_path):
         path.unlink()
     with pytest.raises(DualEncError, match="belong together"):
         ImageFolder.open(copy, 16)
+
+
+def stored_as(mask: np.ndarray, form: str) -> Image.Image:
+    cut_out = Image.new("RGBA", mask.shape[::-1], "pink")
+    cut_out.putalpha(Image.fromarray(mask))
+    palette = Image.fromarray((mask > 127).astype(np.uint8), "L").convert("P")
+    palette.putpalette([0, 0, 0, 128, 0, 0] + [0] * 762)
+    return {
+        "0/1": Image.fromarray((mask > 127).astype(np.uint8)),
+        "16 bits": Image.fromarray(mask.astype(np.uint16) * 257),
+        "1 bit": Image.fromarray(mask).convert("1"),
+        "RGB": Image.fromarray(mask).convert("RGB"),
+        "cut-out": cut_out,
+        "labels": palette,
+        "half the size": Image.fromarray(mask).resize((32, 32)),
+    }[form]
+
+
+def test_masks_mean_the_same_however_they_are_stored(copy):
+    expected = ImageFolder.open(copy, 32).read(0).matte
+    path = copy / "masks" / "p1.png"
+    mask = np.array(Image.open(path).convert("L"))
+    for form in ("0/1", "16 bits", "1 bit", "RGB", "cut-out", "labels", "half the size"):
+        stored_as(mask, form).save(path)
+        folder = ImageFolder.open(copy, 32)
+        example = folder.read(0)
+        assert example is not None, (form, folder.problems)
+        assert (example.matte - expected).abs().mean() < 0.02, form
+
+
+def test_masks_that_leave_nothing_of_the_head_are_listed(copy):
+    mask = np.array(Image.open(copy / "masks" / "p2.png").convert("L"))
+    Image.fromarray(mask * 0).save(copy / "masks" / "p1.png")
+    Image.fromarray(255 - mask).save(copy / "masks" / "p2.png")
+    (copy / "masks" / "p3.png").write_bytes(b"no picture")
+    folder = ImageFolder.open(copy, 16)
+    assert [folder.read(i) is None for i in range(5)] == [True, True, True, False, False]
+    assert "empty" in folder.problems["p1.png"] and "inverted" in folder.problems["p2.png"]
+    assert "mask" in folder.problems["p3.png"] and "cannot be read" in folder.problems["p3.png"]

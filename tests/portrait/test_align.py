@@ -11,7 +11,7 @@ from PIL import Image
 
 from dualenc_core.camera import Camera
 from dualenc_core.errors import DualEncError, NoFaceError
-from dualenc_core.portrait import align_portrait
+from dualenc_core.portrait import align_like, align_portrait
 from dualenc_core.portrait.detector import anchors, search, weighted_nms
 from dualenc_core.portrait.matting import guided_filter
 from dualenc_core.portrait.photo import Photo, read_photo
@@ -260,3 +260,26 @@ def test_guided_filter_keeps_constants_and_follows_edges():
 def test_report_is_immutable(astronaut):
     with pytest.raises(dataclasses.FrozenInstanceError):
         astronaut.report.yaw = 0
+
+
+@pytest.mark.parametrize("size", [(6000, 700), (700, 4500)])
+def test_a_face_of_45_pixels_is_found_in_photos_of_any_size(photo, size):
+    side = 250  # of the astronaut's picture, in which her face is 93 of 512 pixels wide
+    scene = Image.new("RGB", size, (90, 120, 90))
+    corner = (size[0] - side - 40, size[1] - side - 30)
+    scene.paste(Image.fromarray(photo).resize((side, side), Image.LANCZOS), corner)
+    portrait = align_portrait(scene, size=SIZE)
+    x, y, _ = portrait.report.crop
+    assert abs(x - corner[0] - 226 / 512 * side) < 6 and abs(y - corner[1] - 105 / 512 * side) < 6
+    assert len(portrait.report.faces) == 1 and "small-face" in codes(portrait)
+
+
+def test_a_crop_can_be_taken_as_another_one_was(photo, astronaut):
+    moved = np.roll(photo, 15, axis=1)
+    like = align_like(moved, astronaut)
+    assert like.report.crop == astronaut.report.crop and like.image.shape == astronaut.image.shape
+    assert torch.equal(like.camera.cam2world, astronaut.camera.cam2world) and codes(like) == {"previous"}
+    again = align_like(photo, astronaut)
+    assert torch.allclose(again.image, astronaut.image, atol=1e-5)
+    with pytest.raises(DualEncError, match="same size"):
+        align_like(photo[:400], astronaut)
