@@ -14,6 +14,7 @@ from ..camera import Camera
 from ..devices import synchronize
 from ..errors import DualEncError
 from ..generator import PanoHead
+from ..mattes import NOTHING
 from ..point_weight import Visibility
 from ..triplane import Triplane, TriplaneMask
 from .backdrop import on_backdrop
@@ -119,6 +120,9 @@ class DualEncoder:
             matte = matte.expand(len(image), -1, -1, -1)
         if matte is not None and not keep_background:
             image = on_backdrop(self.generator, image, matte)
+        elif matte is not None and float(matte.amax((1, 2, 3)).min()) < NOTHING:
+            # With the background kept, a matte that holds nothing says nothing.
+            matte = None
         subject = self.generator, image, camera, matte
         visible = stage(lambda: self.encoder1.encode(*subject, **how))
         coarse, occluded = stage(lambda: _both_stages(self.encoder2, subject, how))

@@ -91,6 +91,8 @@ def test_one_matte_serves_all_pictures_and_a_useless_one_is_refused(tiny, heads)
     dual = DualEncoder(tiny, first, Fixed(heads[1]))
     dual.invert(image, camera, matte)
     assert first.asked[2].shape == (2, 1, 16, 16)
+    dual.invert(image, camera, matte * 0, keep_background=True)
+    assert first.asked[2] is None
     for bad, message in ((matte * 0, "empty"), (1 - matte, "inverted")):
         with pytest.raises(DualEncError, match=message):
             dual.invert(image, camera, bad)
