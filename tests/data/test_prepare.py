@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from dualenc_core.cli import main
 from dualenc_core.data import ImageFolder, PrepareSettings, prepare_folder, read_labels
@@ -150,3 +150,28 @@ def test_the_verb(photos, tmp_path, capsys):
     assert "2 photos accepted, 3 rejected" in said and "broken.jpg: unreadable" in said
     assert main(["prepare", str(photos / "none"), f"--out={out}"]) == 1
     assert "not a folder" in capsys.readouterr().err
+
+
+def test_broken_metadata_cost_nothing_and_broken_pictures_one_line(photos, tmp_path):
+    """Whatever a decoder throws, it is the end of one photo, never of the folder."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("exif", str(b"Exif\x00\x00II*\x00"))
+    with Image.open(photos / "face.png") as face:
+        face.save(folder / "metadata.png", pnginfo=text)
+        face.save(folder / "whole.dds.png", "DDS")
+    data = bytearray((folder / "whole.dds.png").read_bytes())
+    (folder / "whole.dds.png").unlink()
+    data[80:84] = bytes(4)  # the flags of the pixel format
+    (folder / "damaged.png").write_bytes(data)
+    (folder / "heading.avif").write_bytes(b"\x00\x00\x00 ftypavif\x00\x00\x00\x00avifmif1miafMA1B" + bytes(100))
+    (folder / "clear.png").write_bytes((photos / "broken.jpg").read_bytes())
+    result = prepare_folder(folder, tmp_path / "out", SETTINGS, workers=1)
+    assert result.accepted == 1
+    assert {name: code for name, (code, _) in result.rejected.items()} == {
+        "damaged.png": "unreadable",
+        "heading.avif": "unreadable",
+        "clear.png": "unreadable",
+    }
+    assert all("\n" not in reason for _, reason in result.rejected.values())
