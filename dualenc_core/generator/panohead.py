@@ -64,6 +64,8 @@ class PanoHead(nn.Module):
         self.config = config
         self._fingerprint: str | None = None
         self._fast = FastHeads()
+        # What the file says about its origin; `load_generator` fills it in.
+        self.provenance: Mapping[str, Any] = {}
         self.backbone = Backbone(config)
         if config.background:
             self.bcg_synthesis = SynthesisNetwork(

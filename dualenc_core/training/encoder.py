@@ -27,6 +27,7 @@ from ..errors import CheckpointError, DualEncError
 from ..generator import PanoHead
 from ..generator.fast import REFERENCE
 from ..inversion.occlusion import occlusion_mask
+from ..people.standard import styles_of
 from ..rendering.renderer import Draws, RayOutput
 from ..triplane import Triplane
 from .discriminator import TriplaneDiscriminator, masked_planes, r1_penalty
@@ -34,7 +35,6 @@ from .losses import discriminator_loss, generator_loss
 from .muon import Muon
 from .objective import latent_loss
 from .presets import EncoderTraining
-from .truth import styles_of
 from .views import Placement, View, ViewSource, view_rays
 
 # Learning rate of stage one's last layers, in that of the others.

@@ -21,13 +21,14 @@ from ..camera import Camera
 from ..checkpoints.store import save_generator
 from ..errors import CheckpointError
 from ..generator import PanoHead
+from ..people.standard import W_SPREAD, styles_of
 from ..rendering.rays import pixel_rays
 from ..rendering.renderer import Draws
 from ..triplane import Triplane
 from .ema import ExponentialMovingAverage
 from .muon import Muon
 from .presets import GeneratorTraining
-from .truth import W_SPREAD, Numbers, Patches, Truth, TruthSource, square, styles_of
+from .truth import Numbers, Patches, Truth, TruthSource, square
 
 # Raw density for one unit of occupancy logit: three logits, which is one cell inside, are opaque within one sample.
 SIGMA_PER_LOGIT = 30.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -10,10 +9,6 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera
-
-# How far w moves in every direction. Style layers start at scale 1, so a w near 1 would scramble all activations
-# before anything is learned: a w of 2.5 costs 5 dB after the same steps.
-W_SPREAD = 0.5
 
 
 class Truth(NamedTuple):
@@ -120,20 +115,3 @@ def on_faces(uv: Tensor, camera: Camera, share: int, rng: torch.Generator) -> Te
     target, _ = camera.project(points)
     seen = (camera.position[:, 2] > 0.5)[:, None, None]
     return torch.cat([torch.where(seen, target, uv[:, :count]), uv[:, count:]], dim=1)
-
-
-def styles_of(numbers: Tensor, w_dim: int) -> Tensor:
-    """The w [N,w_dim] of standardised descriptions [N,D]: turned into its space by a fixed rotation.
-
-    Style layers are linear in w. Learned through pictures alone, the thresholds between hair styles and the rarer
-    colours would take most of the training.
-    """
-    return W_SPREAD * numbers @ rotation(numbers.shape[1], w_dim).to(numbers)
-
-
-@functools.cache
-def rotation(rows: int, columns: int) -> Tensor:
-    """A random matrix [rows,columns] with orthonormal rows, or columns where these are fewer."""
-    tall = torch.randn(max(rows, columns), min(rows, columns), generator=torch.Generator().manual_seed(0))
-    basis = torch.linalg.qr(tall).Q
-    return basis if rows > columns else basis.t()

@@ -18,6 +18,7 @@ from ..errors import DualEncError, require
 from ..files import atomic_path
 from ..people.person import latent_of, people_from_latent
 from ..people.shards import DEPTH_SIZE, Record, read_record
+from ..people.standard import Standard
 from ..rendering.rays import pixel_rays
 from .truth import Numbers, Patches, Truth, on_faces, random_corners
 
@@ -26,8 +27,6 @@ _RAY_SIZE = 256
 # Descriptions that the mapping network learns from, and from which their spread is measured.
 _DESCRIPTIONS = 1 << 14
 _DESCRIPTION_SEED = 500_000
-# A standardised number further out than this is a rare choice; more of it would only shout.
-_LARGEST = 6.0
 # How far behind its surface a head is known to be solid, in world units.
 _SOLID = 0.012
 
@@ -51,22 +50,13 @@ class PeopleTruth:
         self._refresh()
         self._read = functools.lru_cache(maxsize=kept)(read_record)
         self._latents, self._descriptions = _descriptions(self.folder, pack)
-        self.mean = self._descriptions.mean(0)
-        self.std = self._descriptions.std(0)
-        self.varies = self.std > 1e-3
+        self.standardised = Standard.of(self._descriptions)
         self._drawn = 0
 
     @property
     def provenance(self) -> Mapping[str, Any]:
         about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
-        names = [name for name, varies in zip(about["traits"], self.varies.tolist(), strict=True) if varies]
-        spread = {"mean": self.mean[self.varies].tolist(), "std": self.std[self.varies].tolist()}
-        return {"data": "people", "sources": about["sources"], "traits": names, **spread}
-
-    def standardised(self, numbers: np.ndarray) -> Tensor:
-        """Descriptions [N,D] as deviations from the mean person, in standard deviations."""
-        values = ((numbers - self.mean) / np.maximum(self.std, 1e-6))[:, self.varies]
-        return torch.from_numpy(values.clip(-_LARGEST, _LARGEST).astype(np.float32))
+        return {"data": "people", "sources": about["sources"], **self.standardised.to_provenance()}
 
     def numbers(self, count: int, rng: torch.Generator) -> Numbers:
         pick = torch.randint(len(self._latents), (count,), generator=rng, device=rng.device).cpu().numpy()
