@@ -1,6 +1,6 @@
 """Measure a generator and its encoders, on heads whose every view is known or on photos.
 
-procedural, people: each head is inverted from one view and compared with the truth all around, for Encoders 1 and 2, both
+procedural, people: each head is inverted from one view and compared with the truth all around, for both encoders, both
 joined by cells and by points, and the generator alone; with --methods also for W+ optimisation and PTI.
 photos: a folder of aligned portraits (`prepare`): the same view (L2, PSNR, SSIM, LPIPS, ID) and novel views (FID).
 mead: the same of frames that several cameras took at once, in folders front, left_30, left_60, right_30, right_60.
