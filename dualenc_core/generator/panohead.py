@@ -47,7 +47,13 @@ class Backbone(nn.Module):
             config.half_blocks,
         )
         self.mapping = MappingNetwork(
-            config.z_dim, config.c_dim, config.w_dim, config.num_ws, config.mapping_layers, lr_multiplier=0.01
+            config.z_dim,
+            config.c_dim,
+            config.w_dim,
+            config.num_ws,
+            config.mapping_layers,
+            lr_multiplier=0.01,
+            width=config.mapping_width,
         )
 
 
