@@ -136,6 +136,10 @@ def invert_one(item: dict[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = {"photo": name, "stamp": stamp(root / name)}
     try:
         image, camera, matte, warnings = (_crop if item["aligned"] else _align)(root, name)
+        image, camera = image.to(device), camera.to(device)
+        matte = None if matte is None else matte.to(device)
+        if matte is not None and not settings.keep_background:
+            image = on_backdrop(generator, image, matte)
     except DualEncError as error:
         code = "no-face" if isinstance(error, NoFaceError) else "unreadable"
         record |= {"status": "rejected", "code": code, "reason": str(error)}
@@ -143,12 +147,8 @@ def invert_one(item: dict[str, Any]) -> dict[str, Any]:
         for path in _files(out, name, InvertSettings(previews=True)):
             path.unlink(missing_ok=True)
     else:
-        image, camera = image.to(device), camera.to(device)
-        matte = None if matte is None else matte.to(device)
-        if matte is not None and not settings.keep_background:
-            image = on_backdrop(generator, image, matte)
         dual = DualEncoder(generator, networks.encoder1, networks.encoder2, settings.stitch, settings.hidden_colours)
-        head = dual.invert(image, camera, matte).triplane
+        head = dual.invert(image, camera, matte, keep_background=True).triplane
         head.save(out / HEADS / f"{name}.safetensors", half=settings.half)
         record |= {"status": "accepted", "code": "", "reason": "", "warnings": warnings}
         record |= _measured(

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import DualEncError
 from ..files import atomic_path
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
 RECORDS, SETTINGS = "records", "settings.json"
 
 
