@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="mp4",
         choices=VIDEOS,
         metavar="FORMAT",
-        help="also write a video: mp4 (default), webp or gif, or webm or mov (VP9 and ProRes 4444 with transparency)",
+        help="also write a video: mp4 (default; without transparency), webm, mov (ProRes 4444), webp or gif",
     )
     parser.add_argument("--fps", type=positive, default=24.0, help="frames a second of the video (default: 24)")
     add_resolution(parser)
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from ..export import check_video, save_alpha, save_depth, save_png, save_video, with_alpha
+    from ..export import save_alpha, save_depth, save_png, save_video, with_alpha
     from ..generator.background import read_background
     from ..triplane import Triplane
     from .feedback import progress_bar
@@ -75,8 +75,7 @@ def run(args: argparse.Namespace) -> None:
     triplane = triplane.to(generator.w_avg.device)
     options = generator.config.render
     count = len(camera) * len(triplane)
-    if args.video:
-        check_video(args.out / f"video.{args.video}", transparent=background == "none")
+    clear = background == "none" and args.video != "mp4"
     number = "[0-9]" * 4
     stale = [f"{name}-{number}.png" for name in ("view", "depth", "alpha")] + [f"video.{s}" for s in VIDEOS]
     with output_folder(args.out, stale, keep_finished=True) as folder, torch.no_grad(), progress_bar("views") as progress:
@@ -102,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
                         save_alpha(view.alpha[0], folder / f"alpha-{n:04d}.png")
                     n += 1
                     progress(n, count)
-                    yield with_alpha(view.image[0], view.alpha[0]) if background == "none" else view.image[0]
+                    yield with_alpha(view.image[0], view.alpha[0]) if clear else view.image[0]
 
         if args.video:
             save_video(pictures(), folder / f"video.{args.video}", args.fps)
