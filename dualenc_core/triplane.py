@@ -219,7 +219,7 @@ def _load(path: str | Path, expected: str, what: str) -> tuple[dict[str, Tensor]
             header = json.loads("{}" if entry is None else entry)
             if header.get("format") != expected:
                 hint = "another program wrote it" if entry is None else f"its format is {header.get('format')!r}"
-                raise CheckpointError(f"{path} is not a {what} file: {hint}, expected {expected!r}")
+                raise CheckpointError(f"{path}: it is not a {what} file ({hint}, expected {expected!r})")
             tensors = {k: file.get_tensor(k) for k in file.keys()}
     except CheckpointError:
         raise

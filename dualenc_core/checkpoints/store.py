@@ -127,7 +127,7 @@ def read_entry(path: str | Path) -> dict:
         ) from error
     if METADATA_KEY not in metadata:
         raise CheckpointError(
-            f"{path} is a safetensors file of another program, without the {METADATA_KEY!r} metadata entry: the "
+            f"{path} is a safetensors file without the {METADATA_KEY!r} metadata entry, made by another program: the "
             "configuration of the network is unknown and cannot be added. Get the checkpoint that it was made from "
             f"(.pkl, .pt or .pth) and run: python -m dualenc_core convert ORIGINAL {path.stem}-dualenc.safetensors"
         )
