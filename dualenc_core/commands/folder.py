@@ -34,14 +34,17 @@ def output_folder(path: Path, replaces: Iterable[str] = (), keep_finished: bool 
     try:
         yield staging
     except OSError as error:
-        finished = list(staging.rglob("*")) if keep_finished else []
+        finished = [file for file in staging.rglob("*") if file.is_file()] if keep_finished else []
         if not finished:
             shutil.rmtree(staging, ignore_errors=True)
+            if str(error.filename).startswith(str(staging)):
+                # The name by which the user knows it.
+                error.filename = str(home / Path(error.filename).relative_to(staging))
             raise
         _deliver(staging, home, ())
         raise DualEncError(
-            f"{error.strerror or error}: {path} has the {len(finished)} files that were finished; check the free space "
-            "and the permissions"
+            f"{error.strerror or error}; what was finished is in {path} ({len(finished)} files): check the free space and "
+            "the permissions"
         ) from error
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     before = f" ({result.resumed} were done before)" if result.resumed else ""
     print(f"{result.accepted} heads, {len(result.rejected)} photos rejected{before}")
     for name, (code, reason) in list(result.rejected.items())[:10]:
-        print(f"  {name}: {code}: {reason}")
+        print(f"  {' '.join(name.split())}: {code}: {reason}")
     if result.accepted:
         print(f"same view: PSNR {result.psnr:.2f} dB, mean over photos")
     print(f"heads are in {args.out / 'heads'}, the whole report in {args.out / 'report.md'}")

@@ -52,6 +52,6 @@ def run(args: argparse.Namespace) -> int:
     before = f" ({result.resumed} were done before)" if result.resumed else ""
     print(f"{result.accepted} photos accepted, {len(result.rejected)} rejected{before}")
     for name, (code, reason) in list(result.rejected.items())[:10]:
-        print(f"  {name}: {code}: {reason}")
+        print(f"  {' '.join(name.split())}: {code}: {reason}")
     print(f"labels are in {args.out / 'images' / 'dataset.json'}, the whole report in {args.out / 'report.md'}")
     return 0 if result.accepted else 1
