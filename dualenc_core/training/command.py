@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start",
         help="weights to begin with: of the generator (on a shorter schedule), or of an encoder (demo-e1, a file)",
     )
+    parser.add_argument(
+        "--phases", nargs="+", choices=presets.PHASES, help="of a generator: only these, with --start what came before"
+    )
     parser.add_argument("--people", type=Path, help="people-*: the asset pack (default: DUALENC_PEOPLE)")
     parser.add_argument(
         "--traced",
@@ -107,7 +110,11 @@ def _trainer(args: argparse.Namespace, device: torch.device):
         else:
             truth, options = _people(args), presets.people_generator_training(args.seed or 0)
         options = options if device.type == "cpu" else options.on_accelerator()
-        return GeneratorTrainer.create(options.continued() if args.start else options, truth, rng, args.start)
+        if args.phases:
+            options = options.only(args.phases)
+        elif args.start:
+            options = options.continued()
+        return GeneratorTrainer.create(options, truth, rng, args.start)
     from .encoder import EncoderTrainer
     from .views_people import PeopleViews
 

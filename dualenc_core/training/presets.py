@@ -4,12 +4,15 @@ classes, smaller."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ..encoders.config import HeadEncoderConfig, LiftedConfig, StyleConfig, TrunkConfig
 from ..errors import DualEncError
 from ..generator.config import GeneratorConfig, SuperResolutionConfig
 from ..rendering.renderer import RenderOptions
+
+PHASES = ("mapping", "field", "rays", "super-resolution")
 
 
 def demo_generator_config() -> GeneratorConfig:
@@ -43,6 +46,8 @@ def people_generator_config() -> GeneratorConfig:
         demo_generator_config(),
         z_dim=LATENT_DIM,
         w_dim=256,
+        mapping_layers=3,
+        mapping_width=768,
         features=24,
         channel_base=12288,
         channel_max=192,
@@ -94,6 +99,20 @@ class GeneratorTraining:
         """All phases together."""
         planes = sum(steps for _, steps in (*self.field_steps, *self.ray_steps))
         return self.mapping_steps + planes + self.super_resolution_steps
+
+    def only(self, phases: Collection[str]) -> GeneratorTraining:
+        """The same schedule without the other phases; of mapping, field, rays and super-resolution."""
+        unknown = set(phases) - set(PHASES)
+        if unknown or not phases:
+            raise DualEncError(f"phases are {', '.join(phases)!r}, expected some of {', '.join(PHASES)}")
+        steps = {name.replace("-", "_"): name in phases for name in PHASES}
+        return dataclasses.replace(
+            self,
+            mapping_steps=self.mapping_steps * steps["mapping"],
+            field_steps=self.field_steps if steps["field"] else (),
+            ray_steps=self.ray_steps if steps["rays"] else (),
+            super_resolution_steps=self.super_resolution_steps * steps["super_resolution"],
+        )
 
     def on_accelerator(self) -> GeneratorTraining:
         """The schedule that fills a large GPU: larger batches."""

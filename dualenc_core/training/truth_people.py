@@ -24,8 +24,8 @@ from .truth import Numbers, Patches, Truth, on_faces, random_corners
 
 # Pictures are read at this side for rays: large ones are averaged, which is their anti-aliasing.
 _RAY_SIZE = 256
-# Descriptions that the mapping network learns from, and from which their spread is measured.
-_DESCRIPTIONS = 1 << 14
+# Descriptions that the mapping network learns from; the spread is that of the first ones.
+_DESCRIPTIONS, _MEASURED = 3 << 15, 1 << 14
 _DESCRIPTION_SEED = 500_000
 # How far behind its surface a head is known to be solid, in world units.
 _SOLID = 0.012
@@ -50,7 +50,7 @@ class PeopleTruth:
         self._refresh()
         self._read = functools.lru_cache(maxsize=kept)(read_record)
         self._latents, self._descriptions = _descriptions(self.folder, pack)
-        self.standardised = Standard.of(self._descriptions)
+        self.standardised = Standard.of(self._descriptions[:_MEASURED])
         self._drawn = 0
 
     @property
@@ -179,9 +179,9 @@ def _descriptions(folder: Path, pack: people.Pack | None) -> tuple[np.ndarray, n
     if not path.is_file():
         if pack is None:
             raise DualEncError(f"{path} is missing, and it takes the pack to make it: pass --people")
-        latents = np.stack([latent_of(_DESCRIPTION_SEED, i) for i in range(_DESCRIPTIONS)])
+        latents = np.stack([latent_of(_DESCRIPTION_SEED, i) for i in range(_DESCRIPTIONS)]).astype(np.float32)
         found = people.People(pack, tuple(people_from_latent(latents)))
         with atomic_path(path) as temporary:
-            np.savez(temporary, latents=latents.astype(np.float32), numbers=found.numbers)
+            np.savez(temporary, latents=latents, numbers=found.numbers)
     with np.load(path) as file:
         return file["latents"], file["numbers"]
