@@ -24,6 +24,7 @@ from .portrait import DualEncAlignPortrait
 from .render import DualEncRender
 from .stitch import DualEncOcclusionMask, DualEncStitch
 from .storage import DualEncLoadTriplane, DualEncSaveTriplane
+from .video import DualEncSaveVideo
 
 NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncLoadPanoHead": "DualEnc Load PanoHead",
@@ -48,6 +49,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncSaveMesh": "DualEnc Save Mesh",
     "DualEncSaveTriplane": "DualEnc Save Triplane",
     "DualEncLoadTriplane": "DualEnc Load Triplane",
+    "DualEncSaveVideo": "DualEnc Save Video (with Transparency)",
     "DualEncCompare": "DualEnc Compare",
 }
 _CLASSES = (
@@ -73,6 +75,7 @@ _CLASSES = (
     DualEncSaveMesh,
     DualEncSaveTriplane,
     DualEncLoadTriplane,
+    DualEncSaveVideo,
     DualEncCompare,
 )
 for cls in _CLASSES:

@@ -68,10 +68,10 @@ class DualEncSaveMesh:
 
     CATEGORY = "DualEnc/export"
     DESCRIPTION = (
-        "Saves a mesh of DualEnc Mesh with its colours as GLB or PLY in the output folder. Link path to Preview 3D to "
-        "look at it."
+        "Saves a mesh of DualEnc Mesh with its colours as GLB, PLY, OBJ or STL in the output folder. Link path to "
+        "Preview 3D to look at it."
     )
-    SEARCH_ALIASES = ["save glb", "export ply", "export mesh"]
+    SEARCH_ALIASES = ["save glb", "export ply", "export mesh", "save obj", "save stl", "3d print"]
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("path",)
     OUTPUT_TOOLTIPS = ("The file, relative to the output folder; for Preview 3D.",)
@@ -85,7 +85,9 @@ class DualEncSaveMesh:
                 "mesh": socket("MESH", "From DualEnc Mesh."),
                 "filename_prefix": text("dualenc/head", "Start of the file name; may name a folder inside output."),
                 "format": choice(
-                    ("glb", "ply"), "glb: for viewers, engines and the web; ply: for mesh tools, without the texture."
+                    ("glb", "ply", "obj", "stl"),
+                    "glb: for viewers, engines and the web; ply: for mesh tools, without the texture; obj: for other "
+                    "programs, with its texture beside it; stl: for printing, without colours.",
                 ),
             }
         }
@@ -94,8 +96,11 @@ class DualEncSaveMesh:
         ours = getattr(mesh, "dualenc", None)
         if ours is None:
             raise DualEncError("this mesh has no colours of DualEnc; use ComfyUI's Save GLB for other meshes")
-        path, line = runtime.new_output(filename_prefix, f".{format}")
-        dc.export.save_mesh(ours, path)
+        with runtime.new_output(
+            filename_prefix, f".{format}", beside=lambda path: dc.export.companions(path, ours)
+        ) as (path, line):
+            dc.export.save_mesh(ours, path)
+        lines = [line, *(runtime.output_line(other) for other in dc.export.companions(path, ours))]
         name = "/".join(part for part in (line["subfolder"], line["filename"]) if part)
         size = f"{len(ours.vertices):,} vertices, {len(ours.faces):,} triangles"
-        return {"ui": {"3d": [line], "files": [line], "text": [f"{name}\n{size}"]}, "result": (name,)}
+        return {"ui": {"3d": [line], "files": lines, "text": [f"{name}\n{size}"]}, "result": (name,)}

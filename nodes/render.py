@@ -129,8 +129,9 @@ def _frames(network, head, views, options, report, before, total):
 
 
 def resized(picture, size):
-    """[N,C,h,w] → [N,C,size,size]."""
-    return torch.nn.functional.interpolate(picture, (size, size), mode="bilinear", align_corners=False)
+    """[N,C,h,w] → [N,C,size,size], or of a height and width."""
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    return torch.nn.functional.interpolate(picture, size, mode="bilinear", align_corners=False)
 
 
 def _with_alpha(picture, coverage, colour):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..errors import DualEncError
+from ..files import read_text
 from ..mattes import check_mattes
 from ..portrait.mask import mask_window, read_mask
 from ..portrait.matte import found_matte
@@ -68,9 +69,9 @@ def read_camera(text: str) -> Camera:
         if not path.is_file():
             raise DualEncError(f"the camera {text!r} is neither 25 numbers nor an existing file")
         try:
-            source = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise DualEncError(f"the camera file {path} is not text; expected 25 numbers or JSON") from error
+            source = read_text(path)
+        except DualEncError as error:
+            raise DualEncError(f"the camera file {path} is not text; expected 25 numbers or JSON ({error})") from error
     numbers = _numbers(source)
     if len(numbers) != 25 or not all(math.isfinite(n) for n in numbers):
         raise DualEncError(

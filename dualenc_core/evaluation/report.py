@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import require
-from ..files import atomic_path
+from ..files import atomic_path, write_text
 from .results import METRICS, REGIONS, SCALED, Report
 
 LABELS = {
@@ -61,10 +61,8 @@ def write_report(report: Report, out_dir: str | Path) -> dict[str, Path]:
     """
     folder = Path(out_dir)
     paths = {suffix: folder / f"report.{suffix}" for suffix in ("json", "md", "png")}
-    with atomic_path(paths["json"]) as temporary:
-        temporary.write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    with atomic_path(paths["md"]) as temporary:
-        temporary.write_text(markdown(report), encoding="utf-8")
+    write_text(paths["json"], json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_text(paths["md"], markdown(report))
     with atomic_path(paths["png"]) as temporary:
         plot(report, temporary)
     return paths
@@ -75,10 +73,9 @@ def markdown(report: Report) -> str:
     s = report.settings
     low, high = s["input_yaw"]
     lines = [
-        "# Evaluation on procedural heads",
+        f"# Evaluation on {'people' if s.get('people') else 'procedural heads'}",
         "",
-        f"{s['heads']} heads of seed {s['seed']} (training uses seeds below 1000000), with details outside the "
-        f"generator's range. One input view each, yaw {low:g}° to {high:g}°, pitch ±{s['input_pitch']:g}°, "
+        f"{s['heads']} heads of seed {s['seed']} (training uses seeds below 1000000), {_kind(s)}. One input view each, yaw {low:g}° to {high:g}°, pitch ±{s['input_pitch']:g}°, "
         f"{s['input_resolution']} pixels. {s['yaws']} views around each head, yaw counted from the input view, "
         f"compared with the exact picture at {s['image_resolution']} pixels on the same background. "
         "front: up to 60°, side: up to 110°, behind: beyond. Means over heads and views.",
@@ -124,6 +121,12 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _kind(settings: Mapping[str, Any]) -> str:
+    if not settings.get("people"):
+        return "with details outside the generator's range"
+    return "of donors that training never saw; without details: of the others, in mixtures that it never saw"
+
+
 def _baseline_lines(settings: Mapping[str, Any]) -> list[str]:
     lines = []
     for made in settings.get("baselines", {}).values():
@@ -157,7 +160,7 @@ def plot(report: Report, path: str | Path) -> None:
         axes.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

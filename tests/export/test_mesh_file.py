@@ -189,7 +189,7 @@ def test_what_cannot_be_written_leaves_no_file(coloured, tmp_path) -> None:
     broken = coloured.vertices.clone()
     broken[3] = float("nan")
     for mesh, name, words in (
-        (coloured, "head.obj", r"must end in \.glb or \.ply"),
+        (coloured, "head.fbx", r"must end in \.glb or \.ply"),
         (coloured.replace(vertices=broken), "head.glb", "vertices have NaN"),
         (coloured.replace(faces=coloured.faces[:0]), "head.ply", "no faces"),
     ):
