@@ -58,7 +58,7 @@ class PointWeight(abc.ABC):
 
 @dataclass(frozen=True)
 class Visibility(PointWeight):
-    """How well a point is seen from an input view: sigmoid((d + tolerance - t) / softness) (design.md §2).
+    """How well a point is seen from an input view: sigmoid((d + tolerance - t) / softness) (demo.md §2).
 
     t is the point's distance from the camera, d the depth of the surface at its pixel. A pixel whose alpha is below
     ¼ is seen to be empty: every point on its ray is visible. Outside the picture nothing is. The four pixels around

@@ -136,7 +136,7 @@ def grid_points(size: int, box: float, like: Tensor) -> Tensor:
 
 
 def union(*regions: Region) -> Region:
-    """What lies in any of the regions: 1 - Π(1 - mₖ), as "keep" of two hairs is the product of both (§2.3).
+    """What lies in any of the regions: 1 - Π(1 - mₖ), as "keep" of two hairs is the product of both (editing.md §2.3).
 
     Regions of one kind, masks or volumes of one size; other weights are baked first.
     """
