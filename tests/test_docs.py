@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -70,7 +71,7 @@ def unresolved(text: str) -> list[str]:
     for match in _PAPER.finditer(text):
         numbers = [n for part in match["numbers"].split(", ") for n in span(part)]
         wrong += [f"{match['kind']} {n}" for n in numbers if not re.search(rf"{re.escape(match['kind'])} {n}\b", paper)]
-    hazards = re.findall(r"^(\d+)\. ", (REFERENCE / "panohead.md").read_text(encoding="utf-8"), re.MULTILINE)
+    hazards = re.findall(r"\*\*hazard (\d+)\*\*", (REFERENCE / "panohead.md").read_text(encoding="utf-8"))
     return wrong + [f"hazard {n}" for n in _HAZARD.findall(text) if n not in hazards]
 
 
@@ -117,6 +118,26 @@ def test_every_link_of_the_documents_resolves() -> None:
             if not there.exists() or (anchor and anchor not in _anchors(there)):
                 wrong.append(f"{path.relative_to(ROOT)}: {target}")
     assert wrong == []
+
+
+def test_every_file_that_the_documents_name_exists() -> None:
+    named = {
+        f"{page.name}: {path}"
+        for page in DOCS.glob("*.md")
+        for path in re.findall(r"`([\w.-]+(?:/[\w.-]+)+/?)`", _read(page))
+        if path.split("/")[0] in ("dualenc_core", "nodes", "tests", "locales", "workflows", "weights", "docs")
+        and not (ROOT / path).exists()
+    }
+    assert named == set()
+
+
+def test_every_picture_of_the_documents_is_drawn_small_and_shown() -> None:
+    pictures = {path.stem for path in (DOCS / "pictures").iterdir()}
+    assert pictures == set(re.findall(r"\]\(pictures/([\w-]+)\.png\)", _read(DOCS / "concepts.md")))
+    tree = ast.parse(_read(ROOT / "tests" / "tools" / "draw_concepts.py"))
+    drawn = next(n.value for n in tree.body if isinstance(n, ast.AnnAssign) and n.target.id == "PICTURES")
+    assert pictures == {key.value for key in drawn.keys}
+    assert max(path.stat().st_size for path in (DOCS / "pictures").iterdir()) < 60_000
 
 
 def _anchors(path: Path) -> set[str]:

@@ -26,7 +26,7 @@ def relative_depth(depth: Tensor, alpha: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from dualenc_core.rendering.maps import relative_depth
+        >>> from dualenc_core.rendering import relative_depth
         >>> depth, alpha = torch.tensor([[[[2.5, 2.7], [2.9, 3.3]]]]), torch.tensor([[[[1.0, 1], [1, 0]]]])
         >>> relative_depth(depth, alpha)[0, 0]
         tensor([[1.0000, 0.5500],
@@ -54,7 +54,8 @@ def normals(depth: Tensor, alpha: Tensor, camera: Camera) -> Tensor:
     Example:
         >>> import torch
         >>> from dualenc_core import Camera
-        >>> from dualenc_core.rendering.maps import camera_rays, normals
+        >>> from dualenc_core.rendering import normals
+        >>> from dualenc_core.rendering.rays import camera_rays
         >>> _, rays = camera_rays(Camera.look_at(), 4)
         >>> wall = (-2.7 / rays[..., 2]).reshape(1, 1, 4, 4)  # a plane that faces the camera
         >>> normals(wall, torch.ones_like(wall), Camera.look_at())[0, :, 0, 0].abs().round()
