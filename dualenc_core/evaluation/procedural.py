@@ -214,7 +214,13 @@ def run_procedural(
     """
     variants = (*VARIANTS, *optimise)
     settings = ProceduralSettings(
-        heads=heads, seed=seed, yaws=yaws, variants=variants, people=people, kept_back=kept_back
+        heads=heads,
+        seed=seed,
+        input_pitch=8.0 if people is None else 20.0,
+        yaws=yaws,
+        variants=variants,
+        people=people,
+        kept_back=kept_back,
     )
     report = evaluate_procedural(
         generator,

@@ -15,7 +15,7 @@ import torch
 
 from ..camera import Camera
 from ..errors import DualEncError, require
-from ..files import atomic_path
+from ..files import atomic_path, write_text
 from ..rendering.rays import pixel_rays
 from .pack import Pack
 from .people import People, light_of
@@ -98,8 +98,7 @@ def make_shards(
     folder.mkdir(parents=True, exist_ok=True)
     if first == 0:
         about = {"format": FORMAT, "seed": seed, "traits": trait_names(), "sources": pack.provenance}
-        with atomic_path(folder / "about.json") as temporary:
-            temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")
+        write_text(folder / "about.json", json.dumps(about, indent=1))
     made = 0
     wanted = [i for i in range(first, count, step) if not (folder / f"{i:06d}.npz").exists()]
     for i in wanted:
@@ -162,9 +161,10 @@ def _write(path: Path, record: Record) -> None:
 
     colour, colour_sizes = packed(record.colour)
     alpha, alpha_sizes = packed(record.alpha)
-    with atomic_path(path) as temporary:
+    # By a file object: to a name without its suffix numpy would add one.
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(
-            temporary,
+            file,
             numbers=record.numbers,
             latent=record.latent,
             labels=record.labels,

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import people
 from ..camera import Camera
 from ..errors import DualEncError, require
-from ..files import atomic_path
+from ..files import atomic_path, read_text
 from ..people.person import latent_of, people_from_latent
 from ..people.shards import DEPTH_SIZE, Record, read_record
 from ..people.standard import Standard
@@ -55,7 +55,7 @@ class PeopleTruth:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
+        about = json.loads(read_text(self.folder / "about.json"))
         return {"data": "people", "sources": about["sources"], **self.standardised.to_provenance()}
 
     def numbers(self, count: int, rng: torch.Generator) -> Numbers:
@@ -181,7 +181,7 @@ def _descriptions(folder: Path, pack: people.Pack | None) -> tuple[np.ndarray, n
             raise DualEncError(f"{path} is missing, and it takes the pack to make it: pass --people")
         latents = np.stack([latent_of(_DESCRIPTION_SEED, i) for i in range(_DESCRIPTIONS)]).astype(np.float32)
         found = people.People(pack, tuple(people_from_latent(latents)))
-        with atomic_path(path) as temporary:
-            np.savez(temporary, latents=latents, numbers=found.numbers)
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, latents=latents, numbers=found.numbers)
     with np.load(path) as file:
         return file["latents"], file["numbers"]
