@@ -109,7 +109,7 @@ def optimise_latent(
         >>> distance = Distance("L1", lambda a, b: (a - b).abs().mean())
         >>> objective = Objective(distance=distance, resolution=8, samples=4)
         >>> settings = LatentSettings(steps=2, statistics=8, objective=objective)
-        >>> fitted = optimise_latent(generator, view.image, dc.Camera.look_at(), settings)
+        >>> fitted = optimise_latent(generator, view.image.clamp(-1, 1), dc.Camera.look_at(), settings)
         >>> len(fitted.history), fitted.triplane.ws.shape
         (2, torch.Size([1, 6, 512]))
     """
