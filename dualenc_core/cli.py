@@ -44,7 +44,19 @@ exit codes: 0 done, 1 wrong input or nothing that could be used (one line says w
 
 # Options that make a run need less memory, the most telling first.
 _MEMORY = ("grid", "resolution", "rays", "size", "workers")
-_ASCII = {"×": "x", "…": "...", "—": "-", "–": "-", "→": "->", "°": " deg", "±": "+-", "·": "*", "’": "'", "“": '"', "”": '"'}
+_ASCII = {
+    "×": "x",
+    "…": "...",
+    "—": "-",
+    "–": "-",
+    "→": "->",
+    "°": " deg",
+    "±": "+-",
+    "·": "*",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -42,7 +42,9 @@ class DualEncSaveVideo:
                 ),
             },
             "optional": {
-                "alpha": socket("MASK", "1 = covered, 0 = clear, for each frame or one for all; replaces a fourth channel.")
+                "alpha": socket(
+                    "MASK", "1 = covered, 0 = clear, for each frame or one for all; replaces a fourth channel."
+                )
             },
         }
 
@@ -53,8 +55,8 @@ class DualEncSaveVideo:
         covered = _coverage(image, alpha)
         if covered is not None and format == "mp4":
             raise DualEncError(
-                "these frames are transparent, and mp4 knows no transparency; choose webm, mov, webp, gif or png, or render "
-                "with another background"
+                "these frames are transparent, and mp4 knows no transparency; choose webm, mov, webp, gif or png, or "
+                "render with another background"
             )
         report = runtime.progress(len(pictures))
         height, width = pictures.shape[-2:]

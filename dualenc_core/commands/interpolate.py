@@ -14,7 +14,9 @@ EXAMPLES = """  python -m dualenc_core interpolate a.safetensors b.safetensors -
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("triplane", type=Path, nargs="+", help="saved heads, in order; a file may hold several")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="such as morph.mp4 (formats as for orbit)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="such as morph.mp4 (formats as for orbit)"
+    )
     parser.add_argument("--frames", type=whole(2), default=72, help="default: 72")
     parser.add_argument("--fps", type=positive, default=24.0, help="frames a second (default: 24)")
     parser.add_argument("--loop", action="store_true", help="back to the first head at the end")

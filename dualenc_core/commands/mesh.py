@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> None:
     if args.out.suffix.lower() not in export.MESH_SUFFIXES:
         raise DualEncError(f"--out is {args.out}, expected a file that ends in .glb or .ply, or in .obj or .stl")
     if args.texture and args.out.suffix.lower() not in (".glb", ".obj"):
-        raise DualEncError(f"--texture is for .glb and .obj files, and --out is {args.out}; leave it out, or choose one")
+        raise DualEncError(
+            f"--texture is for .glb and .obj files, and --out is {args.out}; leave it out, or choose one"
+        )
     check_target(args.out)
     heads = Triplane.load(args.triplane)
     if args.head >= len(heads):

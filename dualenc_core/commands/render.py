@@ -78,7 +78,11 @@ def run(args: argparse.Namespace) -> None:
     clear = background == "none" and args.video != "mp4"
     number = "[0-9]" * 4
     stale = [f"{name}-{number}.png" for name in ("view", "depth", "alpha")] + [f"video.{s}" for s in VIDEOS]
-    with output_folder(args.out, stale, keep_finished=True) as folder, torch.no_grad(), progress_bar("views") as progress:
+    with (
+        output_folder(args.out, stale, keep_finished=True) as folder,
+        torch.no_grad(),
+        progress_bar("views") as progress,
+    ):
 
         def pictures():
             """The pictures in order, each in its file before the next is made."""

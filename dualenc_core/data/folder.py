@@ -120,7 +120,8 @@ class ImageFolder:
         folder = _mask_folder(root, masks)
         inside = "" if folder is None or not folder.is_relative_to(root) else folder.relative_to(root).as_posix() + "/"
         unlabelled = [name for name in there - labels.keys() if not (inside and name.startswith(inside))]
-        problems |= {name: "has no label in dataset.json" for name in unlabelled}
+        # Where a label is wrong, that is the better reason.
+        problems = {name: "has no label in dataset.json" for name in unlabelled} | problems
         if not names:
             raise DualEncError(_why_empty(root, there, labels, problems))
         table = torch.stack([labels[name] for name in names])
