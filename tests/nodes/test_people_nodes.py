@@ -298,10 +298,14 @@ def test_the_running_prompt_is_that_of_the_queue(runtime, tmp_path, monkeypatch,
 # -------------------------------------------------------------------------------------------------------------- formats
 
 
-@pytest.fixture(scope="module")
-def mesh(node, generator, head):
+@pytest.fixture
+def mesh(runtime, dc):
+    """A textured tetrahedron, as DualEnc Mesh hands it on."""
     pytest.importorskip("trimesh")
-    return node("DualEncMesh", generator=generator, triplane=head, resolution=32, texture=256, triangles=0)[0]
+    corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    faces = torch.tensor([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]])
+    looks = {"colours": corners.clamp(0, 1), "uv": corners[:, :2].clamp(0, 1), "texture": torch.rand(3, 8, 8)}
+    return runtime.mesh(dc.export.Mesh(corners, faces, torch.nn.functional.normalize(corners, dim=1), **looks))
 
 
 def test_a_mesh_is_saved_as_obj_with_all_its_files(node, mesh, tmp_path) -> None:
