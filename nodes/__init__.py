@@ -17,6 +17,7 @@ from .edit import (
 )
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
 from .export import DualEncMesh, DualEncSaveMesh
+from .inputs import refuse_empty
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
 from .optimize import DualEncOptimize
 from .portrait import DualEncAlignPortrait
@@ -77,6 +78,8 @@ _CLASSES = (
     DualEncSaveVideo,
     DualEncCompare,
 )
+for cls in _CLASSES:
+    setattr(cls, cls.FUNCTION, refuse_empty(getattr(cls, cls.FUNCTION)))
 NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in _CLASSES}
 
 runtime.register_folder()
