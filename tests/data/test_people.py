@@ -256,6 +256,15 @@ def test_other_spellings_of_a_path_are_the_same_image(portraits, tmp_path, spell
     assert ImageFolder.open(dataset(root, tmp_path, [[spelling, label]]), 16).names == ["a.png"]
 
 
+@pytest.mark.parametrize(("listed", "stored"), [("e\u0301.png", "é.png"), ("é.png", "e\u0301.png")])
+def test_names_of_macs_are_found(portraits, tmp_path, listed, stored) -> None:
+    root, (name, *_), label = portraits
+    data = dataset(root, tmp_path, [[listed, label]])
+    (data / name).rename(data / stored)
+    folder = ImageFolder.open(data, 16)
+    assert len(folder.names) == 1 and folder.read(0) is not None
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_dataset_of_a_windows_editor_is_read(portraits, tmp_path, encoding) -> None:
     root, names, label = portraits
