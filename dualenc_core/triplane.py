@@ -144,7 +144,7 @@ class Triplane:
             for overlay in overlays:
                 overlay.weight.check(len(head))
             return head
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise CheckpointError(f"{path} is not a usable triplane file: {reason}; save it again") from error
 

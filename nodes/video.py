@@ -50,8 +50,6 @@ class DualEncSaveVideo:
 
     def run(self, image, fps, filename_prefix, format, alpha=None):
         pictures = images.to_core(image)
-        if len(pictures) == 0:
-            raise DualEncError("there are no frames; link a batch with at least one picture")
         covered = _coverage(image, alpha)
         if covered is not None and format == "mp4":
             raise DualEncError(

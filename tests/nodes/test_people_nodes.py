@@ -353,7 +353,7 @@ def test_frames_are_saved_as_videos(node, format, tmp_path) -> None:
     [
         ({"image": clear(2), "format": "mp4"}, "mp4 knows no transparency"),
         ({"image": clear(2), "format": "webm", "alpha": torch.ones(3, 4, 4)}, "3 masks for 2 frames"),
-        ({"image": clear(0), "format": "gif"}, "no frames"),
+        ({"image": clear(0), "format": "gif"}, "is empty"),
     ],
 )
 def test_frames_that_cannot_be_saved_are_refused(node, given, words, tmp_path) -> None:
