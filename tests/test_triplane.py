@@ -196,3 +196,10 @@ def test_planes_that_are_no_floating_point_numbers(triplane, tmp_path, dtype):
     save_file({**tensors, "planes": tensors["planes"].to(dtype)}, path, metadata)
     with pytest.raises(CheckpointError, match="planes is of type"):
         Triplane.load(path)
+
+
+def test_overlays_of_the_same_tensor_are_saved(triplane, tmp_path):
+    volume = LabelVolume(rand(2, 1, 4, 4, 4), 0.9)
+    shared = triplane.replace(overlays=(Overlay(triplane.planes, volume), Overlay(triplane.planes[:], volume)))
+    back = Triplane.load(shared.save(tmp_path / "head.safetensors"))
+    assert all(torch.equal(overlay.planes, triplane.planes) for overlay in back.overlays)
