@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +65,23 @@ def test_output_goes_into_every_code_page(files, tmp_path, monkeypatch, encoding
     assert "demo-generator.safetensors" in out and "Traceback" not in err and "does not exist" in err
     if encoding == "ascii":
         assert r"\u65e5\u672c\u0416x...-.safetensors" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+@pytest.mark.parametrize(("end", "code", "words"), [("closed", 0, 0), ("/dev/full", 1, 1)])
+def test_readers_that_leave_and_full_disks_are_no_traceback(end, code, words) -> None:
+    command = [sys.executable, "-m", "dualenc_core", "weights"]
+    if end == "closed":
+        read, write = os.pipe()
+        os.close(read)
+    else:
+        if not Path(end).exists():
+            pytest.skip("needs /dev/full")
+        write = os.open(end, os.O_WRONLY)
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=root, timeout=300)
+    os.close(write)
+    assert done.returncode == code and len(done.stderr.splitlines()) == words, done.stderr
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are texts there")
