@@ -32,6 +32,14 @@ class Camera:
     Attributes:
         cam2world: [N,4,4] float32.
         intrinsics: [N,3,3] float32, ``[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]`` in units of the image side.
+
+    Example:
+        >>> from dualenc_core import Camera
+        >>> front = Camera.look_at()
+        >>> front.position[0].round(decimals=2)
+        tensor([0.0000, 0.0000, 2.7000])
+        >>> len(Camera.cat([front, Camera.orbit(8)])[1:])
+        8
     """
 
     cam2world: Tensor
@@ -70,6 +78,12 @@ class Camera:
 
         All may be numbers or sequences of N; numbers are repeated. Raises DualEncError for lengths that do not
         match, radius <= 0, or fov outside (0, 180).
+
+        Example:
+            >>> from dualenc_core import Camera
+            >>> right, above = Camera.look_at(yaw=[90, 0], pitch=[0, 90]).position.round().abs()
+            >>> right.tolist(), above.tolist()
+            ([3.0, 0.0, 0.0], [0.0, 3.0, 0.0])
         """
         values = {"yaw": yaw, "pitch": pitch, "roll": roll, "radius": radius}
         if fov is not None:
@@ -104,6 +118,14 @@ class Camera:
         """``frames`` cameras from yaw ``start`` to ``end`` in degrees.
 
         A full turn (end - start a multiple of 360) leaves the last frame out, so that a loop does not stutter.
+
+        Example:
+            >>> from dualenc_core import Camera
+            >>> yaw, pitch = Camera.orbit(4).angles
+            >>> yaw.round().int().tolist()
+            [0, 90, 180, -90]
+            >>> len(Camera.orbit(5, -30, 30))
+            5
         """
         if frames < 1:
             raise DualEncError(f"frames is {frames}, expected at least 1")
@@ -122,7 +144,13 @@ class Camera:
         radius: float = DEFAULT_RADIUS,
         fov: float | None = None,
     ) -> Camera:
-        """``frames`` cameras from yaw ``start`` to ``end`` in degrees and back, slow at the turns; a seamless loop."""
+        """``frames`` cameras from yaw ``start`` to ``end`` in degrees and back, slow at the turns; a seamless loop.
+
+        Example:
+            >>> from dualenc_core import Camera
+            >>> Camera.swing(4, -45, 45).angles[0].round().int().tolist()
+            [-45, 0, 45, 0]
+        """
         if frames < 1:
             raise DualEncError(f"frames is {frames}, expected at least 1")
         middle, half = (start + end) / 2, (end - start) / 2
@@ -131,7 +159,14 @@ class Camera:
 
     @classmethod
     def from_label(cls, label: Tensor | Sequence[float]) -> Camera:
-        """From EG3D/PanoHead labels [N,25] or [25]: row-major cam2world, then row-major intrinsics."""
+        """From EG3D/PanoHead labels [N,25] or [25]: row-major cam2world, then row-major intrinsics.
+
+        Example:
+            >>> from dualenc_core import Camera
+            >>> camera = Camera.look_at(yaw=20)
+            >>> Camera.from_label(camera.label[0].tolist()).cam2world.allclose(camera.cam2world)
+            True
+        """
         label = torch.as_tensor(label, dtype=torch.float32)
         label = label[None] if label.ndim == 1 else label
         if label.ndim != 2 or label.shape[1] != 25:
@@ -176,6 +211,12 @@ class Camera:
             fov: degrees, None = PanoHead's focal length.
 
         Raises DualEncError when position or target are missing or coincide.
+
+        Example:
+            >>> from dualenc_core import Camera
+            >>> info = {"position": {"x": 0, "y": 0, "z": 7}, "target": {"x": 0, "y": 0, "z": 0}}
+            >>> Camera.from_load3d(info).position[0].round(decimals=2)
+            tensor([0.0000, 0.0000, 2.7000])
         """
         try:
             position, target = (
@@ -241,7 +282,13 @@ class Camera:
 
     @property
     def mirrored(self) -> Camera:
-        """The cameras of left-right flipped images (encoders.md §6.1); twice is the identity."""
+        """The cameras of left-right flipped images (encoders.md §6.1); twice is the identity.
+
+        Example:
+            >>> from dualenc_core import Camera
+            >>> Camera.look_at(yaw=30).mirrored.angles[0].round()
+            tensor([-30.])
+        """
         intrinsics = self.intrinsics.clone()
         intrinsics[:, 0, 2] = 1 - intrinsics[:, 0, 2]
         intrinsics[:, 0, 1] = -intrinsics[:, 0, 1]
@@ -269,7 +316,15 @@ class Camera:
         return Camera(cam2world, self.intrinsics)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """World points [N,M,3] → pixel coordinates [N,M,2] (u, v in 0..1 inside the image) and z-depth [N,M]."""
+        """World points [N,M,3] → pixel coordinates [N,M,2] (u, v in 0..1 inside the image) and z-depth [N,M].
+
+        Example:
+            >>> import torch
+            >>> from dualenc_core import Camera
+            >>> uv, depth = Camera.look_at().project(torch.zeros(1, 1, 3))  # the world's origin
+            >>> uv[0, 0].tolist(), round(depth.item(), 2)
+            ([0.5, 0.5], 2.7)
+        """
         local = (points - self.position[:, None]) @ self.cam2world[:, :3, :3]
         z = local[..., 2]
         uvw = local / torch.where(z.abs() < 1e-8, torch.full_like(z, 1e-8), z)[..., None]

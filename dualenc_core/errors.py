@@ -7,7 +7,16 @@ from types import ModuleType
 
 
 class DualEncError(ValueError):
-    """A wrong input or state that the caller can act on; the command line prints it without a traceback."""
+    """A wrong input or state that the caller can act on; the command line prints it without a traceback.
+
+    Example:
+        >>> from dualenc_core import Camera, DualEncError
+        >>> try:
+        ...     Camera.look_at(radius=0)
+        ... except DualEncError as error:
+        ...     print(error)
+        radius is 0, expected a positive distance (2.7 is usual)
+    """
 
 
 class CheckpointError(DualEncError):

@@ -32,6 +32,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Raises OSError, with ``path`` in its message, for a disk that is full, read-only or over quota; errors that
     safetensors and PyAV report in their own types come as OSError too. DualEncError when the folder cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from dualenc_core.files import atomic_path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_path(f"{folder}/new/notes.txt") as temporary:
+        ...         _ = temporary.write_text("all or nothing")
+        ...     (Path(folder) / "new" / "notes.txt").read_text()
+        'all or nothing'
     """
     path = Path(path)
     make_folder(path.parent)
@@ -145,6 +155,11 @@ def portable_name(name: str, room: int = 0) -> str:
     Nearly every name stays as it is. Bytes that are not UTF-8, control characters and backslashes are written as %XX,
     parts that are too long are cut, and parts that lead elsewhere (``..``) are made plain names; whatever is changed
     gets a mark of its own (~ and eight digits), so that different names stay different.
+
+    Example:
+        >>> from dualenc_core.files import portable_name
+        >>> portable_name("heads/Ada 1.safetensors")
+        'heads/Ada 1.safetensors'
     """
     *folders, last = name.split("/")
     return "/".join([*(_portable_part(part, 0) for part in folders), _portable_part(last, room)])

@@ -28,6 +28,17 @@ def load_generator(
 
     Raises CheckpointError for a missing, broken, hostile or foreign file, and for weights that do not fit the file's
     own configuration.
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> generator = dc.load_generator("demo")
+        >>> head = generator.synthesize(generator.mapping(generator.latents(seed=0)))
+        >>> len(head)
+        1
+        >>> dc.load_generator("nobody.safetensors")
+        Traceback (most recent call last):
+            ...
+        dualenc_core.errors.CheckpointError: ...nobody.safetensors...
     """
     path, provenance = resolve("generator", name_or_path), {}
     if file_kind(path) == "pickle":

@@ -58,7 +58,7 @@ class PointWeight(abc.ABC):
 
 @dataclass(frozen=True)
 class Visibility(PointWeight):
-    """How well a point is seen from an input view: sigmoid((d + tolerance - t) / softness) (design.md §2).
+    """How well a point is seen from an input view: sigmoid((d + tolerance - t) / softness) (demo.md §2).
 
     t is the point's distance from the camera, d the depth of the surface at its pixel. A pixel whose alpha is below
     ¼ is seen to be empty: every point on its ray is visible. Outside the picture nothing is. The four pixels around
@@ -71,6 +71,16 @@ class Visibility(PointWeight):
         tolerance: world units behind the surface that still count as seen.
         softness: width of the transition in world units.
         inverted: 1 - visibility, the weight of what the view does not show.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import Camera
+        >>> from dualenc_core.point_weight import Visibility
+        >>> wall = torch.full((1, 1, 8, 8), 2.5)  # a surface 2.5 units before the camera
+        >>> seen = Visibility(Camera.look_at(), depth=wall, alpha=torch.ones_like(wall))
+        >>> points = torch.tensor([[[0, 0, 0.3], [0, 0, -0.3]]])  # before it and behind it
+        >>> seen(points)[0, :, 0].round()
+        tensor([1., 0.])
     """
 
     camera: Camera
@@ -122,6 +132,13 @@ class LabelVolume(PointWeight):
     Attributes:
         volume: [N,1,Z,Y,X] in 0..1, cell centres evenly spread over the cube of side ``box``.
         box: side of the cube in world units.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core.point_weight import LabelVolume
+        >>> weight = LabelVolume(torch.ones(1, 1, 4, 4, 4))
+        >>> weight(torch.tensor([[[0.0, 0, 0], [0.9, 0, 0]]]))[0, :, 0]  # inside of the box, and outside
+        tensor([1., 0.])
     """
 
     volume: Tensor

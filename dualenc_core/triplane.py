@@ -41,6 +41,15 @@ class Triplane:
         meta: provenance, JSON-compatible.
         overlays: further tri-grids. A query blends decoded density and features towards each overlay in turn by
             its weight in 3D.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import Triplane
+        >>> heads = Triplane(planes=torch.zeros(2, 3, 12, 16, 16), ws=torch.zeros(2, 6, 512), depth=3)
+        >>> len(heads), heads.size, heads.features
+        (2, 16, 4)
+        >>> heads[0].planes.shape
+        torch.Size([1, 3, 12, 16, 16])
     """
 
     planes: Tensor
@@ -107,6 +116,15 @@ class Triplane:
             half: planes in float16 (half the size); float32 round-trips bit-exactly.
 
         Raises DualEncError for NaN or infinite values: nothing is written.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from dualenc_core import Triplane
+            >>> head = Triplane(torch.randn(1, 3, 12, 16, 16), torch.randn(1, 6, 512), meta={"name": "Ada"})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     again = Triplane.load(head.save(f"{folder}/head.safetensors"))
+            >>> again.planes.equal(head.planes), again.meta
+            (True, {'name': 'Ada'})
         """
         tensors = {"planes": self.planes, "ws": self.ws}
         overlays = []
@@ -156,6 +174,13 @@ class TriplaneMask:
     Attributes:
         mask: [N,3,D,H,W] in 0..1; for an occlusion mask 1 = occluded.
         meta: provenance.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import TriplaneMask
+        >>> mask = TriplaneMask(torch.zeros(1, 3, 3, 16, 16))  # all is visible
+        >>> mask.channels(features=4).shape
+        torch.Size([1, 3, 12, 16, 16])
     """
 
     mask: Tensor

@@ -43,10 +43,13 @@ def published() -> list[Path]:
 
 
 def _matches(path: Path, pattern: str) -> bool:
-    text = path.as_posix()
-    if pattern.endswith("/"):
-        return text.startswith(pattern)
-    return fnmatch.fnmatch(text, pattern) or fnmatch.fnmatch(path.name, pattern)
+    """As git reads a pattern, and comfy-cli with it: one without a slash before its end holds in every folder."""
+    places = [parent.as_posix() for parent in path.parents if parent.name]
+    if not pattern.endswith("/"):
+        places.append(path.as_posix())
+    if "/" not in pattern[:-1]:
+        places = [place.rpartition("/")[2] for place in places]
+    return any(fnmatch.fnmatchcase(place, pattern.strip("/")) for place in places)
 
 
 PUBLISHED = published()
@@ -258,8 +261,10 @@ def test_the_registry_metadata_is_complete() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["version"])
 
 
-def test_tests_and_build_files_stay_out_of_the_archive() -> None:
-    assert not [p for p in PUBLISHED if p.parts[0] in ("tests", ".ci")]
+def test_tests_documents_and_build_files_stay_out_of_the_archive() -> None:
+    assert not [p for p in PUBLISHED if p.parts[0] in ("tests", ".ci", "docs")]
+    # "docs/" is the folder at the root; nodes carry their help pages.
+    assert Path("nodes/web/docs/DualEncRender.md") in PUBLISHED
     names = {p.as_posix() for p in PUBLISHED}
     assert {"__init__.py", "nodes/__init__.py", "dualenc_core/__init__.py", "requirements.txt", "LICENSE"} <= names
     assert "Makefile" not in names

@@ -1,4 +1,7 @@
-"""Train the bundled models on synthetic people, or encoders like the paper. The same command goes on where it stopped."""
+"""Train the bundled models on synthetic people, or encoders like the paper.
+
+The same command goes on where it stopped.
+"""
 
 from __future__ import annotations
 

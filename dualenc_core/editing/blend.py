@@ -31,6 +31,14 @@ def blend(first: Triplane, second: Triplane, weight: float | Tensor | Region, bo
 
     Raises GeneratorMismatchError for heads of two generators; DualEncError for shapes or batches that do not fit, NaN,
     or a weight outside 0..1.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import Triplane
+        >>> from dualenc_core.editing import blend
+        >>> first, second = (Triplane(torch.full((1, 3, 12, 16, 16), v), torch.zeros(1, 6, 512)) for v in (0.0, 1.0))
+        >>> blend(first, second, 0.25).planes.unique()
+        tensor([0.2500])
     """
     second = check_pair(first, second, ("first", "second"))
     meta = {"blend": {"first": dict(first.meta), "second": dict(second.meta)}}
@@ -102,6 +110,14 @@ def interpolate(
     Yields T heads, one at a time, so that a video needs memory for one.
 
     Raises as `blend`; DualEncError for fewer than two heads, no frame, or "styles" without a generator.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import Triplane
+        >>> from dualenc_core.editing import interpolate
+        >>> heads = Triplane(torch.tensor([0.0, 1]).view(2, 1, 1, 1, 1).expand(2, 3, 12, 8, 8), torch.zeros(2, 6, 512))
+        >>> [head.planes.mean().item() for head in interpolate(heads, 3)]
+        [0.0, 0.5, 1.0]
     """
     path = [heads[i] for i in range(len(heads))] if isinstance(heads, Triplane) else list(heads)
     if len(path) < 2 or any(len(head) != 1 for head in path):

@@ -136,9 +136,18 @@ def grid_points(size: int, box: float, like: Tensor) -> Tensor:
 
 
 def union(*regions: Region) -> Region:
-    """What lies in any of the regions: 1 - Π(1 - mₖ), as "keep" of two hairs is the product of both (§2.3).
+    """What lies in any of the regions: 1 - Π(1 - mₖ), as "keep" of two hairs is the product of both (editing.md §2.3).
 
     Regions of one kind, masks or volumes of one size; other weights are baked first.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import TriplaneMask
+        >>> from dualenc_core.editing import union
+        >>> left, right = (TriplaneMask(torch.zeros(1, 3, 3, 8, 8)) for _ in range(2))
+        >>> left.mask[..., :4], right.mask[..., 4:] = 1, 1
+        >>> union(left, right).mask.min().item()
+        1.0
     """
     return _combine(regions, lambda values: 1 - torch.stack([1 - v for v in values]).prod(0))
 

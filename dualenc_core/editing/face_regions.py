@@ -1,4 +1,4 @@
-"""Masks of the parts of a face in a picture, from the face mesh and a matte; no segmentation network."""
+"""Masks of the parts of a face in a picture, from face mesh and matte; no segmentation network (portrait.md §3)."""
 
 from __future__ import annotations
 

@@ -37,6 +37,13 @@ def half_space(
         softness: width of the border in world units.
         size: cells of the volume along each side.
         box: side of the tri-grid's cube in world units.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core.editing import half_space
+        >>> back = half_space((0, 0, -1))
+        >>> back(torch.tensor([[[0.0, 0, 0.2], [0.0, 0, -0.2]]]))[0, :, 0]
+        tensor([0., 1.])
     """
     direction = _vector("normal", normal)
     length = direction.norm()
@@ -63,7 +70,14 @@ def box_region(
 def ball(
     centre: Sequence[float], radius: float, *, softness: float = _SOFTNESS, size: int = 64, box: float = 1.0
 ) -> LabelVolume:
-    """The points within ``radius`` of ``centre``, in world units; others as `half_space`."""
+    """The points within ``radius`` of ``centre``, in world units; others as `half_space`.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core.editing import ball
+        >>> ball((0, 0, 0.2), 0.1)(torch.tensor([[[0.0, 0, 0.2], [0.0, 0, -0.2]]]))[0, :, 0].round()
+        tensor([1., 0.])
+    """
     if not radius > 0:
         raise DualEncError(f"radius is {radius}, expected a positive length in world units (the head is about 0.5)")
     middle = _vector("centre", centre)

@@ -19,6 +19,14 @@ def mirror(triplane: Triplane) -> Triplane:
 
     x runs along W in planes xy and xz and along the slices in plane yz. Overlays and their weights are mirrored too.
     Twice is the identity, bit by bit.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import Triplane
+        >>> from dualenc_core.editing import mirror
+        >>> head = Triplane(torch.randn(1, 3, 12, 16, 16), torch.zeros(1, 6, 512))
+        >>> mirror(head).planes.equal(head.planes), mirror(mirror(head)).planes.equal(head.planes)
+        (False, True)
     """
     depth = triplane.depth
     overlays = tuple(Overlay(_mirror_planes(o.planes, depth), mirror_weight(o.weight)) for o in triplane.overlays)

@@ -18,7 +18,17 @@ Soft = TriplaneMask | LabelVolume
 
 
 def dilate(region: Soft, radius: float) -> Soft:
-    """Grow by ``radius`` cells of a 256-cell plane, in every plane and slice (a square neighbourhood), or in 3D."""
+    """Grow by ``radius`` cells of a 256-cell plane, in every plane and slice (a square neighbourhood), or in 3D.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import TriplaneMask
+        >>> from dualenc_core.editing import dilate
+        >>> mask = TriplaneMask(torch.zeros(1, 3, 1, 256, 256))
+        >>> mask.mask[..., 128, 128] = 1
+        >>> dilate(mask, 2).mask[0, 0].sum().item()  # 5 × 5 cells
+        25.0
+    """
     return _apply(region, lambda values: _grow(values, cells(radius, values.shape[-1])))
 
 

@@ -26,7 +26,13 @@ _EMPTY = 1e-3
 
 
 def ring(views: int = 4, pitch: float = 0.0, start: float = 0.0) -> Camera:
-    """``views`` cameras around the head, from yaw ``start`` on; degrees."""
+    """``views`` cameras around the head, from yaw ``start`` on; degrees.
+
+    Example:
+        >>> from dualenc_core.editing import ring
+        >>> ring(4).angles[0].round().int().tolist()
+        [0, 90, 180, -90]
+    """
     return Camera.orbit(views, start, start + 360, pitch=pitch)
 
 
@@ -67,6 +73,20 @@ def region_mask(
 
     Raises DualEncError for masks that do not fit, are outside 0..1, or mark nothing of a head; GeneratorMismatchError
     for a triplane of another generator.
+
+    Example:
+        >>> import torch, dualenc_core as dc
+        >>> from dualenc_core.editing import region_mask, ring
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> head = generator.synthesize(generator.mapping(generator.latents(seed=0)))
+        >>> painted = torch.zeros(4, 16, 16)  # of four views around the head
+        >>> painted[:, :8] = 1  # the upper half
+        >>> region = region_mask(generator, head, painted, ring(4), resolution=16)
+        >>> region.mask.shape
+        torch.Size([1, 3, 3, 16, 16])
     """
     lifting = _Lifting(generator, triplane, cameras, resolution, samples, chunk, progress)
     cells = lifting.lift(lifting.painted(masks), lifting.cells, blur, rounds, unseen)

@@ -6,7 +6,13 @@ from ..errors import DualEncError
 
 
 def parse_rows(text: str, count: int) -> list[int]:
-    """ "0-2, 5, 8-" → [0, 1, 2, 5, 8, …, count - 1], in order; raises DualEncError for anything else."""
+    """ "0-2, 5, 8-" → [0, 1, 2, 5, 8, …, count - 1], in order; raises DualEncError for anything else.
+
+    Example:
+        >>> from dualenc_core.editing import parse_rows
+        >>> parse_rows("0-2, 5, 12-", count=14)
+        [0, 1, 2, 5, 12, 13]
+    """
     chosen: set[int] = set()
     for part in text.replace(" ", "").split(","):
         first, dash, last = part.partition("-")

@@ -54,6 +54,18 @@ def mix_styles(
         strength: 0..1, how far the rows move towards the second's.
 
     Raises as `restyle`, and for a row that does not exist.
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> from dualenc_core.editing import mix_styles
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> heads = generator.synthesize(generator.mapping(generator.latents(seed=0, count=2)))
+        >>> mixed = mix_styles(generator, heads[0], heads[1], rows=[4, 5])
+        >>> (mixed.ws == heads[1].ws).all(-1)[0].tolist()
+        [False, False, False, False, True, True]
     """
     second = check_pair(first, second, ("first", "second"))
     share = row_weights(rows, first.ws.shape[1]).to(first.ws) * _unit(strength)
@@ -81,6 +93,19 @@ def edit_latent(
         region: where; None = the whole head.
 
     Raises as `restyle`.
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> from dualenc_core.editing import edit_latent
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> head = generator.synthesize(generator.mapping(generator.latents(seed=0)))
+        >>> from dualenc_core.editing import principal_directions
+        >>> axis = principal_directions(generator, count=1, samples=16)[0]
+        >>> edit_latent(generator, head, axis, strength=0).planes.equal(head.planes)
+        True
     """
     shape = triplane.ws.shape
     if direction.shape not in (shape[2:], shape[1:], shape):

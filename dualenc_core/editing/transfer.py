@@ -123,6 +123,20 @@ def transfer(
     Raises GeneratorMismatchError for heads of other generators; DualEncError for batches, shapes or ranges that do not
     fit, NaN, an unknown recipe, seam or match, a missing encoder, or no surface in the region or around it;
     NoFaceError from "face".
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> from dualenc_core.editing import transfer
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> heads = generator.synthesize(generator.mapping(generator.latents(seed=0, count=2)))
+        >>> from dualenc_core.editing import half_space
+        >>> back = half_space((0, 0, -1), size=16)
+        >>> result = transfer(generator, heads[0], heads[1], back, "hair", match=None)
+        >>> len(result.overlays), result.ws.equal(heads[0].ws)
+        (1, True)
     """
     widths = _recipe(recipe).scaled(feather)
     _check_options(seam, match, encoder)

@@ -134,6 +134,20 @@ class HeadEncoder(nn.Module):
         """Invert aligned portraits; arguments and errors as in `encode_stages`.
 
         Returns N heads, with the generator's fingerprint, and encoder and camera in ``meta``.
+
+        Example:
+            >>> import torch, dualenc_core as dc
+            >>> generator = dc.PanoHead.from_config(
+            ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+            ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+            ... )  # tiny, untrained
+            >>> from dualenc_core.encoders import HeadEncoder, HeadEncoderConfig, StyleConfig, TrunkConfig
+            >>> trunk = TrunkConfig(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1), input_size=32)
+            >>> style = StyleConfig(trunk, n_styles=6, coarse=2, middle=4, head_width=8)
+            >>> encoder = HeadEncoder.from_config(HeadEncoderConfig(style, refiner=None))  # stage one alone
+            >>> head = encoder.encode(generator, torch.zeros(1, 3, 64, 64), dc.Camera.look_at())
+            >>> head.planes.shape
+            torch.Size([1, 3, 12, 16, 16])
         """
         return self.encode_stages(generator, image, camera, matte, quality).refined
 

@@ -1,7 +1,7 @@
 """Stage two as a lifted residual: one small U-net that refines each plane from image errors scattered into it.
 
-The named alternative to TriPlaneNet for small training budgets: the geometry of the input view does the warp from image
-to world, the network only cleans up and fills in.
+The named alternative to TriPlaneNet for small training budgets (demo.md §1): the geometry of the input view does the
+warp from image to world, the network only cleans up and fills in.
 """
 
 from __future__ import annotations

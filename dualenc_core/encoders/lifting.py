@@ -1,4 +1,4 @@
-"""Lifting image errors into the tri-grid: the adjoint of rendering, without a network (reference: demo model).
+"""Lifting image errors into the tri-grid: the adjoint of rendering, without a network (demo.md §1).
 
 A pixel of the photo is un-projected and scattered into the cells that its 3D point reads, so that a refiner can work
 in the world-aligned planes instead of learning the warp from image to world.

@@ -19,6 +19,12 @@ def load_encoder(name_or_path: str | Path, map_location: str | torch.device = "c
         map_location: device.
 
     Raises CheckpointError for a missing, broken, foreign or incomplete file.
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> encoder = dc.load_encoder("demo-e1")
+        >>> encoder.config.style.n_styles == dc.load_generator("demo").config.num_ws
+        True
     """
     path = resolve("encoder", name_or_path)
     state_dict, config, _ = load_encoder_file(path)

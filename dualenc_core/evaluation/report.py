@@ -75,7 +75,8 @@ def markdown(report: Report) -> str:
     lines = [
         f"# Evaluation on {'people' if s.get('people') else 'procedural heads'}",
         "",
-        f"{s['heads']} heads of seed {s['seed']} (training uses seeds below 1000000), {_kind(s)}. One input view each, yaw {low:g}° to {high:g}°, pitch ±{s['input_pitch']:g}°, "
+        f"{s['heads']} heads of seed {s['seed']} (training uses seeds below 1000000), {_kind(s)}. "
+        f"One input view each, yaw {low:g}° to {high:g}°, pitch ±{s['input_pitch']:g}°, "
         f"{s['input_resolution']} pixels. {s['yaws']} views around each head, yaw counted from the input view, "
         f"compared with the exact picture at {s['image_resolution']} pixels on the same background. "
         "front: up to 60°, side: up to 110°, behind: beyond. Means over heads and views.",

@@ -58,6 +58,14 @@ class GeneratorConfig:
         torgb_raw: a modulated 1×1 convolution makes the raw image; False = the first three features.
         background: there is a background network.
         neural_resolution: rays along each side unless a call says otherwise.
+
+    Example:
+        >>> from dualenc_core import GeneratorConfig
+        >>> config = GeneratorConfig()
+        >>> config.num_ws, config.plane_channels, config.image_resolution
+        (14, 96, 512)
+        >>> GeneratorConfig.from_official(*config.to_official()) == config
+        True
     """
 
     z_dim: int = 512

@@ -1,4 +1,4 @@
-"""Super-resolution with the style folded into its weights, drawn only where the picture changes.
+"""Super-resolution with the style folded into its weights, drawn only where the picture changes (rendering.md §4).
 
 The styles of a head do not change while a camera moves, so modulation and demodulation are done once, and what remains
 are plain convolutions, in the memory layout and type that the device likes. Where no ray meets the head, the network's

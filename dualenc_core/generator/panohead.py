@@ -108,6 +108,15 @@ class PanoHead(nn.Module):
         """A generator in eval mode from the arguments and weights of an official file (panohead.md §1.2-1.3, §9).
 
         Raises CheckpointError when the weights do not fit the arguments, naming the tensors.
+
+        Example:
+            >>> import dualenc_core as dc
+            >>> generator = dc.PanoHead.from_config(
+            ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+            ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+            ... )  # tiny, untrained
+            >>> generator.config.plane_size, generator.config.num_ws
+            (16, 6)
         """
         # Initial values are drawn and overwritten; the caller's random numbers must not notice.
         with torch.random.fork_rng(devices=[]):
@@ -167,6 +176,16 @@ class PanoHead(nn.Module):
         """z [count,z_dim]; row i depends on seed + i alone, so that a head can be made again by itself.
 
         Drawn on the CPU: a seed means the same head on every device.
+
+        Example:
+            >>> import dualenc_core as dc
+            >>> generator = dc.PanoHead.from_config(
+            ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+            ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+            ... )  # tiny, untrained
+            >>> z = generator.latents(seed=7, count=3)
+            >>> z.shape, z[2].equal(generator.latents(seed=9)[0])
+            (torch.Size([3, 512]), True)
         """
         rows = [torch.randn(self.config.z_dim, generator=torch.Generator().manual_seed(seed + i)) for i in range(count)]
         return torch.stack(rows).to(self.w_avg.device)
@@ -188,6 +207,16 @@ class PanoHead(nn.Module):
             truncation_cutoff: truncate only this many rows.
 
         Returns ws [N,num_ws,w_dim].
+
+        Example:
+            >>> import dualenc_core as dc
+            >>> generator = dc.PanoHead.from_config(
+            ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+            ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+            ... )  # tiny, untrained
+            >>> ws = generator.mapping(generator.latents(seed=0), truncation_psi=0.7)
+            >>> ws.shape
+            torch.Size([1, 6, 512])
         """
         label = self._conditioning_label(camera, len(z), z.device) * self.config.c_scale
         return self.backbone.mapping(z, label, truncation_psi, truncation_cutoff, update_average)
@@ -210,7 +239,18 @@ class PanoHead(nn.Module):
 
     @in_full_float32
     def synthesize(self, ws: Tensor, noise: str = "const") -> Triplane:
-        """ws [N,num_ws,w_dim] → Triplane; ``noise`` is "const", "none" or "random" (§2.7)."""
+        """ws [N,num_ws,w_dim] → Triplane; ``noise`` is "const", "none" or "random" (§2.7).
+
+        Example:
+            >>> import dualenc_core as dc
+            >>> generator = dc.PanoHead.from_config(
+            ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+            ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+            ... )  # tiny, untrained
+            >>> head = generator.synthesize(generator.mapping(generator.latents(seed=0)))
+            >>> head.planes.shape, head.generator == generator.fingerprint
+            (torch.Size([1, 3, 12, 16, 16]), True)
+        """
         if ws.ndim != 3 or ws.shape[1:] != (self.config.num_ws, self.config.w_dim):
             raise DualEncError(f"ws has shape {tuple(ws.shape)}, expected [N,{self.config.num_ws},{self.config.w_dim}]")
         planes = self.backbone.synthesis(ws, noise)
@@ -221,6 +261,17 @@ class PanoHead(nn.Module):
         """Raw density [N,M,1] (before softplus, not cropped) and colour features [N,M,C] at world points [N,M,3].
 
         Overlays are blended here, so that everything that reads a triplane sees them.
+
+        Example:
+            >>> import torch, dualenc_core as dc
+            >>> generator = dc.PanoHead.from_config(
+            ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+            ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+            ... )  # tiny, untrained
+            >>> head = generator.synthesize(generator.mapping(generator.latents(seed=0)))
+            >>> sigma, features = generator.query(head, torch.zeros(1, 5, 3))
+            >>> sigma.shape, features.shape
+            (torch.Size([1, 5, 1]), torch.Size([1, 5, 4]))
         """
         sigma, features = self._decode(triplane.planes, points)
         for overlay in triplane.overlays:
@@ -298,6 +349,17 @@ class PanoHead(nn.Module):
             options: the whole ray sampling, instead of ``samples`` and limits that follow the cameras.
 
         Raises GeneratorMismatchError for a triplane of another generator, DualEncError for other wrong input.
+
+        Example:
+            >>> import dualenc_core as dc
+            >>> generator = dc.PanoHead.from_config(
+            ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+            ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+            ... )  # tiny, untrained
+            >>> head = generator.synthesize(generator.mapping(generator.latents(seed=0)))
+            >>> views = generator.render(head, dc.Camera.orbit(2), resolution=16)
+            >>> views.image.shape, views.depth.shape
+            (torch.Size([2, 3, 32, 32]), torch.Size([2, 1, 16, 16]))
         """
         if torch.is_grad_enabled() and not self._asked_for_gradients(triplane, camera, ws_background):
             with torch.no_grad():

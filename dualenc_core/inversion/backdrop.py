@@ -33,6 +33,19 @@ def on_backdrop(generator: PanoHead, image: Tensor, matte: Tensor) -> Tensor:
 
     Raises DualEncError for shapes that do not fit, and for a matte that holds nothing or is inverted: on the backdrop
     alone every head is an empty one.
+
+    Example:
+        >>> import torch, dualenc_core as dc
+        >>> from dualenc_core.inversion import on_backdrop
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> image, matte = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
+        >>> matte[..., 2:7, 2:6] = 1
+        >>> cut = on_backdrop(generator, image, matte)
+        >>> cut[0, :, 0, 0]  # the tiny generator has no background network: white
+        tensor([1., 1., 1.])
     """
     if image.ndim != 4 or matte.ndim != 4 or matte.shape[:2] != (len(image), 1):
         raise DualEncError(

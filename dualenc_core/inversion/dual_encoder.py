@@ -63,6 +63,19 @@ class DualEncoder:
         mode: "points" blends decoded points by visibility; "cells" is the paper's mask over tri-grid cells.
         hidden_colours: by points, how far hidden parts take on the colours of visible ones (`match_hidden_colours`):
             0 = Encoder 2's own, 1 = matched. By cells they keep their own, as in the paper.
+
+    Example:
+        >>> import torch, dualenc_core as dc
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> class Guess:  # a HeadEncoder, or anything with this method
+        ...     def encode(self, generator, image, camera, matte=None):
+        ...         return generator.synthesize(generator.mapping(generator.latents(0, len(image))))
+        >>> result = dc.DualEncoder(generator, Guess(), Guess()).invert(torch.zeros(1, 3, 64, 64), dc.Camera.look_at())
+        >>> len(result.triplane), len(result.triplane.overlays), list(result.timings)
+        (1, 1, ['encoder 1', 'encoder 2', 'mask', 'stitch'])
     """
 
     def __init__(

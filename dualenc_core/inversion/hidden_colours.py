@@ -77,6 +77,17 @@ def match_hidden_colours(
 
     Raises DualEncError for a strength outside 0..1, and as `stitch` for what cannot be joined;
     GeneratorMismatchError for heads of another generator.
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> heads = generator.synthesize(generator.mapping(generator.latents(seed=0, count=2)))
+        >>> seen = dc.visibility(generator, heads[0], dc.Camera.look_at())
+        >>> dc.match_hidden_colours(generator, heads[0], heads[1], seen, strength=0.5).planes.shape
+        torch.Size([1, 3, 12, 16, 16])
     """
     check_strength(strength)
     check_heads(visible, occluded)

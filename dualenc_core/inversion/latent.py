@@ -96,6 +96,22 @@ def optimise_latent(
         progress: called as progress(steps done, steps).
 
     Works inside ``torch.inference_mode`` too. Raises DualEncError for a batch, or values that do not fit.
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> from dualenc_core.inversion import Distance, LatentSettings, Objective, optimise_latent
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> head = generator.synthesize(generator.mapping(generator.latents(seed=0)))
+        >>> view = generator.render(head, dc.Camera.look_at())
+        >>> distance = Distance("L1", lambda a, b: (a - b).abs().mean())
+        >>> objective = Objective(distance=distance, resolution=8, samples=4)
+        >>> settings = LatentSettings(steps=2, statistics=8, objective=objective)
+        >>> fitted = optimise_latent(generator, view.image.clamp(-1, 1), dc.Camera.look_at(), settings)
+        >>> len(fitted.history), fitted.triplane.ws.shape
+        (2, torch.Size([1, 6, 512]))
     """
     settings = settings or LatentSettings()
     # A caller may be in inference mode, whose tensors can have no gradients: everything is copied outside of it.

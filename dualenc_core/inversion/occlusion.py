@@ -123,6 +123,17 @@ def occlusion_mask(
         quality: as in `visible_surface`.
 
     Returns a TriplaneMask [N,3,D,S,S]. Deterministic. Errors as `visible_surface`.
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> head = generator.synthesize(generator.mapping(generator.latents(seed=0)))
+        >>> mask = dc.occlusion_mask(generator, head, dc.Camera.look_at())
+        >>> mask.mask.shape
+        torch.Size([1, 3, 3, 16, 16])
     """
     size = triplane.size
     softness = size // 128 if softness is None else softness
@@ -171,6 +182,17 @@ def visibility(
         quality: as in `visible_surface`.
 
     Errors as `visible_surface`; DualEncError unless ``softness`` is positive.
+
+    Example:
+        >>> import torch, dualenc_core as dc
+        >>> generator = dc.PanoHead.from_config(
+        ...     {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        ...     {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+        ... )  # tiny, untrained
+        >>> head = generator.synthesize(generator.mapping(generator.latents(seed=0)))
+        >>> seen = dc.visibility(generator, head, dc.Camera.look_at())
+        >>> seen(torch.zeros(1, 5, 3)).shape
+        torch.Size([1, 5, 1])
     """
     if not softness > 0:
         raise DualEncError(f"softness is {softness}, expected a positive width in world units (0.015 is usual)")

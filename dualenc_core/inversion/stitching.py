@@ -28,6 +28,15 @@ def stitch(visible: Triplane, occluded: Triplane, mask: TriplaneMask | Visibilit
 
     Raises GeneratorMismatchError for heads of two generators; DualEncError for shapes or batches that do not fit, NaN,
     a mask outside 0..1, or overlays that cannot be joined.
+
+    Example:
+        >>> import torch
+        >>> import dualenc_core as dc
+        >>> ws = torch.zeros(1, 6, 512)
+        >>> zeros, ones = (dc.Triplane(torch.full((1, 3, 12, 16, 16), v), ws) for v in (0.0, 1.0))
+        >>> mask = dc.TriplaneMask(torch.full((1, 3, 3, 16, 16), 0.25))  # a quarter occluded
+        >>> dc.stitch(visible=zeros, occluded=ones, mask=mask).planes.unique()
+        tensor([0.2500])
     """
     check_heads(visible, occluded)
     if isinstance(mask, TriplaneMask):

@@ -23,6 +23,14 @@ def relative_depth(depth: Tensor, alpha: Tensor) -> Tensor:
 
     The nearest and the farthest surface point of the whole batch (alpha of at least a half) become 1 and 0.1, so that
     the frames of a turntable share one scale.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core.rendering import relative_depth
+        >>> depth, alpha = torch.tensor([[[[2.5, 2.7], [2.9, 3.3]]]]), torch.tensor([[[[1.0, 1], [1, 0]]]])
+        >>> relative_depth(depth, alpha)[0, 0]
+        tensor([[1.0000, 0.5500],
+                [0.1000, 0.0000]])
     """
     _check(depth, alpha)
     solid = alpha >= 0.5
@@ -42,6 +50,16 @@ def normals(depth: Tensor, alpha: Tensor, camera: Camera) -> Tensor:
         camera: N views.
 
     From central differences of the surface points, one-sided along silhouettes.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import Camera
+        >>> from dualenc_core.rendering import normals
+        >>> from dualenc_core.rendering.rays import camera_rays
+        >>> _, rays = camera_rays(Camera.look_at(), 4)
+        >>> wall = (-2.7 / rays[..., 2]).reshape(1, 1, 4, 4)  # a plane that faces the camera
+        >>> normals(wall, torch.ones_like(wall), Camera.look_at())[0, :, 0, 0].abs().round()
+        tensor([0., 0., 1.])
     """
     _check(depth, alpha)
     n, _, size, _ = depth.shape

@@ -23,6 +23,15 @@ def march(depths: Tensor, sigma: Tensor, features: Tensor) -> Composite:
         depths: [N,R,S] ascending.
         sigma: raw density [N,R,S]; softplus(· - 1) is applied to the mean of each interval's two ends.
         features: [N,R,S,C].
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core.rendering.marching import march
+        >>> depths = torch.tensor([[[2.0, 2.5, 3.0]]])
+        >>> solid = torch.tensor([[[-3000.0, 1000, 1000]]])  # empty, then matter
+        >>> result = march(depths, solid, features=torch.ones(1, 1, 3, 4))
+        >>> result.depth.item(), result.weights.tolist(), result.features.shape
+        (2.75, [[[0.0, 1.0]]], torch.Size([1, 1, 4]))
     """
     weights, mid_depths = interval_weights(depths, sigma)
     mid_features = (features[..., :-1, :] + features[..., 1:, :]) / 2

@@ -18,6 +18,13 @@ class Rendering:
         raw: [N,3,r,r], the same before super-resolution.
         depth: [N,1,r,r], distance along the unit ray in world units; empty rays hold the far end of the ray.
         alpha: [N,1,r,r], accumulated opacity 0..1.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core import Rendering
+        >>> frame = Rendering(torch.zeros(1, 3, 64, 64), *(torch.zeros(1, c, 16, 16) for c in (3, 1, 1)))
+        >>> len(Rendering.cat([frame, frame]))
+        2
     """
 
     image: Tensor

@@ -13,6 +13,15 @@ def camera_rays(camera: Camera, resolution: int) -> tuple[Tensor, Tensor]:
     """Origins and unit directions [N,R²,3] of all pixel centres, row-major from the top left.
 
     Pixel (i, j) of an R×R image has u = (j+½)/R and v = (i+½)/R.
+
+    Example:
+        >>> from dualenc_core import Camera
+        >>> from dualenc_core.rendering.rays import camera_rays
+        >>> origins, directions = camera_rays(Camera.look_at(), 2)
+        >>> directions.shape
+        torch.Size([1, 4, 3])
+        >>> directions[0, 0].sign()  # to the left, up, and into the picture
+        tensor([-1.,  1., -1.])
     """
     if resolution < 1:
         raise DualEncError(f"resolution is {resolution}, expected at least 1")

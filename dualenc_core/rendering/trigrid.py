@@ -23,6 +23,13 @@ def lookup(planes: Tensor, points: Tensor, depth: int, box_warp: float) -> Tenso
     """Trilinear features [N,3,M,C] of every plane at world points [N,M,3]; zero outside the box.
 
     Equals 5-D ``grid_sample`` with zero padding and ``align_corners=False``, which is used where the device has it.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core.rendering.trigrid import lookup
+        >>> planes = torch.ones(1, 3, 6, 8, 8)  # 2 features, 3 slices
+        >>> lookup(planes, torch.zeros(1, 5, 3), depth=3, box_warp=1.0).shape
+        torch.Size([1, 3, 5, 2])
     """
     n, _, channels, height, width = planes.shape
     volume = planes.reshape(n * 3, channels // depth, depth, height, width)
@@ -38,6 +45,13 @@ def splat(points: Tensor, values: Tensor, size: int, depth: int, box_warp: float
 
     Each point adds its value to the eight cells around it in every plane, times the trilinear weights. Splatting ones
     gives the hits to divide by.
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core.rendering.trigrid import splat
+        >>> hits = splat(torch.zeros(1, 1, 3), torch.ones(1, 1, 1), size=8, depth=3, box_warp=1.0)
+        >>> hits.shape, hits.sum().item()  # one point, in three planes
+        (torch.Size([1, 3, 1, 3, 8, 8]), 3.0)
     """
     n, m, k = values.shape
     index, weight = corners(plane_coordinates(points, box_warp).reshape(n * 3, m, 3), (depth, size, size))

@@ -82,8 +82,9 @@ class GeneratorTrainer:
         expected = self.generator.state_dict()
         problems = sorted(expected.keys() ^ given.keys())
         problems += [k for k in expected.keys() & given.keys() if given[k].shape != expected[k].shape]
-        if self.options.mapping_steps:
-            # It is trained anew, by itself.
+        if any(k.startswith("backbone.mapping.") for k in problems):
+            # It is trained by itself, before or after all else.
+            print("the mapping network has another shape and begins anew: --phases mapping trains it", flush=True)
             problems = [k for k in problems if not k.startswith("backbone.mapping.")]
             given = {k: v for k, v in given.items() if not k.startswith("backbone.mapping.")}
         if problems:

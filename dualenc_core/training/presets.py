@@ -139,8 +139,8 @@ class GeneratorTraining:
             field_steps=(),
             ray_steps=((size, 3000),),
             field_share=0.1,
-            learning_rate=6e-3,
-            matrix_rate=3e-3,
+            learning_rate=self.learning_rate / 3,
+            matrix_rate=self.matrix_rate / 3,
         )
 
 

@@ -48,6 +48,13 @@ class PeopleTruth:
         self.folder = Path(folder)
         self._paths: list[Path] = []
         self._refresh()
+        about = json.loads(read_text(self.folder / "about.json"))
+        if about["traits"] != list(people.trait_names()):
+            raise DualEncError(
+                f"{self.folder} was traced when people had other traits ({len(about['traits'])}, now "
+                f"{len(people.trait_names())}); trace it anew into another folder"
+            )
+        self._sources = about["sources"]
         self._read = functools.lru_cache(maxsize=kept)(read_record)
         self._latents, self._descriptions = _descriptions(self.folder, pack)
         self.standardised = Standard.of(self._descriptions[:_MEASURED])
@@ -55,8 +62,7 @@ class PeopleTruth:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        about = json.loads(read_text(self.folder / "about.json"))
-        return {"data": "people", "sources": about["sources"], **self.standardised.to_provenance()}
+        return {"data": "people", "sources": self._sources, **self.standardised.to_provenance()}
 
     def numbers(self, count: int, rng: torch.Generator) -> Numbers:
         pick = torch.randint(len(self._latents), (count,), generator=rng, device=rng.device).cpu().numpy()

@@ -94,6 +94,11 @@ def test_w_is_a_linear_map_of_the_description(crowd):
     standard = Standard.of(table)
     values = standard(table)
     assert values.shape == (400, len(standard.names)) and abs(float(values.mean())) < 0.05
+    assert np.isclose((standard.importance**2).mean(), 1)
+    weight = dict(zip(standard.names, standard.importance, strict=True))
+    assert weight["hair.r"] > weight["light.0g"] > weight["light.8g"] > weight["gaze.up"] > 0
+    spread = values.std(0).numpy()
+    assert np.isclose(np.median(spread / standard.importance), 1, atol=0.05)
     again = Standard.from_provenance(standard.to_provenance())
     assert np.allclose(again(table), values)
     w = styles_of(values, 256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -86,6 +87,15 @@ def test_broken_files_are_named(folder, tmp_path):
         read_record(tmp_path / "000000.npz")
     with pytest.raises(DualEncError, match="people trace"):
         PeopleTruth(tmp_path / "empty")
+
+
+def test_people_with_other_traits_are_refused(folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    about = json.loads((tmp_path / "about.json").read_text())
+    (tmp_path / "about.json").write_text(json.dumps(about | {"traits": about["traits"][1:]}))
+    with pytest.raises(DualEncError, match="other traits"):
+        PeopleTruth(tmp_path)
 
 
 def test_rays_and_points_agree_with_the_surface(folder):

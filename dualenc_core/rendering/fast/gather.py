@@ -1,4 +1,4 @@
-"""Tri-grid lookup as a weighted sum of texels from a channels-last table.
+"""Tri-grid lookup as a weighted sum of texels from a channels-last table (rendering.md §2).
 
 5-D ``grid_sample`` reads channels that lie far apart in memory, is slow on CPUs and missing on MPS. Here the channels
 of a texel are neighbours, and the mean over the three planes is part of the sum.

@@ -1,4 +1,4 @@
-"""Marching rays over occupied samples only."""
+"""Marching rays over occupied samples only, colours decoded once a ray (rendering.md §1, §3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cells of the box may hold anything, found coarse to fine."""
+"""Which cells of the box may hold anything, found coarse to fine (rendering.md §3)."""
 
 from __future__ import annotations
 
