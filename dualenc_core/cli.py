@@ -74,10 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        # Whoever read our words (head, less) has seen enough; Python would complain once more at its end.
-        _silence()
-        return OK
+    except BrokenPipeError as error:
+        # Whoever read our words (head, less) has seen enough; another pipe is another matter.
+        return OK if _nobody_listens() else _fail(f"error: {error}", USER_ERROR)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except DualEncError as error:
@@ -138,10 +137,17 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
     return "".join(_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in parts), error.end
 
 
-def _silence() -> None:
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        if sys.stdout is sys.__stdout__:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _nobody_listens() -> bool:
+    """Whether standard output is a pipe that was closed; then it is silenced, or Python would complain at its end."""
+    try:
+        # Not through the stream, which may have nothing left to write.
+        os.write(sys.stdout.fileno(), b"\n")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    except (AttributeError, ValueError, OSError):
+        pass
+    return False
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

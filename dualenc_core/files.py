@@ -60,7 +60,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def reserved(names: Iterable[Path]) -> Iterator[Path]:
-    """Yield the first of ``names`` that nobody has taken, as an empty file for the caller to write over (`atomic_path`).
+    """Yield the first of ``names`` that nobody has taken, as an empty file to be written over (`atomic_path`).
 
     Taking it is atomic, so that two processes never get the same name. On error the empty file is removed.
     """

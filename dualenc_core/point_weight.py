@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -25,9 +26,8 @@ class PointWeight(abc.ABC):
     def check(self, count: int) -> None:
         """Raise DualEncError unless it answers for ``count`` heads with weights: for what comes out of a file."""
         corners = torch.tensor([[0.0, 0.0, 0.0], [0.3, -0.2, 0.1]]).expand(count, 2, 3)
-        odd = [name for name, value in self.numbers().items() if isinstance(value, str)]
-        weights = None if odd else self(corners)
-        if weights is None or weights.shape != (count, 2, 1) or not bool(((weights >= 0) & (weights <= 1)).all()):
+        weights = self(corners)
+        if weights.shape != (count, 2, 1) or not bool(((weights >= 0) & (weights <= 1)).all()):
             raise DualEncError(f"a weight of kind {kind_of(self)} does not give numbers in 0..1 for {count} head(s)")
 
     def tensors(self) -> dict[str, Tensor]:
@@ -158,9 +158,13 @@ def kind_of(weight: PointWeight) -> str:
 
 
 def from_parts(kind: str, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> PointWeight:
-    """Inverse of `PointWeight.tensors` and `PointWeight.numbers`."""
+    """Inverse of `PointWeight.tensors` and `PointWeight.numbers`; raises DualEncError for what is neither."""
     if kind not in KINDS:
         raise DualEncError(f"point weight kind is {kind!r}, expected one of {', '.join(KINDS)}")
+    types = {field.name: (bool,) if field.type == "bool" else (int, float) for field in fields(KINDS[kind])}
+    for name, value in numbers.items():
+        if type(value) not in types.get(name, ()) or not math.isfinite(value):
+            raise DualEncError(f"{name} of a weight of kind {kind} is {value!r:.60}, which it cannot be")
     tensors = dict(tensors)
     if "camera" in tensors:
         tensors["camera"] = Camera.from_label(tensors["camera"])

@@ -162,7 +162,7 @@ class Triplane:
             for overlay in overlays:
                 overlay.weight.check(len(head))
             return head
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise CheckpointError(f"{path} is not a usable triplane file: {reason}; save it again") from error
 
@@ -228,8 +228,16 @@ def _save(path: str | Path, tensors: dict[str, Tensor], kind: str, header: dict[
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise DualEncError(f"{name} has NaN or infinite values; nothing was written to {path}")
+    stored: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        # The writer refuses tensors that share memory, such as two views of one batch.
+        tensor = tensor.clone() if tensor.untyped_storage().data_ptr() in memory else tensor
+        memory.add(tensor.untyped_storage().data_ptr())
+        stored[name] = tensor
     with atomic_path(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+        save_file(stored, temporary, metadata)
     return Path(path)
 
 

@@ -50,13 +50,11 @@ class DualEncSaveVideo:
 
     def run(self, image, fps, filename_prefix, format, alpha=None):
         pictures = images.to_core(image)
-        if len(pictures) == 0:
-            raise DualEncError("there are no frames; link a batch with at least one picture")
         covered = _coverage(image, alpha)
         if covered is not None and format == "mp4":
             raise DualEncError(
-                "these frames are transparent, and mp4 knows no transparency; choose webm, mov, webp, gif or png, or render "
-                "with another background"
+                "these frames are transparent, and mp4 knows no transparency; choose webm, mov, webp, gif or png, or "
+                "render with another background"
             )
         report = runtime.progress(len(pictures))
         height, width = pictures.shape[-2:]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from dualenc_core.camera import Camera
 from dualenc_core.errors import CheckpointError, DualEncError
@@ -158,3 +160,46 @@ def test_label_volume_is_zero_outside():
     # The last axis of the volume is x.
     value = LabelVolume(ramp)(torch.tensor([[[0.2, 0.1, -0.1], [-0.2, 0.1, -0.1]]]))
     assert torch.allclose(value[0, :, 0], torch.tensor([0.75, 0.25]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"softness": [1]}, "softness"),
+        ({"softness": "0.1"}, "softness"),
+        ({"softness": float("nan")}, "softness"),
+        ({"inverted": 1}, "inverted"),
+        ({"more": 1}, "more"),
+        ({"tolerance": 10**400}, "too large"),
+    ],
+)
+def test_numbers_of_a_weight_that_it_cannot_have(triplane, tmp_path, change, words):
+    n, size = len(triplane), (8, 8)
+    seen = Visibility(Camera.look_at([0.0] * n), torch.full((n, 1, *size), 2.7), torch.ones(n, 1, *size))
+    path = triplane.replace(overlays=(Overlay(triplane.planes, seen),)).save(tmp_path / "head.safetensors")
+    assert Triplane.load(path).overlays[0].weight.softness == seen.softness
+    tensors = load_file(path)
+    with safe_open(str(path), "pt") as file:
+        header = json.loads(file.metadata()["dualenc"])
+    header["overlays"][0]["numbers"] |= change
+    save_file(tensors, path, {"dualenc": json.dumps(header)})
+    with pytest.raises(CheckpointError, match=words):
+        Triplane.load(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_planes_that_are_no_floating_point_numbers(triplane, tmp_path, dtype):
+    path = triplane.save(tmp_path / "head.safetensors")
+    tensors = load_file(path)
+    with safe_open(str(path), "pt") as file:
+        metadata = file.metadata()
+    save_file({**tensors, "planes": tensors["planes"].to(dtype)}, path, metadata)
+    with pytest.raises(CheckpointError, match="planes is of type"):
+        Triplane.load(path)
+
+
+def test_overlays_of_the_same_tensor_are_saved(triplane, tmp_path):
+    volume = LabelVolume(rand(2, 1, 4, 4, 4), 0.9)
+    shared = triplane.replace(overlays=(Overlay(triplane.planes, volume), Overlay(triplane.planes[:], volume)))
+    back = Triplane.load(shared.save(tmp_path / "head.safetensors"))
+    assert all(torch.equal(overlay.planes, triplane.planes) for overlay in back.overlays)

@@ -20,8 +20,8 @@ def output_folder(path: Path, replaces: Iterable[str] = (), keep_finished: bool 
     Files of the same name in ``path`` are replaced, others are kept.
 
     Args:
-        replaces: patterns (``turntable.*``) of what an earlier run may have left in ``path`` and this one may not write:
-            it goes, or it would pass for a result of this run. What lies in folders of such a name goes too.
+        replaces: patterns (``view-*.png``) of what an earlier run may have left in ``path`` and this one may not write:
+            it goes, or it would pass for a result of this run.
         keep_finished: when writing fails (a disk that is full), keep the files that are finished. For results that are
             each of use alone, like pictures.
 
@@ -43,8 +43,8 @@ def output_folder(path: Path, replaces: Iterable[str] = (), keep_finished: bool 
             raise
         _deliver(staging, home, ())
         raise DualEncError(
-            f"{error.strerror or error}; what was finished is in {path} ({len(finished)} files): check the free space and "
-            "the permissions"
+            f"{error.strerror or error}; what was finished is in {path} ({len(finished)} files): check the free space "
+            "and the permissions"
         ) from error
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

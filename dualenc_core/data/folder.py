@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,12 +119,18 @@ class ImageFolder:
         labels, problems = read_labels(root)
         there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES}
         there = {name for name in there if not is_temporary(Path(name))}
+        # macOS takes é apart into e and an accent.
+        spelt = {_composed(name): name for name in there}
+        listed, labels = labels, {}
+        for name, label in listed.items():
+            labels.setdefault(name if name in there else spelt.get(_composed(name), name), label)
         names = sorted(labels.keys() & there)
         problems |= {name: "is in dataset.json but not in the folder" for name in labels.keys() - there}
         folder = _mask_folder(root, masks)
         inside = "" if folder is None or not folder.is_relative_to(root) else folder.relative_to(root).as_posix() + "/"
         unlabelled = [name for name in there - labels.keys() if not (inside and name.startswith(inside))]
-        problems |= {name: "has no label in dataset.json" for name in unlabelled}
+        # Where a label is wrong, that is the better reason.
+        problems = {name: "has no label in dataset.json" for name in unlabelled} | problems
         if not names:
             raise DualEncError(_why_empty(root, there, labels, problems))
         table = torch.stack([labels[name] for name in names])
@@ -221,6 +228,10 @@ class ImageFolder:
             raise DualEncError(f"{name} is {photo.width}×{photo.height} pixels, expected an aligned square crop")
         scale = photo.width / self.size
         return photo.window([[scale, 0.0, 0.0], [0.0, scale, 0.0]], self.size, border="border")
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _why_empty(root: Path, there: set[str], labels: Mapping[str, Tensor], problems: Mapping[str, str]) -> str:

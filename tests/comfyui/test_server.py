@@ -276,6 +276,24 @@ def test_a_photo_without_a_face_says_what_to_do(server: Server, tmp_path) -> Non
     assert picture(server, sample(41))
 
 
+# ---------------------------------------------------------------------------------------------------------------- names
+
+
+def test_prefixes_have_the_marks_of_core_nodes(server: Server) -> None:
+    """%Node.widget% by type and by title, %date:…%, and %width% where there is a picture."""
+    prompt = {name: node for name, node in sample(17).items() if name not in ("render", "save")}
+    prompt["head"]["_meta"] = {"title": "My head"}
+    prefix = "marks/%date:yyyy%/%DualEncSample.seed%-%My head.count%-%width%"
+    prompt["file"] = {
+        "class_type": "DualEncSaveTriplane",
+        "inputs": {"triplane": ["head", 0], "filename_prefix": prefix, "half": True},
+    }
+    (line,) = server.run(prompt)["file"]["files"]
+    year = time.localtime().tm_year
+    assert (line["subfolder"], line["filename"]) == (f"marks/{year}", "17-1-0_00001_.safetensors")
+    assert len(server.view(line)) > 1000
+
+
 # --------------------------------------------------------------------------------------------------------------- client
 
 

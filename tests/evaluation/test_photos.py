@@ -264,3 +264,30 @@ def test_the_verb_on_photos(generator, data, tmp_path, capsys):
     assert main(arguments) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"report.md", "report.json"}
     assert "W+ optimisation" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------------ bad items
+
+
+def test_a_photo_that_cannot_be_inverted_is_left_out_of_all_methods(generator, data) -> None:
+    class Picky(Fixed):
+        def encode(self, generator, image, camera, matte=None):
+            if camera.angles[0] > 30:
+                raise DualEncError("this head is turned too far")
+            return super().encode(generator, image, camera, matte)
+
+    folder = ImageFolder.open(data)
+    report = evaluate_photos(generator, methods(generator, Fixed(1), Picky(2), ("e1", "e2"), QUICK), folder)
+    assert {row["photo"] for row in report.rows} == {"p0.png", "p1.png"} and len(report.rows) == 4
+    assert report.skipped == {"p2.png": "this head is turned too far"}
+
+
+def test_a_photo_that_is_listed_twice_is_measured_and_not_called_left_out(generator, data, tmp_path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    listed = tmp_path / "data" / "images" / "dataset.json"
+    rows = json.loads(listed.read_text(encoding="utf-8"))["labels"]
+    listed.write_text(json.dumps({"labels": [*rows, rows[0]]}), encoding="utf-8")
+    report = evaluate_photos(
+        generator, methods(generator, Fixed(1), Fixed(2), ("e1",), QUICK), ImageFolder.open(tmp_path / "data")
+    )
+    assert len(report.rows) == 3 and not report.skipped
