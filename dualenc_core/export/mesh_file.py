@@ -12,12 +12,11 @@ import torch
 from PIL import Image
 
 from .. import __version__
+from ..camera import METRES_PER_UNIT
 from ..errors import DualEncError, require
 from ..files import atomic_path
 from .mesh import Mesh
 
-# One world unit of PanoHead's frame (panohead.md §10).
-METRES_PER_UNIT = 0.4177
 _COMMENT = "dualenc: "
 _COMMENT_WIDTH = 120
 
