@@ -10,6 +10,9 @@ ENCODER = "DUALENC_ENCODER"
 TRIPLANE = "DUALENC_TRIPLANE"
 MASK = "DUALENC_MASK"
 CAMERA = "DUALENC_CAMERA"
+LOAD3D_CAMERA = "LOAD3D_CAMERA"
+# Files for viewers and save nodes; ComfyUI without the type has no node that takes it.
+FILE_3D = "FILE_3D"
 
 # dualenc_core.inversion.MODES; importing that here would slow down ComfyUI's start.
 STITCH_MODES = ("points", "cells")

@@ -2,11 +2,12 @@
 
 from .density_grid import DensityGrid, density_grid, surface_density
 from .images import save_alpha, save_depth, save_png, to_uint8
-from .mesh import Mesh, extract_mesh
+from .mesh import Mesh, extract_mesh, normals_of
 from .mesh_colour import ColourViews, colour_cameras, colour_mesh, colour_views
 from .mesh_file import METRES_PER_UNIT, save_mesh
 from .sheet import contact_sheet
 from .texture import bake_texture
+from .transfer_curve import to_linear, to_srgb
 from .video import save_video
 
 __all__ = [
@@ -21,11 +22,14 @@ __all__ = [
     "contact_sheet",
     "density_grid",
     "extract_mesh",
+    "normals_of",
     "save_alpha",
     "save_depth",
     "save_mesh",
     "save_png",
     "save_video",
     "surface_density",
+    "to_linear",
+    "to_srgb",
     "to_uint8",
 ]

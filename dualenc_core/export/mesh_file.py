@@ -16,6 +16,7 @@ from ..camera import METRES_PER_UNIT
 from ..errors import DualEncError, require
 from ..files import atomic_path
 from .mesh import Mesh
+from .transfer_curve import to_linear
 
 _COMMENT = "dualenc: "
 _COMMENT_WIDTH = 120
@@ -54,15 +55,16 @@ def save_mesh(mesh: Mesh, path: str | Path, unlit: bool = True) -> Path:
 
 def _glb(trimesh: ModuleType, mesh: Mesh, unlit: bool) -> bytes:
     body = _body(trimesh, mesh)
-    if mesh.texture is not None:
-        pixels = _levels(mesh.texture.permute(1, 2, 0), 255).astype(np.uint8)
-        material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(pixels))
+    if mesh.uv is not None:
+        pixels = None if mesh.texture is None else _levels(mesh.texture.permute(1, 2, 0), 255).astype(np.uint8)
+        picture = None if pixels is None else Image.fromarray(pixels)
+        material = trimesh.visual.material.PBRMaterial(baseColorTexture=picture)
         # trimesh counts v upwards and turns it around again when it writes.
         uv = mesh.uv.numpy().astype(np.float64) * [1, -1] + [0, 1]
         body.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
-    elif mesh.colours is not None:
+    if mesh.texture is None and mesh.colours is not None:
         # trimesh would write eight bits, too few for dark linear colours; as an attribute it keeps what it is given.
-        body.vertex_attributes["_COLOR_0"] = _with_alpha(_levels(_linear(mesh.colours), 65535), 65535, np.uint16)
+        body.vertex_attributes["_COLOR_0"] = _with_alpha(_levels(to_linear(mesh.colours), 65535), 65535, np.uint16)
     scene = trimesh.Scene()
     scene.add_geometry(body, node_name="head", geom_name="head")
     extras = provenance(mesh)
@@ -112,11 +114,6 @@ def _body(trimesh: ModuleType, mesh: Mesh):
         vertex_normals=mesh.normals.numpy().astype(np.float64),
         process=False,
     )
-
-
-def _linear(srgb: torch.Tensor) -> torch.Tensor:
-    srgb = srgb.double().clamp(0, 1)
-    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def _levels(values: torch.Tensor, top: int) -> np.ndarray:
