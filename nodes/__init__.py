@@ -7,6 +7,7 @@ from pathlib import Path
 from . import runtime
 from .camera import DualEncCamera, DualEncOrbit
 from .compare import DualEncCompare
+from .convert import DualEncConvert
 from .edit import (
     DualEncBlend,
     DualEncMirror,
@@ -16,6 +17,7 @@ from .edit import (
     DualEncTransferRegion,
 )
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
+from .errors import sentence_first
 from .export import DualEncMesh, DualEncSaveMesh
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
 from .optimize import DualEncOptimize
@@ -27,6 +29,7 @@ from .storage import DualEncLoadTriplane, DualEncSaveTriplane
 NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncLoadPanoHead": "DualEnc Load PanoHead",
     "DualEncLoadEncoder": "DualEnc Load Encoder",
+    "DualEncConvert": "DualEnc Convert (Official Weights)",
     "DualEncAlignPortrait": "DualEnc Align Portrait",
     "DualEncEncode": "DualEnc Encode",
     "DualEncOcclusionMask": "DualEnc Occlusion Mask",
@@ -52,6 +55,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
 _CLASSES = (
     DualEncLoadPanoHead,
     DualEncLoadEncoder,
+    DualEncConvert,
     DualEncAlignPortrait,
     DualEncEncode,
     DualEncOcclusionMask,
@@ -74,7 +78,7 @@ _CLASSES = (
     DualEncLoadTriplane,
     DualEncCompare,
 )
-NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in _CLASSES}
+NODE_CLASS_MAPPINGS = {cls.__name__: sentence_first(cls) for cls in _CLASSES}
 
 runtime.register_folder()
 runtime.share_example(Path(__file__).resolve().parents[1] / "workflows" / runtime.EXAMPLE)

@@ -31,6 +31,7 @@ class DualEncCamera:
         "viewpoint",
         "look at",
         "turn head",
+        "turn face",
         "face turn",
         "rotate face",
         "rotate head",

@@ -13,7 +13,17 @@ class DualEncMesh:
 
     CATEGORY = "DualEnc/export"
     DESCRIPTION = "Turns a head into a triangle mesh with colours, upright and facing +z, in metres."
-    SEARCH_ALIASES = ["mesh", "head mesh", "3d head", "glb", "3d model", "avatar", "marching cubes", "geometry"]
+    SEARCH_ALIASES = [
+        "mesh",
+        "head mesh",
+        "face mesh",
+        "3d head",
+        "glb",
+        "3d model",
+        "avatar",
+        "marching cubes",
+        "geometry",
+    ]
     RETURN_TYPES = ("MESH",)
     RETURN_NAMES = ("mesh",)
     OUTPUT_TOOLTIPS = ("The mesh, for DualEnc Save Mesh and for ComfyUI's own mesh nodes.",)
@@ -71,7 +81,15 @@ class DualEncSaveMesh:
         "Saves a mesh with its colours or texture as GLB or PLY in the output folder: of DualEnc Mesh, or of any node "
         "that gives a MESH. Link model_3d or path to a preview to look at it."
     )
-    SEARCH_ALIASES = ["save glb", "save 3d model", "save head", "export ply", "export mesh", "export avatar"]
+    SEARCH_ALIASES = [
+        "save glb",
+        "save 3d model",
+        "export 3d",
+        "save head",
+        "export ply",
+        "export mesh",
+        "export avatar",
+    ]
     RETURN_TYPES = ("STRING", FILE_3D)
     RETURN_NAMES = ("path", "model_3d")
     OUTPUT_TOOLTIPS = (

@@ -25,8 +25,8 @@ from ..dualenc_core.errors import DualEncError
 
 FOLDER = "dualenc"
 EXAMPLE = "dualenc_portrait.png"
-# .pkl is listed so that choosing an official file says how to convert it; nodes never read one.
-EXTENSIONS = {".safetensors", ".pkl"}
+# Published formats are listed for DualEnc Convert, which reads them without executing anything; no other node does.
+EXTENSIONS = {".safetensors", ".pkl", ".pt", ".pth"}
 SMALLEST_CHUNK = 256
 
 T = TypeVar("T")
@@ -171,6 +171,11 @@ def file3d(path: Path) -> Any:
     """ComfyUI's FILE_3D of a file; None where ComfyUI does not know such a thing yet."""
     types = comfy("comfy_api.latest._util")
     return types.File3D(str(path)) if hasattr(types, "File3D") else None
+
+
+def has_colour_widget() -> bool:
+    """Whether ComfyUI has a widget that picks a colour."""
+    return hasattr(comfy("comfy_api.latest._io"), "Color")
 
 
 # ------------------------------------------------------------------------------------------------ progress, interrupt

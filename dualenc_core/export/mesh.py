@@ -87,7 +87,7 @@ def extract_mesh(
     The result is closed: what the renderer crops and the ends of the box are cut flat.
 
     Raises DualEncError for wrong arguments (see `density_grid`) and for a head without a surface;
-    MissingDependencyError without scikit-image, or without fast-simplification when it is asked to decimate.
+    MissingDependencyError without scikit-image, or without fast-simplification when asked to decimate.
     """
     if smooth < 0 or (decimate is not None and decimate < 4):
         raise DualEncError(f"smooth is {smooth} and decimate {decimate}, expected at least 0 and 4 faces")

@@ -52,6 +52,15 @@ def test_backgrounds(node, generator, head):
     assert torch.equal(clear[0][0][empty][:, :3], torch.tensor([0.0, 1.0, 0.0]).expand(int(empty.sum()), 3))
 
 
+def test_transparent_frames_are_not_for_a_video_and_this_is_said_before_the_video_fails(node, generator, head):
+    options = {"generator": generator, "triplane": head, **SMALL}
+    cameras = node("DualEncOrbit", frames=2)[0]
+    answer = node.full("DualEncRender", camera=cameras, background="transparent", **options)
+    assert "Save Video" in answer["ui"]["dualenc_warnings"][0] and answer["result"][0].shape[-1] == 4
+    for changes in ({"camera": cameras[0], "background": "transparent"}, {"camera": cameras, "background": "colour"}):
+        assert isinstance(node.full("DualEncRender", **options, **changes), tuple)
+
+
 def test_the_fast_renderer_is_the_default_and_agrees_with_the_plain_one(node, generator, head):
     options = {"generator": generator, "triplane": head, "camera": node("DualEncCamera", yaw=40.0)[0], **SMALL}
     generator.module.release_prepared()
