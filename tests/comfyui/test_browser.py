@@ -270,7 +270,7 @@ def test_the_queued_prompt_is_the_shipped_one(visit, name: str) -> None:
 # The frontend adds its viewers to core nodes as widgets, of which the server knows nothing.
 VIEWERS = {("Preview3D", "image"), ("SaveGLB", "image"), ("Preview3DAdvanced", "viewport_state")}
 # Optional inputs of newer versions, which their frontends add with the default.
-NEWER = {("CreateVideo", "bit_depth")}
+NEWER = {("CreateVideo", "bit_depth"), ("SaveVideo", "format.codec")}
 
 
 def canonical(prompt: dict) -> list[str]:
