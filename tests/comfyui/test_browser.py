@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflows.definitions import NEWER as NEWER_WORKFLOWS
+
 from .conftest import api_prompt
 from .server import PACK, ROOT, Server
 
@@ -255,6 +257,8 @@ def test_the_help_page_opens(visit) -> None:
 def test_a_workflow_loads_from_the_template_list(visit, name: str) -> None:
     assert name in visit["templates"]["listed"]
     loaded = visit["templates"]["loaded"][name]
+    if name in NEWER_WORKFLOWS and loaded["missing"]:
+        pytest.skip(f"this ComfyUI has no {', '.join(loaded['missing'])}")
     status, size = loaded["thumbnail"]
     assert status == 200 and size > 1000
     assert loaded["nodes"] > 1 and loaded["missing"] == []
@@ -263,6 +267,8 @@ def test_a_workflow_loads_from_the_template_list(visit, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_queued_prompt_is_the_shipped_one(visit, name: str) -> None:
+    if name in NEWER_WORKFLOWS and visit["templates"]["loaded"][name]["missing"]:
+        pytest.skip("this ComfyUI lacks nodes of it")
     ours, shipped = (canonical(prompt) for prompt in (visit["templates"]["loaded"][name]["prompt"], api_prompt(name)))
     assert ours == shipped
 

@@ -58,8 +58,8 @@ _YOUR_PHOTO = """
 sit on the face. If not, set *pose* to *by hand*.
 """
 _REAL_WEIGHTS = """
-**Demo models:** they are small and know only heads like these. For photos of people put converted PanoHead weights and
-their encoders into **models/dualenc**, press **R**, and choose them under *Models*.
+**Other models:** put them into **models/dualenc**, press **R**, and choose them under *Models*. PanoHead's own weights:
+workflow 12.
 """
 
 PLANS = {
@@ -325,7 +325,7 @@ front, in metres.
 
 - *Save with colours* writes a GLB to **output/dualenc**. **format** *ply* is for mesh tools.
 - *Look at it* shows the file: drag to turn it.
-- *ComfyUI's own, shape only* is the same mesh by Save GLB, as other mesh nodes see it.
+- *ComfyUI's own* is the same mesh by its Save node (older ComfyUI: the shape only).
 - **For games and the web:** in *Head to mesh* set **triangles** to 10000 and **texture** to 1024.
 - **Finer:** **resolution** 256. Ripples go away with **smooth** 3.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
@@ -368,6 +368,63 @@ The report below each optimize node says which measure of likeness was used; LPI
                 (stage("Optimize", HEAD, "search=0 improve=0"),),
                 (stage("Views from behind", VIEW, "camera=0 render_invert=0 render_search=1 render_improve=1"),),
                 (stage("Side by side", VIEW, "front_1=0 front=0 behind_1=0 behind=0"),),
+            ),
+        ),
+    ),
+    "12_real_panohead": Plan(
+        """# The real PanoHead
+
+PanoHead's own weights, from the download to a turntable.
+
+1. Download **easy-khair-180-gpc0.8-trans10-025000.pkl** from the
+   [models folder of PanoHead](https://drive.google.com/drive/folders/1m517-F1NCTGA159dePs5R5qj02svtX1_?usp=sharing).
+   Treat the weights, and what you make with them, as non-commercial.
+2. Put it into **models/dualenc** of this ComfyUI and press **R**.
+3. Press **Run**. *Convert PanoHead* makes a safe file of it once; nothing in the download is executed.
+
+Nobody has published encoders for these weights yet, so *Photo to head, without encoders* searches for the head
+(**steps**) and then tunes a copy of PanoHead to the photo (**tune_steps**). That is slow: the progress bar of the first
+steps shows how long your computer will take; without a graphics card count with hours. For a first look set both to 50;
+the published setting is 500 each.
+
+**Your own photo:** choose it in *Photo*. Box, mesh and axes below *Align the portrait* should sit on the face.
+""",
+        (
+            (
+                (stage("PanoHead", MODEL, "convert=0 load_generator=0"),),
+                (PHOTO,),
+                (stage("The video", RESULT, "save_video"), stage("The head", VIEW, "preview")),
+            ),
+            (
+                (stage("Optimize", HEAD, "optimize"),),
+                (stage("Frames", VIEW, "orbit render"),),
+                (stage("Together", VIEW, "video"),),
+            ),
+        ),
+    ),
+    "13_head_into_3d": Plan(
+        f"""# Head into ComfyUI's 3D nodes
+
+Needs a ComfyUI with mesh nodes (0.33 or newer). Press **Run**: the photo becomes a head, the head a mesh that ComfyUI's
+own nodes work on, and back.
+
+- *Fewer triangles* is ComfyUI's node; *Save the mesh* is ours and writes what came out of it, in colour.
+- **Camera:** drag on the pad of *Camera for both*. The same camera drives our *Render the head*, ComfyUI's
+  *Render the mesh* and the viewer *Turn it*: compare both pictures.
+- Other mesh nodes (Fill Holes, Unwrap Mesh, Rotate Mesh …) go between *Head to mesh* and *Save the mesh*.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}""",
+        (
+            (
+                (MODELS,),
+                (PHOTO,),
+                (stage("The head", RESULT, "save_head"), stage("Turn it", RESULT, "preview_mesh")),
+                (stage("The mesh", RESULT, "save_picture"),),
+            ),
+            (
+                (stage("Head", HEAD, "invert"),),
+                (stage("Camera", VIEW, "camera=0 render=0"),),
+                (stage("Mesh", HEAD, "mesh=0 decimate=0"),),
+                (stage("Render and save", HEAD, "render_mesh=0 save_mesh=0"),),
             ),
         ),
     ),
