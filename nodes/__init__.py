@@ -19,6 +19,7 @@ from .edit import (
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
 from .errors import sentence_first
 from .export import DualEncMesh, DualEncSaveMesh
+from .mask_view import DualEncMaskView
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
 from .optimize import DualEncOptimize
 from .portrait import DualEncAlignPortrait
@@ -41,6 +42,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncOrbit": "DualEnc Orbit",
     "DualEncRender": "DualEnc Render",
     "DualEncRegionMask": "DualEnc Region Mask",
+    "DualEncMaskView": "DualEnc Mask View",
     "DualEncTransferRegion": "DualEnc Transfer Region (Hair Transfer)",
     "DualEncBlend": "DualEnc Blend",
     "DualEncMorph": "DualEnc Morph",
@@ -67,6 +69,7 @@ _CLASSES = (
     DualEncOrbit,
     DualEncRender,
     DualEncRegionMask,
+    DualEncMaskView,
     DualEncTransferRegion,
     DualEncBlend,
     DualEncMorph,
