@@ -26,6 +26,7 @@ from .portrait import DualEncAlignPortrait
 from .render import DualEncRender
 from .stitch import DualEncOcclusionMask, DualEncStitch
 from .storage import DualEncLoadTriplane, DualEncSaveTriplane
+from .video import DualEncSaveVideo
 
 NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncLoadPanoHead": "DualEnc Load PanoHead",
@@ -52,6 +53,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncSaveMesh": "DualEnc Save Mesh",
     "DualEncSaveTriplane": "DualEnc Save Triplane",
     "DualEncLoadTriplane": "DualEnc Load Triplane",
+    "DualEncSaveVideo": "DualEnc Save Video (with Transparency)",
     "DualEncCompare": "DualEnc Compare",
 }
 _CLASSES = (
@@ -79,6 +81,7 @@ _CLASSES = (
     DualEncSaveMesh,
     DualEncSaveTriplane,
     DualEncLoadTriplane,
+    DualEncSaveVideo,
     DualEncCompare,
 )
 NODE_CLASS_MAPPINGS = {cls.__name__: sentence_first(cls) for cls in _CLASSES}
