@@ -5,7 +5,7 @@
     generator = dc.load_generator("demo")
     dual = dc.DualEncoder(generator, dc.load_encoder("demo-e1"), dc.load_encoder("demo-e2"))
     portrait = dc.align_portrait(photo)
-    head = dual.invert(portrait.image, portrait.camera)
+    head = dual.invert(portrait.image, portrait.camera, portrait.matte)
     turntable = generator.render(head.triplane, dc.Camera.orbit(60))
 
 Names are loaded on first use, so that importing the package costs nothing and needs no optional dependency.

@@ -27,7 +27,8 @@ VERBS = {
     "convert": "an official checkpoint to a safetensors file",
     "weights": "list the known weights files: which are here, where to get the others",
     "prepare": "a folder of photos to aligned crops with cameras, for training and evaluation",
-    "train": "train the demo models, or encoders like the paper",
+    "people": "synthetic people from an asset pack: look at them, or trace them for training",
+    "train": "train the bundled models, or encoders like the paper",
     "bench": "measure how fast heads are rendered here",
     "evaluate": "measure a generator and its encoders on heads whose every view is known",
 }

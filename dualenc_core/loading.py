@@ -29,12 +29,12 @@ def load_generator(
     Raises CheckpointError for a missing, broken, hostile or foreign file, and for weights that do not fit the file's
     own configuration.
     """
-    path = resolve("generator", name_or_path)
+    path, provenance = resolve("generator", name_or_path), {}
     if file_kind(path) == "pickle":
         official = read_official(path, progress)
         state_dict, config = official.state_dict, official.config
     else:
-        state_dict, config, _ = load_generator_file(path)
+        state_dict, config, provenance = load_generator_file(path)
     try:
         generator = PanoHead.from_config(
             config["init_kwargs"], config["rendering_kwargs"], state_dict, config["neural_rendering_resolution"]
@@ -46,4 +46,5 @@ def load_generator(
             f"{path} has a configuration that no generator can be built from ({type(error).__name__}: {error}); "
             "download or convert the file again"
         ) from error
+    generator.provenance = provenance
     return generator.to(device)

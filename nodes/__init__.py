@@ -19,6 +19,7 @@ from .edit import (
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
 from .errors import sentence_first
 from .export import DualEncMesh, DualEncSaveMesh
+from .inputs import refuse_empty
 from .mask_view import DualEncMaskView
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
 from .optimize import DualEncOptimize
@@ -84,6 +85,8 @@ _CLASSES = (
     DualEncSaveVideo,
     DualEncCompare,
 )
+for cls in _CLASSES:
+    setattr(cls, cls.FUNCTION, refuse_empty(getattr(cls, cls.FUNCTION)))
 NODE_CLASS_MAPPINGS = {cls.__name__: sentence_first(cls) for cls in _CLASSES}
 
 runtime.register_folder()

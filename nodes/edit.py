@@ -92,6 +92,11 @@ def painted(mask, camera, device):
     if mask is None or camera is None:
         raise DualEncError("part is 'painted': connect the painted mask and the camera of the picture it is on")
     masks = images.mask_to_core(mask)
+    if masks is None:
+        raise DualEncError(
+            "part is 'painted', but the mask is what Load Image gives for a picture without alpha: nothing; paint it "
+            "in the mask editor"
+        )
     if len(masks) != len(camera):
         raise DualEncError(f"there are {len(masks)} masks for {len(camera)} cameras; expected one for each")
     return masks[:, 0].to(device), camera.to(device)

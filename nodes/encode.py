@@ -44,7 +44,9 @@ class DualEncEncode:
     def run(self, generator, encoder, image, camera, matte=None):
         device = runtime.use(generator, encoder)
         _check_pair(generator, encoder)
-        portrait, matte = _subject(generator.module, image, matte, device)
+        portrait, matte = subject(image, matte, device)
+        if matte is not None:
+            portrait = dc.inversion.on_backdrop(generator.module, portrait, matte)
         runtime.check_interrupt()
         triplane = encoder.module.encode(generator.module, portrait, camera.to(device), matte)
         runtime.check_interrupt()
@@ -99,7 +101,7 @@ class DualEncInvert:
     def run(self, generator, encoder1, encoder2, image, camera, stitch_by, matte=None, hidden_colours=1.0):
         device = runtime.use(generator, encoder1, encoder2)
         _check_pair(generator, encoder1, encoder2)
-        portrait, matte = _subject(generator.module, image, matte, device)
+        portrait, matte = subject(image, matte, device)
         dual = dc.DualEncoder(generator.module, encoder1.module, encoder2.module, stitch_by, hidden_colours)
         inversion = dual.invert(portrait, camera.to(device), matte, progress=runtime.progress(4))
         picture = _from_input_view(generator, inversion.triplane, camera, device)
@@ -154,14 +156,11 @@ def _check_pair(generator, *encoders):
         raise GeneratorMismatchError(f"{error}. {advice}") from error
 
 
-def _subject(generator, image, matte, device):
+def subject(image, matte, device):
+    """Portraits [B,3,S,S] and their mattes [B,1,S',S'], or None, on a device."""
     portrait = images.to_core(image).to(device)
-    if matte is None:
-        return portrait, None
-    matte = images.mask_to_core(matte).to(device)
-    if len(matte) == 1:
-        matte = matte.expand(len(portrait), -1, -1, -1)
-    return dc.inversion.on_backdrop(generator, portrait, matte), matte
+    matte = images.mask_to_core(matte, len(portrait))
+    return portrait, None if matte is None else matte.to(device).expand(len(portrait), -1, -1, -1)
 
 
 def _from_input_view(generator, triplane, camera, device):

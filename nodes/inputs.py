@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
+from ..dualenc_core.errors import DualEncError
 from . import runtime
 
 GENERATOR = "DUALENC_GENERATOR"
@@ -22,6 +24,19 @@ STITCH_MODES = ("points", "cells")
 GREY = "#808080"
 
 Declaration = tuple[Any, dict[str, Any]]
+
+
+def refuse_empty(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A node's function that refuses batches of nothing, whatever they are of, by the name of their input."""
+
+    @functools.wraps(run)
+    def checked(self, *args: Any, **inputs: Any) -> Any:
+        for name, value in inputs.items():
+            if isinstance(value, Sized) and not isinstance(value, (str, bytes, Mapping)) and len(value) == 0:
+                raise DualEncError(f"{name} is empty: a batch of 0; connect one with at least one entry")
+        return run(self, *args, **inputs)
+
+    return checked
 
 
 def socket(kind: str, tooltip: str) -> Declaration:

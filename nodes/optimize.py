@@ -7,7 +7,7 @@ import torch
 from .. import dualenc_core as dc
 from ..dualenc_core.errors import CheckpointError, DualEncError
 from . import images, runtime
-from .encode import _CAMERA, _IMAGE, _MATTE
+from .encode import _CAMERA, _IMAGE, _MATTE, subject
 from .inputs import CAMERA, GENERATOR, TRIPLANE, choice, decimal, socket, whole
 from .models import locate_known
 
@@ -123,10 +123,10 @@ def likeness(device):
 
 
 def _portrait(generator, image, matte, device):
-    portrait = images.to_core(image).to(device).clone()
-    if matte is None:
-        return portrait
-    return dc.inversion.on_backdrop(generator, portrait, images.mask_to_core(matte).to(device).clone())
+    portrait, matte = subject(image, matte, device)
+    # What ComfyUI hands over was made in inference mode, where gradients cannot be recorded.
+    portrait = portrait.clone()
+    return portrait if matte is None else dc.inversion.on_backdrop(generator, portrait, matte.clone())
 
 
 def _words(fitted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import torch
@@ -12,6 +13,7 @@ from . import images, runtime
 from .inputs import CAMERA, choice, decimal, socket, whole
 
 ESTIMATED, BY_HAND = "estimated", "by hand"
+ERROR, SKIP, PREVIOUS = "error", "skip", "previous camera"
 
 
 class DualEncAlignPortrait:
@@ -33,14 +35,15 @@ class DualEncAlignPortrait:
         "face alignment",
         "portrait",
     ]
-    RETURN_TYPES = ("IMAGE", CAMERA, "MASK", "IMAGE", "STRING")
-    RETURN_NAMES = ("portrait", "camera", "matte", "overlay", "report")
+    RETURN_TYPES = ("IMAGE", CAMERA, "MASK", "IMAGE", "STRING", "STRING")
+    RETURN_NAMES = ("portrait", "camera", "matte", "overlay", "report", "kept")
     OUTPUT_TOOLTIPS = (
         "The aligned square crop.",
         "The camera from which the crop shows the head.",
         "The person in the crop: 1 = person.",
         "The photo with face box, face mesh, pose axes and crop square.",
         "What was found, how certain it is, and warnings.",
+        "Which images these are, from 0, such as 0, 1, 3: on_no_face skip leaves some out.",
     )
     FUNCTION = "run"
     # So that overlay and report come again when the result is served from the cache.
@@ -74,38 +77,32 @@ class DualEncAlignPortrait:
             "optional": {
                 "mask": socket(
                     "MASK",
-                    "The person in the photo, 1 = person, of the photo's size. Without it the person is found. "
+                    "The person in the photo, 1 = person; resized to the photo. Without it the person is found. "
                     "(Load Image gives 1 where the picture is transparent: invert that one.)",
-                )
+                ),
+                "on_no_face": choice(
+                    (ERROR, SKIP, PREVIOUS),
+                    "An image without a face, such as a frame of a video: error stops; skip leaves it out; previous "
+                    "camera crops it as the image before.",
+                ),
             },
         }
 
-    def run(self, image, face, pose, yaw, pitch, roll, scale, shift_x, shift_y, size, mask=None):
-        images.to_core(image)  # checks the shape
-        angles = {"yaw": yaw, "pitch": pitch, "roll": roll} if pose == BY_HAND else {}
-        mattes = None if mask is None else images.mask_to_core(mask)
-        if mattes is not None and len(mattes) not in (1, len(image)):
-            raise DualEncError(f"there are {len(mattes)} masks for {len(image)} images; expected as many, or one")
-        report = runtime.progress(len(image))
-        portraits = []
-        for i, photo in enumerate(image):
-            try:
-                portrait = dc.align_portrait(
-                    photo.movedim(-1, 0).float(),
-                    mask=None if mattes is None else mattes[min(i, len(mattes) - 1), 0],
-                    face=None if face < 0 else face,
-                    size=size,
-                    scale=scale,
-                    shift=(shift_x, shift_y),
-                    device=runtime.compute_device(),
-                    **angles,
-                )
-            except NoFaceError as error:
-                raise NoFaceError(f"image {i + 1} of {len(image)}: {_for_nodes(error)}") from error
-            portraits.append(portrait)
-            report(i + 1, len(image))
+    def run(
+        self, image, face, pose, yaw, pitch, roll, scale, shift_x, shift_y, size, mask=None, on_no_face=ERROR
+    ):  # fmt: skip
+        images.check(image)
+        options = {"face": None if face < 0 else face, "size": size, "scale": scale, "shift": (shift_x, shift_y)}
+        if pose == BY_HAND:
+            options |= {"yaw": yaw, "pitch": pitch, "roll": roll}
+        found = _align(image, images.mask_to_core(mask, len(image)), on_no_face, options)
+        kept, portraits = sorted(found), [found[i] for i in sorted(found)]
         texts = [p.report.text for p in portraits]
-        text = texts[0] if len(texts) == 1 else "\n\n".join(f"image {i}: {t}" for i, t in enumerate(texts, start=1))
+        text = texts[0]
+        if len(image) > 1:
+            text = "\n\n".join(f"image {i + 1}: {t}" for i, t in zip(kept, texts, strict=True))
+        if skipped := [i + 1 for i in range(len(image)) if i not in found]:
+            text += f"\n\nno face, left out: image {', '.join(map(str, skipped))}"
         overlay = _one_size([p.overlay for p in portraits])
         result = (
             images.to_comfy(torch.cat([p.image for p in portraits])),
@@ -113,22 +110,65 @@ class DualEncAlignPortrait:
             images.mask_to_comfy(torch.cat([p.matte for p in portraits])),
             images.to_comfy(overlay, low=0.0),
             text,
+            ", ".join(map(str, kept)),
         )
         ui = {
             "images": images.shown(result[3], "dualenc_overlay"),
             "text": [text],
             "dualenc_warnings": [w.message for p in portraits for w in p.report.warnings if w.code != "note"],
             "alignment": [dataclasses.asdict(p.report) for p in portraits],
+            "kept": kept,
         }
         return {"ui": ui, "result": result}
 
 
-def _for_nodes(error: NoFaceError) -> str:
+def _align(image, mattes, on_no_face, options):
+    """Portraits by the number of their image."""
+    device, count = runtime.compute_device(), len(image)
+    report = runtime.progress(count)
+    found, faceless = {}, {}
+
+    def of(i):
+        mask = None if mattes is None else mattes[min(i, len(mattes) - 1), 0]
+        return {"image": image[i].movedim(-1, 0).float(), "mask": mask, "device": device}
+
+    for i in range(count):
+        with _named(i, count):
+            try:
+                found[i] = dc.align_portrait(**of(i), **options)
+            except NoFaceError as error:
+                faceless[i] = error
+                if on_no_face == ERROR or len(faceless) == count:
+                    raise
+        report(i + 1, count)
+    if on_no_face == PREVIOUS:
+        for i in faceless:
+            # Before the first face there is only the one that comes.
+            before = max((other for other in found if other < i), default=min(found))
+            with _named(i, count):
+                found[i] = dc.portrait.align_like(portrait=found[before], **of(i))
+    return found
+
+
+@contextlib.contextmanager
+def _named(index, count):
+    """Errors say which image of the batch it is, in the words of the widgets."""
+    name = f"image {index + 1} of {count}"
+    try:
+        yield
+    except NoFaceError as error:
+        raise NoFaceError(f"{name}: {_for_nodes(error, count)}") from error
+    except DualEncError as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
+def _for_nodes(error: NoFaceError, count: int) -> str:
     """The library's message in the words of the widgets."""
-    first = str(error).split(";")[0]
+    first = str(error).split("; use a photo")[0]
+    frames = f"; or set on_no_face to '{SKIP}' or '{PREVIOUS}', for single frames of a video" if count > 1 else ""
     return (
-        f"{first}. Use a photo where the face is visible; or crop it to a square around the head, set pose to "
-        f"'{BY_HAND}', and give yaw and pitch (scale and shift then place the crop)"
+        f"{first}. Use a photo where the face is visible, or crop it to a square around the head; if that is not "
+        f"enough, set pose to '{BY_HAND}', and give yaw and pitch (scale and shift then place the crop){frames}"
     )
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from dualenc_core import procedural
 from dualenc_core.camera import Camera
 from dualenc_core.cli import VERBS, main
+from dualenc_core.commands.pipeline import _compare
 from dualenc_core.export import save_png
 from dualenc_core.generator import PanoHead
 from dualenc_core.inversion import DualEncoder
@@ -134,6 +135,34 @@ def test_a_photo_is_aligned_and_overrides_reach_the_camera(files, tmp_path) -> N
     assert report["alignment"]["overrides"] == {"yaw": 40.0, "scale": 1.0, "shift": [0.0, 0.0]}
     with Image.open(out / "overlay.png") as overlay:
         assert np.asarray(overlay).min() < 40 and np.asarray(overlay).max() > 215, "the overlay keeps the photo's range"
+
+
+def test_the_example_of_the_readme_makes_the_head_that_reconstruct_writes(files, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(pytest.importorskip("skimage.data").astronaut()).save("photo.jpg", quality=95)
+    assert main(["reconstruct", "photo.jpg", "--out=out", *files.weights, "--frames=0", "--device=cpu"]) == 0
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(import dualenc_core.*?)```", text, re.DOTALL)[1]
+    for name, path in (("demo-e1", files.encoder1), ("demo-e2", files.encoder2), ("demo", files.generator)):
+        code = code.replace(f'"{name}"', repr(str(path)))
+    example: dict = {}
+    exec(code.replace("orbit(60)", "orbit(1)"), example)  # noqa: S102
+    head, written = example["head"].triplane, Triplane.load("out/triplane.safetensors")
+    assert torch.equal(head.planes, written.planes) and torch.equal(head.ws, written.ws)
+    assert torch.equal(head.overlays[0].planes, written.overlays[0].planes)
+
+
+def test_no_score_over_a_matte_that_holds_nothing(files, tmp_path, capsys) -> None:
+    Image.new("RGBA", (64, 64), (200, 90, 90, 255)).save(tmp_path / "crop.png")
+    command = ["reconstruct", str(tmp_path / "crop.png"), f"--out={tmp_path / 'out'}", *files.weights, *files.given]
+    for value, words in ((0, "empty"), (2, "largest value is 2")):
+        Image.new("L", (64, 64), value).save(tmp_path / "mask.png")
+        assert main([*command, f"--mask={tmp_path / 'mask.png'}", "--frames=0"]) == 1
+        assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert _compare(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)).keys() == {
+        "psnr",
+        "ssim",
+    }
 
 
 def test_a_photo_without_a_face_is_an_error(files, tmp_path, capsys) -> None:

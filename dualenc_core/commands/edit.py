@@ -175,11 +175,11 @@ def _painted(args: argparse.Namespace, generator: PanoHead, head: Triplane, prog
     """The region of painted pictures, all round."""
     import numpy as np
     import torch
-    from PIL import Image
 
     from .. import editing
     from ..camera import Camera
     from ..errors import DualEncError
+    from ..portrait import read_mask
 
     for name, angles in (("--yaw", args.yaw), ("--pitch", args.pitch)):
         if len(angles) not in (1, len(args.painted)):
@@ -188,13 +188,9 @@ def _painted(args: argparse.Namespace, generator: PanoHead, head: Triplane, prog
     cameras = Camera.look_at(yaw[: len(args.painted)], pitch[: len(args.painted)]).to(head.planes.device)
     masks = []
     for path in args.painted:
-        try:
-            with Image.open(path) as picture:
-                pixels = np.asarray(picture.convert("L"), dtype=np.float32) / 255
-        except OSError as error:
-            raise DualEncError(f"the painted picture {path} cannot be read: {error}") from error
-        square = torch.from_numpy(pixels)[None, None]
-        masks.append(torch.nn.functional.interpolate(square, (256, 256), mode="bilinear", antialias=True)[0, 0])
+        mask = read_mask(path, may_be_empty=True)
+        scale = np.diag([mask.width, mask.height]) / 256
+        masks.append(mask.window(np.pad(scale, ((0, 0), (0, 1))), 256, border="border")[0, 0])
     masks, cameras = editing.complete_views(generator, head, torch.stack(masks), cameras, progress=progress)
     find = editing.region_volume if args.precise else editing.region_mask
     return find(generator, head, masks, cameras, progress=progress)

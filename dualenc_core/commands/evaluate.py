@@ -1,6 +1,6 @@
 """Measure a generator and its encoders, on heads whose every view is known or on photos.
 
-procedural: each head is inverted from one view and compared with the truth all around, for Encoder 1, Encoder 2, both
+procedural, people: each head is inverted from one view and compared with the truth all around, for both encoders, both
 joined by cells and by points, and the generator alone; with --methods also for W+ optimisation and PTI.
 photos: a folder of aligned portraits (`prepare`): the same view (L2, PSNR, SSIM, LPIPS, ID) and novel views (FID).
 mead: the same of frames that several cameras took at once, in folders front, left_30, left_60, right_30, right_60.
@@ -29,7 +29,10 @@ FEED_FORWARD, OPTIMISED = ("e1", "e2", "cells", "points"), ("wplus", "pti")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
     parser.add_argument(
-        "--protocol", choices=("procedural", "photos", "mead"), default="procedural", help="default: procedural"
+        "--protocol",
+        choices=("procedural", "people", "photos", "mead"),
+        default="procedural",
+        help="default: procedural",
     )
     add_generator(parser)
     add_encoders(parser)
@@ -45,13 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tune-steps", type=whole(1), default=500, help="of PTI's second stage (default: 500)")
     parser.add_argument("--rate", type=positive, default=0.1, help="of W+ optimisation (default: 0.1)")
     parser.add_argument("--samples", type=whole(4), help="samples a ray while optimising (default: the generator's)")
-    procedural = parser.add_argument_group("procedural heads")
+    procedural = parser.add_argument_group("procedural heads and people")
     procedural.add_argument(
         "--control", metavar="FILE", help="an Encoder 2 trained without its discriminator, to compare"
     )
     procedural.add_argument("--heads", type=whole(1), default=48, help="number of heads (default: 48)")
     procedural.add_argument("--yaws", type=whole(1), default=8, help="views around each head (default: 8)")
     procedural.add_argument("--seed", type=int, help="of the heads; the default is one that no training uses")
+    procedural.add_argument("--people", metavar="FOLDER", help="asset pack of people (default: DUALENC_PEOPLE)")
+    procedural.add_argument(
+        "--kept-back", metavar="FOLDER", help="donors to use instead (default: those that training keeps back)"
+    )
     photos = parser.add_argument_group("photos and mead")
     photos.add_argument("--data", type=Path, metavar="FOLDER", help="aligned portraits with dataset.json")
     photos.add_argument("--masks", type=Path, metavar="FOLDER", help="their masks (default: masks/ beside images/)")
@@ -65,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..files import read_text
 
-    run_protocol = _procedural if args.protocol == "procedural" else _photos
+    run_protocol = _procedural if args.protocol in ("procedural", "people") else _photos
     run_protocol(args)
     print(read_text(args.out / "report.md"))
 
@@ -76,6 +83,7 @@ def _procedural(args: argparse.Namespace) -> None:
     from ..evaluation import run_procedural
     from ..evaluation.procedural import FIRST_TEST_SEED
     from ..evaluation.spread import Workers, spread_procedural
+    from ..people import Pack
     from .feedback import progress_bar
     from .folder import output_folder
 
@@ -91,6 +99,10 @@ def _procedural(args: argparse.Namespace) -> None:
     if optimise:
         command += f" --methods {' '.join(optimise)} --steps {args.steps} --tune-steps {args.tune_steps}"
         command += f" --rate {args.rate:g}" + (f" --samples {args.samples}" if args.samples else "")
+    people = None
+    if args.protocol == "people":
+        people = str(Pack.open(args.people).root)
+        command += " --protocol people" + (f" --kept-back {args.kept_back}" if args.kept_back else "")
     baselines = _baselines(args, device if optimise else None)
     with output_folder(args.out) as folder, progress_bar("heads") as progress:
         run_procedural(
@@ -105,6 +117,8 @@ def _procedural(args: argparse.Namespace) -> None:
             progress=progress,
             command=command,
             optimise=optimise,
+            people=people,
+            kept_back=args.kept_back,
             spread=spread_procedural(files, baselines, Workers(args.engine, args.workers)),
         )
 

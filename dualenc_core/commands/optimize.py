@@ -127,7 +127,7 @@ def _encode(args: argparse.Namespace, generator: PanoHead, subject: Subject, clo
     with clock("encode"):
         encoders = (load_encoder(name, device) for name in (args.encoder1, args.encoder2))
         dual = DualEncoder(generator, *encoders, args.stitch, args.hidden_colours)
-        return dual.invert(subject.image.to(device), subject.camera.to(device), matte).triplane
+        return dual.invert(subject.image.to(device), subject.camera.to(device), matte, keep_background=True).triplane
 
 
 def _save_generator(generator: PanoHead, path: Path, source: dict[str, str]) -> None:

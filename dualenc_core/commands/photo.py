@@ -7,13 +7,17 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..camera import Camera
 from ..errors import DualEncError
 from ..files import read_text
-from ..portrait.photo import Photo, read_mask, read_photo
+from ..mattes import check_mattes
+from ..portrait.mask import mask_window, read_mask
+from ..portrait.matte import found_matte
+from ..portrait.photo import Photo, read_photo
 
 CROP = 512
 _SMALLEST = 64
@@ -22,8 +26,8 @@ _SMALLEST = 64
 def read_crop(path: Path, mask: Path | None = None) -> tuple[Tensor, Tensor | None]:
     """An aligned square crop as [1,3,512,512] in [-1,1], and its mask as [1,1,512,512] in 0..1.
 
-    Raises DualEncError for an unreadable file, one that is not square or too small, and a mask that is empty or of
-    another size.
+    Without a mask the crop's alpha is taken, as `align_portrait` does. Raises DualEncError for an unreadable file, one
+    that is not square or too small, and a mask that is empty or inverted.
     """
     photo = read_photo(path)
     if photo.width != photo.height or photo.width < _SMALLEST:
@@ -31,13 +35,22 @@ def read_crop(path: Path, mask: Path | None = None) -> tuple[Tensor, Tensor | No
             f"{path} is {photo.width}×{photo.height} pixels; with --no-align it must be an aligned square crop of at "
             f"least {_SMALLEST} pixels. Without --no-align any photo will do"
         )
-    image = _whole(photo) * 2 - 1
-    if mask is None:
-        return image, None if photo.alpha is None else _whole(photo.alpha)
-    matte = _whole(read_mask(mask, photo))
-    if not bool((matte > 0.5).any()):
-        raise DualEncError(f"the mask {mask} is empty; paint the head white, everything else black")
-    return image, matte
+    scale = photo.width / CROP
+    matrix = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
+    image = _whole(photo)
+    if mask is not None:
+        given = read_mask(mask)
+        if given.width != given.height:
+            raise DualEncError(
+                f"the mask {mask} has the size {given.width}×{given.height}, expected a square as the crop"
+            )
+        matte = mask_window(given, photo, matrix, CROP)
+    elif photo.alpha is not None:
+        matte = found_matte(image, _whole(photo.alpha), photo.covered(matrix, CROP)).values
+    else:
+        return image * 2 - 1, None
+    check_mattes(matte)
+    return image * 2 - 1, matte
 
 
 def _whole(photo: Photo) -> Tensor:

@@ -20,6 +20,7 @@ from ..export import contact_sheet, save_alpha, save_depth, save_png, save_video
 from ..files import read_text, write_text
 from ..generator import PanoHead
 from ..inversion import DualEncoder
+from ..mattes import NOTHING
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .feedback import Stopwatch, progress_bar
@@ -85,7 +86,10 @@ def reconstruct(models: Models, subject: Subject, options: ViewOptions, folder: 
     dual = DualEncoder(generator, models.encoder1, models.encoder2, options.stitch, options.hidden_colours)
     matte = None if subject.matte is None else subject.matte.to(device)
     with progress_bar("inverting") as progress:
-        inversion = dual.invert(subject.image.to(device), subject.camera.to(device), matte, progress=progress)
+        # The subject is on its backdrop, if it is to be.
+        inversion = dual.invert(
+            subject.image.to(device), subject.camera.to(device), matte, progress=progress, keep_background=True
+        )
     for stage, seconds in inversion.timings.items():
         clock.add(stage, seconds)
     heads = {"Encoder 1": inversion.visible, "Encoder 2": inversion.occluded, "Dual": inversion.triplane}
@@ -239,7 +243,7 @@ def _views(
 
 def _compare(image: Tensor, target: Tensor, matte: Tensor | None = None) -> dict[str, float]:
     numbers = {"psnr": float(psnr(image, target)[0]), "ssim": float(ssim(image, target)[0])}
-    if matte is not None:
+    if matte is not None and float(matte.max()) >= NOTHING:
         numbers["psnr_head"] = float(psnr(image, target, resize(matte, image.shape[-1]))[0])
     return {name: round(value, 4) for name, value in numbers.items()}
 

@@ -1,11 +1,11 @@
-"""Train the demo models on procedural heads, or encoders like the paper. The same command goes on where it stopped."""
+"""Train the bundled models on synthetic people, or encoders like the paper. The same command goes on where it stopped."""
 
 from __future__ import annotations
 
 import argparse
 
-EXAMPLES = """  python -m dualenc_core train --preset demo-generator --minutes 60
-  python -m dualenc_core train --preset demo-encoder1 --generator runs/demo-generator/model.safetensors
+EXAMPLES = """  python -m dualenc_core train --preset people-generator --traced runs/people --minutes 60
+  python -m dualenc_core train --preset people-encoder1 --generator runs/people-generator/model.safetensors
   python -m dualenc_core train --preset smoke --out runs/smoke
   python -m dualenc_core train --preset paper --print-config > encoder1.yaml
   python -m dualenc_core train --config encoder1.yaml --set data.path=ffhq --out runs/encoder1

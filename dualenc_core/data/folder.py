@@ -12,7 +12,9 @@ from torch import Tensor
 from ..camera import Camera
 from ..errors import DualEncError
 from ..files import is_temporary
-from ..portrait.photo import Photo, read_mask, read_photo
+from ..mattes import check_mattes
+from ..portrait.mask import read_mask
+from ..portrait.photo import Photo, read_photo
 from .labels import FILE, read_labels
 from .rebalance import camera_density, copies_by_density
 
@@ -59,8 +61,9 @@ class Example:
 class ImageFolder:
     """Images that have labels, sorted by name.
 
-    An image that cannot be read, is not square, or lacks its mask is left out and listed in ``problems`` with the
-    reason, when it is first asked for; it never ends a run. Remarks on images that are used stand there too.
+    An image that cannot be read, is not square, lacks its mask, or whose mask is empty or inverted is left out and
+    listed in ``problems`` with the reason, when it is first asked for; it never ends a run. Remarks on images that are
+    used stand there too.
 
     Attributes:
         root: folder of the images, with ``dataset.json``.
@@ -210,9 +213,9 @@ class ImageFolder:
         if not path.is_file():
             raise DualEncError(f"its mask {path} does not exist")
         # Masks may be stored at a size of their own.
-        picture = read_photo(path)
-        mask = read_mask(path, picture)
-        return self._square(mask, f"the mask of {name}")
+        matte = self._square(read_mask(path), f"the mask of {name}")
+        check_mattes(matte)
+        return matte
 
     def _square(self, photo: Photo, name: str) -> Tensor:
         if photo.width != photo.height:

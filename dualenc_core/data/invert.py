@@ -147,7 +147,7 @@ def invert_one(item: dict[str, Any]) -> dict[str, Any]:
         matte = None if matte is None else matte.to(device)
         if matte is not None and not settings.keep_background:
             image = on_backdrop(generator, image, matte)
-        head = dual.invert(image, camera, matte).triplane
+        head = dual.invert(image, camera, matte, keep_background=True).triplane
     except Exception as error:
         record |= rejection(error)
         # A head of what this photo was before must not pass for one of what it is now.

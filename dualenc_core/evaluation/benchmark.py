@@ -126,7 +126,7 @@ def run_benchmark(
             ways[name] = lambda h=head, o=origins, d=directions: h.render_rays(o, d, options, 4096).features
         measure(f"volume rendering, {size}² rays", ways)
     size = generator.config.neural_resolution
-    view = generator.render(triplane, camera, super_resolve=False)
+    view = generator.render(triplane, camera, super_resolve=False, quality=REFERENCE)
     rays = fast["exact"].render_rays(*camera_rays(camera, size), options, 4096)
     features = rays.features.transpose(1, 2).reshape(1, -1, size, size)
     ways = {REFERENCE: lambda: generator.superresolution(view.raw, features, triplane.ws)}

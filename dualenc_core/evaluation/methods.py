@@ -71,7 +71,7 @@ def methods(
         dual = DualEncoder(generator, encoder1, encoder2, mode)
 
         def run(image: Tensor, camera: Camera, matte: Tensor | None) -> Fitted:
-            return Fitted(dual.invert(image, camera, matte).triplane, generator, camera)
+            return Fitted(dual.invert(image, camera, matte, keep_background=True).triplane, generator, camera)
 
         return run
 

@@ -1,4 +1,4 @@
-"""The procedural protocol: heads that no training saw, one input view, the truth for every other view."""
+"""Heads that no training saw, one input view, the truth for every other view (`subjects`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import procedural
 from ..camera import Camera
 from ..data.engine import in_order
 from ..encoders.lifting import resize_area
@@ -20,14 +19,17 @@ from ..errors import DualEncError
 from ..generator import PanoHead
 from ..inversion import match_hidden_colours, occlusion_mask, stitch, visibility
 from ..inversion.dual_encoder import Encoder
+from ..people import Pack
+from ..people.standard import Standard
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from . import metrics
-from .agreement import Agreement, surface_points, visibility_agreement
+from .agreement import Agreement
 from .methods import Baselines, methods
 from .patches import PatchStatistics, patch_distance
 from .report import provenance, write_report
 from .results import Report, region_of
+from .subjects import PeopleSubjects, ProceduralSubjects, Subjects
 
 # Training draws its heads from seeds below; nothing at or above may be trained or tuned on.
 FIRST_TEST_SEED = 1_000_000
@@ -54,6 +56,9 @@ class ProceduralSettings:
             the latent that the head was made from; the head's details are outside its range), g_unseen (the same
             pictures against the head without details: the generator on z that it was not trained on); and only when
             asked for wplus, pti (optimisation of the generator for the input view).
+        people: folder of the asset pack: people instead of procedural heads.
+        kept_back: folder whose donors stand in for those of the pack, with what it lacks from there; None = the donors
+            that training keeps back.
         input_resolution: side of the input pictures; None = what the encoders need, at least that of the compared ones.
         samples: samples a ray; None = the generator's.
     """
@@ -64,6 +69,8 @@ class ProceduralSettings:
     input_pitch: float = 8.0
     yaws: int = 8
     variants: tuple[str, ...] = VARIANTS
+    people: str | None = None
+    kept_back: str | None = None
     input_resolution: int | None = None
     samples: int | None = None
 
@@ -132,7 +139,7 @@ def evaluate_procedural(
     """Invert one view of each head and compare renders with the truth all around.
 
     One head is in memory at a time, and the truth is rendered once for all variants. Encoders get the true alpha as
-    the matte. Both sides have `procedural.BACKDROP` as background. Views are compared at 256 pixels, or at the
+    the matte. Both sides have the subjects' backdrop behind them. Views are compared at 256 pixels, or at the
     generator's image size if that is smaller; depth and mask at its neural resolution.
 
     Args:
@@ -146,14 +153,9 @@ def evaluate_procedural(
         truths: renders of the truth, kept here for further evaluations with the same heads and views (some 3 MB for
             each view of 256 pixels); not with ``spread``.
 
-    Raises DualEncError when g_true_z or g_unseen is asked of a generator whose z is not the procedural latent.
+    Raises DualEncError when g_true_z or g_unseen is asked of a generator that does not know such descriptions.
     """
     settings = settings or ProceduralSettings()
-    if {"g_true_z", "g_unseen"} & set(settings.variants) and generator.config.z_dim != procedural.LATENT_DIM:
-        raise DualEncError(
-            f"the generator's z_dim is {generator.config.z_dim}, and variants g_true_z and g_unseen need the "
-            f"procedural latent of {procedural.LATENT_DIM}; leave them out of variants"
-        )
     modules = {"generator": generator, "encoder 1": encoder1, "encoder 2": encoder2, "control": control}
     bench = ProceduralBench(generator, encoder1, encoder2, control, settings, baselines, truths)
     start = time.perf_counter()
@@ -200,15 +202,26 @@ def run_procedural(
     optimise: tuple[str, ...] = (),
     baselines: Baselines | None = None,
     spread: Callable[[ProceduralSettings], Spread] | None = None,
+    people: str | None = None,
+    kept_back: str | None = None,
 ) -> Report:
     """`evaluate_procedural`, written to ``out_dir`` as report.md, report.json and report.png.
 
     Args:
         optimise: of wplus and pti.
         spread: settings → who measures them; None = this process.
+        people, kept_back: as in `ProceduralSettings`.
     """
     variants = (*VARIANTS, *optimise)
-    settings = ProceduralSettings(heads=heads, seed=seed, yaws=yaws, variants=variants)
+    settings = ProceduralSettings(
+        heads=heads,
+        seed=seed,
+        input_pitch=8.0 if people is None else 20.0,
+        yaws=yaws,
+        variants=variants,
+        people=people,
+        kept_back=kept_back,
+    )
     report = evaluate_procedural(
         generator,
         encoder1,
@@ -243,8 +256,9 @@ class ProceduralBench:
         self.device = generator.w_avg.device
         self.size = min(generator.config.image_resolution, COMPARED)
         self.input_size = settings.input_resolution or max(self.size, *map(_input_size, self.encoders.values()))
-        self.heads = procedural.sample_heads(settings.heads, settings.seed)
-        self.plain = procedural.sample_heads(settings.heads, settings.seed, details=False)
+        self.subjects = _subjects(generator, settings)
+        if {"g_true_z", "g_unseen"} & set(settings.variants):
+            self.subjects.check(generator)
         self.yaw, self.pitch = settings.input_views()
         self.turns = [360 * k / settings.yaws for k in range(settings.yaws)]
         wanted = tuple(name for name in BASELINES if name in settings.variants)
@@ -258,28 +272,24 @@ class ProceduralBench:
     def measure(self, i: int) -> Part:
         """All variants of head i."""
         part = Part()
-        head = self.heads[i].to(self.device)
         ring = Camera.look_at([float(self.yaw[i]) + turn for turn in self.turns], float(self.pitch[i])).to(self.device)
-        truth = self._truth(part, f"head {i}", head, ring, self.size)
-        renderings = self._renderings(part, i, head, ring, truth)
+        truth = self._truth(part, i, ring, self.size)
+        renderings = self._renderings(part, i, ring, truth)
         for name, rendering in renderings.items():
             part.timed("metrics", lambda name=name, out=rendering: self._record(part, i, name, out, truth))
         for turn, region in enumerate(map(region_of, self.turns)):
             part.statistics("truth", region).add(truth.image[turn : turn + 1], truth.alpha[turn : turn + 1])
         if "g_unseen" in self.settings.variants:
-            plain = self.plain[i].to(self.device)
-            truth = self._truth(part, f"plain {i}", plain, ring, self.size)
-            rendering = renderings.get("g_true_z") or self._render(part, self._from_latent(plain), ring)
+            truth = self._truth(part, i, ring, self.size, plain=True)
+            rendering = self._render(part, self._from_description(i, plain=True), ring)
             self._record(part, i, "g_unseen", rendering, truth, patches=False)
         return part
 
-    def _renderings(
-        self, part: Part, i: int, head: procedural.Heads, ring: Camera, truth: Rendering
-    ) -> dict[str, Rendering]:
+    def _renderings(self, part: Part, i: int, ring: Camera, truth: Rendering) -> dict[str, Rendering]:
         camera, wanted = ring[0], self.settings.variants
         view = _view(truth, 0)
         if self.input_size != self.size:
-            view = self._truth(part, f"head {i}", head, camera, self.input_size)
+            view = self._truth(part, i, camera, self.input_size)
         heads: dict[str, Triplane] = {}
         for name, encoder in self.encoders.items():
             heads[name] = part.timed(
@@ -287,7 +297,6 @@ class ProceduralBench:
             )
         modes = {"cells": occlusion_mask} if "cells" in wanted else {}
         modes |= {"points": visibility} if {"points", "unmatched"} & {*wanted} else {}
-        points = surface_points(head) if modes else None
         for mode, find in modes.items():
             mask = part.timed("mask", lambda find=find: find(self.generator, heads["e1"], camera))
             first, second = heads["e1"], heads["e2"]
@@ -295,10 +304,11 @@ class ProceduralBench:
                 heads["unmatched"] = stitch(first, second, mask)
                 second = match_hidden_colours(self.generator, first, second, mask)
             heads[mode] = stitch(first, second, mask)
-            box = self.generator.config.render.box_warp
-            part.agreement[mode] = visibility_agreement(head, camera, mask, box, points)
+            agreement = self.subjects.agreement(i, camera, mask, self.generator.config.render.box_warp)
+            if agreement is not None:
+                part.agreement[mode] = agreement
         if "g_true_z" in wanted:
-            heads["g_true_z"] = self._from_latent(head)
+            heads["g_true_z"] = self._from_description(i)
         found = {name: self._render(part, heads[name], ring) for name in heads if name in (*wanted, "control")}
         for name, search in self.optimise.items():
             fitted = part.timed(name, lambda search=search: search(view.image, camera, view.alpha))
@@ -309,22 +319,22 @@ class ProceduralBench:
             found[name] = self._render(part, fitted.triplane, moved, fitted.generator)
         return found
 
-    def _truth(self, part: Part, name: str, head: procedural.Heads, cameras: Camera, size: int) -> Rendering:
-        key = (name, size, head.latent.numpy(force=True).tobytes(), cameras.label.numpy(force=True).tobytes())
+    def _truth(self, part: Part, i: int, cameras: Camera, size: int, plain: bool = False) -> Rendering:
+        key = (self.subjects.name(i, plain), size, cameras.label.numpy(force=True).tobytes())
         kept = None if self.truths is None else self.truths.get(key)
         if kept is None:
-            kept = part.timed("truth", lambda: procedural.render(head, cameras, size))
+            kept = part.timed("truth", lambda: self.subjects.picture(i, cameras, size, plain).to(self.device))
             if self.truths is not None:
                 self.truths[key] = kept
         return kept
 
-    def _from_latent(self, head: procedural.Heads) -> Triplane:
-        return self.generator.synthesize(self.generator.mapping(head.latent))
+    def _from_description(self, i: int, plain: bool = False) -> Triplane:
+        return self.generator.synthesize(self.subjects.styles(self.generator, i, plain))
 
     def _render(self, part: Part, triplane: Triplane, ring: Camera, generator: PanoHead | None = None) -> Rendering:
         render = (generator or self.generator).render
         # The same as the plain renderer up to rounding (more than 100 dB), in a fraction of the time.
-        options = {"background": procedural.BACKDROP, "samples": self.settings.samples, "quality": "exact"}
+        options = {"background": self.subjects.backdrop, "samples": self.settings.samples, "quality": "exact"}
         out = part.timed("render", lambda: render(triplane, ring, **options))
         return dataclasses.replace(out, image=resize_area(out.image, self.size))
 
@@ -335,6 +345,15 @@ class ProceduralBench:
             part.rows.append(row | {name: column[k] for name, column in values.items()})
             if patches:
                 part.statistics(variant, region_of(turn)).add(out.image[k : k + 1], out.alpha[k : k + 1])
+
+
+def _subjects(generator: PanoHead, settings: ProceduralSettings) -> Subjects:
+    count, seed = settings.heads, settings.seed
+    if settings.people is None:
+        return ProceduralSubjects(count, seed, generator.w_avg.device)
+    pack = Pack.open(settings.people) if settings.kept_back is None else Pack.open(settings.kept_back, settings.people)
+    standard = Standard.from_provenance(generator.provenance) if "traits" in generator.provenance else None
+    return PeopleSubjects(pack, count, seed, standard)
 
 
 def _patch_distances(patches: Mapping[tuple[str, str], PatchStatistics]) -> dict[str, dict[str, float]]:

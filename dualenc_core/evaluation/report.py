@@ -73,10 +73,9 @@ def markdown(report: Report) -> str:
     s = report.settings
     low, high = s["input_yaw"]
     lines = [
-        "# Evaluation on procedural heads",
+        f"# Evaluation on {'people' if s.get('people') else 'procedural heads'}",
         "",
-        f"{s['heads']} heads of seed {s['seed']} (training uses seeds below 1000000), with details outside the "
-        f"generator's range. One input view each, yaw {low:g}° to {high:g}°, pitch ±{s['input_pitch']:g}°, "
+        f"{s['heads']} heads of seed {s['seed']} (training uses seeds below 1000000), {_kind(s)}. One input view each, yaw {low:g}° to {high:g}°, pitch ±{s['input_pitch']:g}°, "
         f"{s['input_resolution']} pixels. {s['yaws']} views around each head, yaw counted from the input view, "
         f"compared with the exact picture at {s['image_resolution']} pixels on the same background. "
         "front: up to 60°, side: up to 110°, behind: beyond. Means over heads and views.",
@@ -120,6 +119,12 @@ def markdown(report: Report) -> str:
     lines += [f"- SHA-256 of the weights of {k}: {v}" for k, v in report.provenance["weights_sha256"].items()]
     lines += ["- seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in report.timings.items())]
     return "\n".join(lines) + "\n"
+
+
+def _kind(settings: Mapping[str, Any]) -> str:
+    if not settings.get("people"):
+        return "with details outside the generator's range"
+    return "of donors that training never saw; without details: of the others, in mixtures that it never saw"
 
 
 def _baseline_lines(settings: Mapping[str, Any]) -> list[str]:

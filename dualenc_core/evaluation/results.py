@@ -20,6 +20,8 @@ METRICS: dict[str, tuple[str, bool | None]] = {
 }
 # Columns that are shown times 1000.
 SCALED = ("gradient", "depth", "mse")
+# What the dual inversion of people should reach, PSNR in dB by degrees from the input view.
+PEOPLE_BOUNDS = {0: 27.5, 30: 23.5, 60: 22.0, 90: 21.5, 135: 21.0, 150: 21.0, 180: 21.0}
 REGIONS = ("same", "front", "side", "behind", "all")
 
 
@@ -94,6 +96,8 @@ class Report:
     def aims(self) -> list[Aim]:
         """The aims that this evaluation has figures for; PSNR in dB."""
         psnr = self.by_region("psnr")
+        if self.settings.get("people"):
+            return self._people_aims(psnr)
         aims = []
         if "g_unseen" in psnr:
             aims.append(Aim("generator on unseen z, all views", psnr["g_unseen"]["all"], 26.0))
@@ -113,6 +117,29 @@ class Report:
         if {"e2", "control"} <= psnr.keys():
             aims += self._control_aims()
         return aims
+
+    def _people_aims(self, psnr: Mapping[str, Mapping[str, float]]) -> list[Aim]:
+        """By yaw from the input view; the same to both sides."""
+        aims = []
+        if "g_unseen" in psnr:
+            aims.append(Aim("generator at the true description, all views", psnr["g_unseen"]["all"], 26.0))
+        for mode in ("cells", "points"):
+            if mode not in psnr:
+                continue
+            for away, bound in PEOPLE_BOUNDS.items():
+                value = self._away("psnr", mode, away)
+                if not math.isnan(value):
+                    aims.append(Aim(f"dual by {mode}, {away}° from the input view", value, bound))
+            if {"e1", "e2"} <= psnr.keys():
+                worst = min(
+                    self._away("psnr", mode, y) - max(self._away("psnr", e, y) for e in ("e1", "e2"))
+                    for y in {abs((yaw + 180) % 360 - 180) for yaw in self.yaws}
+                )
+                aims.append(Aim(f"dual by {mode} over the better encoder, worst yaw", worst, -0.3))
+        return aims + (self._control_aims() if {"e2", "control"} <= psnr.keys() else [])
+
+    def _away(self, metric: str, variant: str, away: float) -> float:
+        return self.mean(metric, variant, lambda yaw: abs(abs((yaw + 180) % 360 - 180) - away) < 1)
 
     def _control_aims(self) -> list[Aim]:
         def gain(e2: float, control: float) -> float:

@@ -53,6 +53,7 @@ class GeneratorConfig:
     Attributes:
         z_dim, w_dim, c_dim: latent, style and camera-label widths.
         mapping_layers: fully connected layers of the mapping networks.
+        mapping_width: width of the mapping's hidden layers; None = w_dim.
         plane_size: cells along each side of a plane (triplane_size).
         plane_depth: slices D (triplane_depth).
         features: channels of a tri-grid cell and of the rendered feature image.
@@ -74,6 +75,7 @@ class GeneratorConfig:
     w_dim: int = 512
     c_dim: int = 25
     mapping_layers: int = 2
+    mapping_width: int | None = None
     plane_size: int = 256
     plane_depth: int = 3
     features: int = 32
@@ -152,6 +154,7 @@ class GeneratorConfig:
             w_dim=int(init.get("w_dim", 512)),
             c_dim=int(init.get("c_dim", 25)),
             mapping_layers=int((init.get("mapping_kwargs") or {}).get("num_layers", 2)),
+            mapping_width=(init.get("mapping_kwargs") or {}).get("layer_features"),
             plane_size=int(rendering.get("triplane_size", 256)),
             plane_depth=int(rendering.get("triplane_depth", 1)),
             features=int(rendering.get("feature_channels", 32)),
@@ -195,7 +198,8 @@ class GeneratorConfig:
             "w_dim": self.w_dim,
             "img_resolution": self.image_resolution,
             "img_channels": 3,
-            "mapping_kwargs": {"num_layers": self.mapping_layers},
+            "mapping_kwargs": {"num_layers": self.mapping_layers}
+            | ({} if self.mapping_width is None else {"layer_features": self.mapping_width}),
             "channel_base": self.channel_base,
             "channel_max": self.channel_max,
             "fused_modconv_default": "inference_only",

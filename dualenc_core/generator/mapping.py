@@ -13,7 +13,7 @@ W_AVG_BETA = 0.998
 
 
 class MappingNetwork(nn.Module):
-    """z [N,z_dim] and label [N,c_dim] → [N,num_ws,w_dim].
+    """z [N,z_dim] and label [N,c_dim] → [N,num_ws,w_dim]; hidden layers have ``width`` units, None = w_dim.
 
     ``num_ws=None`` gives [N,w_dim], and a linear last layer (t_mapping is built like that, with lr_multiplier 1).
     """
@@ -27,14 +27,16 @@ class MappingNetwork(nn.Module):
         layers: int = 2,
         lr_multiplier: float = 0.01,
         last_activation: str = "lrelu",
+        width: int | None = None,
     ) -> None:
         super().__init__()
         self.z_dim, self.c_dim, self.num_ws, self.layers = z_dim, c_dim, num_ws, layers
         self.embed = FullyConnectedLayer(c_dim, w_dim)
         for i in range(layers):
-            width = z_dim + w_dim if i == 0 else w_dim
+            given = z_dim + w_dim if i == 0 else width or w_dim
+            made = w_dim if i == layers - 1 else width or w_dim
             activation = last_activation if i == layers - 1 else "lrelu"
-            setattr(self, f"fc{i}", FullyConnectedLayer(width, w_dim, activation, lr_multiplier))
+            setattr(self, f"fc{i}", FullyConnectedLayer(given, made, activation, lr_multiplier))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(

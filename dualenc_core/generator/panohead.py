@@ -47,7 +47,13 @@ class Backbone(nn.Module):
             config.half_blocks,
         )
         self.mapping = MappingNetwork(
-            config.z_dim, config.c_dim, config.w_dim, config.num_ws, config.mapping_layers, lr_multiplier=0.01
+            config.z_dim,
+            config.c_dim,
+            config.w_dim,
+            config.num_ws,
+            config.mapping_layers,
+            lr_multiplier=0.01,
+            width=config.mapping_width,
         )
 
 
@@ -64,6 +70,8 @@ class PanoHead(nn.Module):
         self.config = config
         self._fingerprint: str | None = None
         self._fast = FastHeads()
+        # What the file says about its origin; `load_generator` fills it in.
+        self.provenance: Mapping[str, Any] = {}
         self.backbone = Backbone(config)
         if config.background:
             self.bcg_synthesis = SynthesisNetwork(
@@ -230,7 +238,7 @@ class PanoHead(nn.Module):
         """
         if len(triplane) != 1:
             raise DualEncError(f"triplane has {len(triplane)} heads, expected one; take one with triplane[0]")
-        if torch.is_grad_enabled() or not self._can_be_fast:
+        if self._asked_for_gradients(triplane) or not self._can_be_fast:
             return lambda points: self.query(triplane, points)[0]
         field = self._fast.get(self, triplane, WHOLE).field
 
@@ -266,7 +274,7 @@ class PanoHead(nn.Module):
         progress: Callable[[int, int], None] | None = None,
         chunk: int | None = None,
         ws_background: Tensor | None = None,
-        quality: str = REFERENCE,
+        quality: str = "exact",
         options: RenderOptions | None = None,
     ) -> Rendering:
         """Pictures of heads (§7).
@@ -285,11 +293,28 @@ class PanoHead(nn.Module):
             ws_background: other style vectors for the background network.
             quality: "reference" = the plain renderer; "exact" = the same up to rounding, "high" and "draft" = with
                 stated errors (`fast.PRESETS`), many times as fast from the second picture of a head on. Ignored while
-                training, with gradients, with ``draws`` and for decoders with an activation.
+                training, with ``draws``, for decoders with an activation, and where gradients are asked for: planes,
+                styles, cameras or weights that require them, outside of ``torch.no_grad()``.
             options: the whole ray sampling, instead of ``samples`` and limits that follow the cameras.
 
         Raises GeneratorMismatchError for a triplane of another generator, DualEncError for other wrong input.
         """
+        if torch.is_grad_enabled() and not self._asked_for_gradients(triplane, camera, ws_background):
+            with torch.no_grad():
+                return self.render(
+                    triplane,
+                    camera,
+                    resolution,
+                    super_resolve,
+                    background,
+                    samples,
+                    draws,
+                    progress,
+                    chunk,
+                    ws_background,
+                    quality,
+                    options,
+                )
         self.check(triplane)
         check_quality(quality)
         colour = parse_background(background)
@@ -404,7 +429,8 @@ class PanoHead(nn.Module):
         check_quality(quality)
         options = options or self.config.render
         chunk = chunk or rays_at_once(origins.device)
-        if self._possible(quality, draws) != REFERENCE:
+        gradients = self._asked_for_gradients(triplane) or origins.requires_grad or directions.requires_grad
+        if not gradients and self._possible(quality, draws, False) != REFERENCE:
             parts, count = [], origins.shape[1]
             for i, rays in enumerate(zip(origins.split(1), directions.split(1), strict=True)):
                 head = self._fast.get(self, triplane[i] if len(triplane) > 1 else triplane, quality)
@@ -445,10 +471,21 @@ class PanoHead(nn.Module):
         camera = camera.translated(self.camera_offset(z, camera, truncation_psi))
         return self.render(self.synthesize(ws), camera, **render)
 
-    def _possible(self, quality: str, draws: Draws | None) -> str:
+    def _possible(self, quality: str, draws: Draws | None, gradients: bool | None = None) -> str:
         """The asked quality, or the plain renderer where only that can do it."""
-        needs_plain = draws is not None or torch.is_grad_enabled() or not self._can_be_fast
-        return REFERENCE if needs_plain else quality
+        gradients = torch.is_grad_enabled() if gradients is None else gradients
+        return REFERENCE if draws is not None or gradients or not self._can_be_fast else quality
+
+    def _asked_for_gradients(self, triplane: Triplane, camera: Camera | None = None, *others: Tensor | None) -> bool:
+        """Whether anything that makes a picture requires gradients, where they are kept at all."""
+        if not torch.is_grad_enabled():
+            return False
+        inputs = [triplane.planes, triplane.ws, *others]
+        inputs += [] if camera is None else [camera.cam2world, camera.intrinsics]
+        for overlay in triplane.overlays:
+            inputs += [overlay.planes, *vars(overlay.weight).values()]
+        asked = (isinstance(x, Tensor) and x.requires_grad for x in inputs)
+        return any(asked) or any(p.requires_grad for p in self.parameters())
 
     def _background(self, ws: Tensor, resolution: int) -> Tensor | None:
         features = self.background_features(ws)

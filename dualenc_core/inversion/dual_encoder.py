@@ -16,6 +16,7 @@ from ..errors import DualEncError
 from ..generator import PanoHead
 from ..point_weight import Visibility
 from ..triplane import Triplane, TriplaneMask
+from .backdrop import on_backdrop
 from .hidden_colours import check_strength, match_hidden_colours
 from .occlusion import occlusion_mask, visibility
 from .stitching import stitch
@@ -86,17 +87,20 @@ class DualEncoder:
         matte: Tensor | None = None,
         progress: Callable[[int, int], None] | None = None,
         quality: str = "exact",
+        keep_background: bool = False,
     ) -> Inversion:
         """Invert aligned portraits.
 
         Args:
             image: [N,3,S,S] in [-1,1].
             camera: N views, or one for all.
-            matte: [N,1,S',S'] in 0..1, coverage of the head, for encoders that use it.
+            matte: [N,1,S',S'] or one for all, in 0..1, coverage of the head: what is around it is replaced by the
+                generator's background (`on_backdrop`) and not inverted; encoders that use it get it too.
             progress: called as progress(stages done, 4).
             quality: "exact", "reference", "high" or "draft", as in `HeadEncoder.encode`.
+            keep_background: take the picture as it is, for one that is on its backdrop already.
 
-        Errors of the encoders, `occlusion_mask` and `stitch` pass through.
+        Errors of `on_backdrop`, the encoders, `occlusion_mask` and `stitch` pass through.
         """
         timings: dict[str, float] = {}
         # Other encoders need not know of qualities.
@@ -111,6 +115,10 @@ class DualEncoder:
                 progress(len(timings), len(STAGES))
             return result
 
+        if matte is not None and matte.ndim == 4 and len(matte) == 1:
+            matte = matte.expand(len(image), -1, -1, -1)
+        if matte is not None and not keep_background:
+            image = on_backdrop(self.generator, image, matte)
         subject = self.generator, image, camera, matte
         visible = stage(lambda: self.encoder1.encode(*subject, **how))
         coarse, occluded = stage(lambda: _both_stages(self.encoder2, subject, how))

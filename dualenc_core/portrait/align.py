@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +17,14 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..errors import DualEncError, NoFaceError
-from .alignment import HeadPose, camera_angles, crop_camera, crop_quad, head_pose
+from .alignment import HeadPose, camera_angles, crop_camera, crop_quad, head_pose, rotation_z
 from .detector import Detection, search
 from .face_mesh import FaceMesh, face_mesh
 from .geometry import Quad
-from .matting import person_matte
+from .mask import read_mask
+from .matte import LITTLE, face_share, found_matte, given_matte, leaves_out
 from .overlay import draw_overlay
-from .photo import Photo, read_mask, read_photo
+from .photo import Photo, read_photo
 from .report import Face, Report, Warning
 
 # A mesh that is not on a face does not fit a head; faces stay below 0.8 cm even with an open mouth.
@@ -80,11 +84,12 @@ def align_portrait(
     """Crop and pose a photo as PanoHead expects it.
 
     Args:
-        image: path, PIL image, numpy [H,W] or [H,W,1|3|4] (uint8, uint16, or float in 0..1), tensor [3,H,W] or
-            [1,3,H,W] (uint8, or float in 0..1). EXIF orientation is obeyed; grey is repeated; alpha is composed over
-            white and, without ``mask``, is the matte.
-        mask: matte of the photo's size (1 = person); default: the photo's alpha, else selfie segmentation.
-        face: which face of ``report.faces``; default: the largest, most central one.
+        image: what `read_photo` takes: path, PIL image, numpy [H,W] or [H,W,1|3|4] (uint8, uint16, or float in 0..1),
+            tensor [3,H,W] or [1,3,H,W] (uint8, or float in 0..1). EXIF orientation and colour profile are obeyed; grey
+            is repeated; alpha is composed over white.
+        mask: matte of the photo, 1 = person, as `read_mask` takes it: stored in any way, and resized to the photo.
+            Default: the photo's alpha if it is a cut-out, else selfie segmentation, within the alpha if there is one.
+        face: which face of ``report.faces``; default: the one that the mask holds, else the largest, most central one.
         size: side of the crop, px.
         yaw, pitch, roll: degrees; replace the estimated angles of the camera (``Camera.look_at``). Without a face in
             the photo, giving yaw or pitch makes the photo's central square the crop.
@@ -94,14 +99,17 @@ def align_portrait(
 
     Raises:
         NoFaceError: no face was found and no angles were given.
-        DualEncError: an input of the wrong kind, shape, range or size; ``face`` out of range.
+        DualEncError: an input of the wrong kind, shape, range or size; ``face`` out of range; a mask that is empty, is
+            inverted, or holds nothing of the face.
     """
     _check_options(size, scale, shift, yaw=yaw, pitch=pitch, roll=roll)
     device = str(device)
     photo = read_photo(image)
-    matte_source = read_mask(mask, photo) if mask is not None else photo.alpha
-    candidates = find_faces(photo, device)
-    index = _choose(candidates, face, photo, by_hand=yaw is not None or pitch is not None)
+    given_mask = None if mask is None else read_mask(mask)
+    candidates = find_faces(photo, device, given_mask)
+    _check_alpha(photo, candidates, device)
+    shares = [] if given_mask is None else [_share(given_mask, c, photo) for c in candidates]
+    index = _choose(candidates, face, photo, shares, by_hand=yaw is not None or pitch is not None)
     chosen = None if index is None else candidates[index]
     if chosen is None:
         side = min(photo.width, photo.height) * scale / 2
@@ -117,45 +125,112 @@ def align_portrait(
         camera = Camera.look_at(*angles)
     else:
         camera = crop_camera(chosen.pose)
+    found = Found(tuple(candidates), index, shares, angles)
+    return _portrait(photo, given_mask, quad, camera, size, device, found, several=face is None)
+
+
+@torch.inference_mode()
+def align_like(
+    image: str | Path | Image.Image | np.ndarray | Tensor,
+    portrait: Portrait,
+    mask: Tensor | np.ndarray | Image.Image | str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+) -> Portrait:
+    """Crop a photo as another one was, with the same camera: a frame of a video in which no face is found.
+
+    Args:
+        image, mask, device: as for `align_portrait`.
+        portrait: of a photo of the same size.
+
+    Raises DualEncError as `align_portrait` does, and for a photo of another size.
+    """
+    photo = read_photo(image)
+    if (photo.width, photo.height) != portrait.report.photo:
+        width, height = portrait.report.photo
+        raise DualEncError(
+            f"the photo is {photo.width}×{photo.height}, the one whose crop it shall have is {width}×{height} pixels; "
+            "both must have the same size"
+        )
+    report = portrait.report
+    x, y = report.crop[2] / 2 * rotation_z(report.tilt)[:2, :2].T
+    quad = Quad(np.array(report.crop[:2]), x, y)
+    found = Found((), None, [], (report.yaw, report.pitch, report.roll), report.tilt)
+    given_mask = None if mask is None else read_mask(mask)
+    size = portrait.image.shape[-1]
+    return _portrait(photo, given_mask, quad, portrait.camera, size, str(device), found, like=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found: the faces, the chosen one, the share of each that the mask holds, the camera's angles,
+    and the turn of the crop where no face says it."""
+
+    candidates: tuple[Candidate, ...]
+    chosen: int | None
+    shares: list[float]
+    angles: tuple[float, float, float]
+    tilt: float = 0.0
+
+
+def _portrait(
+    photo: Photo,
+    mask: Photo | None,
+    quad: Quad,
+    camera: Camera,
+    size: int,
+    device: str,
+    found: Found,
+    several: bool = False,
+    like: bool = False,
+) -> Portrait:
+    """Crop, matte, overlay and report."""
+    chosen = None if found.chosen is None else found.candidates[found.chosen]
+    points = None if chosen is None else chosen.mesh.points
     matrix = quad.matrix(size)
     crop, covered = _crop(photo, matrix, size)
-    if matte_source is not None:
-        matte = matte_source.window(matrix, size)
+    if mask is not None:
+        other = next((i for i, share in enumerate(found.shares) if i != found.chosen and share >= LITTLE), None)
+        matte = given_matte(mask, photo, quad, size, points, other)
     else:
-        # Mirrored surroundings are no person, except below: there the neck and shoulders go on.
-        below = torch.cummax(covered, 2).values
-        matte = person_matte(crop, device) * below
-    faces = tuple(Face(c.mesh.box, c.confidence, camera_angles(crop_camera(c.pose))[0]) for c in candidates)
-    tilt = 0.0 if chosen is None else chosen.pose.tilt
+        alpha = None if photo.alpha is None else photo.alpha.window(matrix, size)
+        matte = found_matte(crop, alpha, covered, matrix, points, device)
+    faces = tuple(Face(c.mesh.box, c.confidence, camera_angles(crop_camera(c.pose))[0]) for c in found.candidates)
     report = Report(
         confidence=0.0 if chosen is None else chosen.confidence,
-        yaw=angles[0],
-        pitch=angles[1],
-        roll=angles[2],
-        tilt=tilt,
+        yaw=found.angles[0],
+        pitch=found.angles[1],
+        roll=found.angles[2],
+        tilt=found.tilt if chosen is None else chosen.pose.tilt,
         scale=size / quad.side,
         crop=(float(quad.centre[0]), float(quad.centre[1]), quad.side),
         outside=1 - float(covered.mean()),
         photo=(photo.width, photo.height),
         faces=faces,
-        chosen=index,
+        chosen=found.chosen,
     )
-    report = Report(**{**report.__dict__, "warnings": tuple(_warnings(report, photo.notes, face))})
-    overlay = draw_overlay(
-        photo,
-        quad,
-        [f.box for f in faces],
-        index,
-        None if chosen is None else chosen.mesh.points,
-        None if chosen is None else chosen.pose,
-    )
-    return Portrait(crop * 2 - 1, camera, matte, overlay, report)
+    warnings = _warnings(report, photo.notes, matte.remarks, several, like)
+    boxes = [f.box for f in faces]
+    overlay = draw_overlay(photo, quad, boxes, found.chosen, points, None if chosen is None else chosen.pose)
+    return Portrait(crop * 2 - 1, camera, matte.values, overlay, dataclasses.replace(report, warnings=warnings))
 
 
-def find_faces(photo: Photo, device: str = "cpu") -> list[Candidate]:
-    """Faces whose mesh confirms them, best first; the search gets harder until one of them is certain."""
+def find_faces(photo: Photo, device: str = "cpu", mask: Photo | None = None) -> list[Candidate]:
+    """Faces whose mesh confirms them, best first; the search gets harder until one of them is certain.
+
+    A mask that says nothing about these has its own part of the photo searched.
+    """
+    found = _confirmed(photo, search(photo, device), device)
+    certain = [c for c in found if c.confidence >= _CERTAIN]
+    if mask is not None and certain and not any(_is_about(mask, c, photo) for c in certain):
+        found = _distinct([*found, *_faces_in_mask(photo, mask, device)])
+    return sorted(found, key=lambda c: -_rank(c, photo))
+
+
+def _confirmed(photo: Photo, stages: Iterable[list[Detection]], device: str) -> list[Candidate]:
+    """Candidates of a search whose mesh confirms them; no further stage is searched when one is certain."""
     found: list[Candidate] = []
-    for detections in search(photo, device):
+    for detections in stages:
         for detection in detections:
             mesh = face_mesh(photo, detection, device)
             candidate = Candidate(detection, mesh, head_pose(mesh.points))
@@ -167,7 +242,34 @@ def find_faces(photo: Photo, device: str = "cpu") -> list[Candidate]:
         # An upside-down face can pass for a doubtful upright one; the turned copies then settle it.
         if found and found[0].confidence >= _CERTAIN:
             break
-    return sorted(found, key=lambda c: -_rank(c, photo))
+    return found
+
+
+def _faces_in_mask(photo: Photo, mask: Photo, device: str) -> list[Candidate]:
+    """Certain faces in the part of the photo that the mask holds, when that is not most of it."""
+    small = mask.reduced(512).pixels[:, :, 0]
+    rows, columns = np.nonzero(small > 0.5 * small.max())
+    scale = np.array([photo.width / small.shape[1], photo.height / small.shape[0]])
+    low, high = np.array([columns.min(), rows.min()]) * scale, np.array([columns.max() + 1, rows.max() + 1]) * scale
+    if ((high - low) > 0.8 * np.array([photo.width, photo.height])).all():
+        return []
+    margin = (high - low).max() / 4
+    x0, y0 = np.clip(low - margin, 0, None).astype(int)
+    x1, y1 = (high + margin).astype(int)
+    part = Photo(np.ascontiguousarray(photo.pixels[y0:y1, x0:x1]))
+    stages = ([d.moved(x0, y0) for d in stage] for stage in itertools.islice(search(part, device), 2))
+    return [c for c in _confirmed(photo, stages, device) if c.confidence >= _CERTAIN]
+
+
+def _is_about(mask: Photo, candidate: Candidate, photo: Photo) -> bool:
+    """Whether the mask holds this face, or leaves out just this head."""
+    held = _share(mask, candidate, photo) >= LITTLE
+    return held or leaves_out(mask, photo, crop_quad(candidate.pose), candidate.mesh.points)
+
+
+def _share(mask: Photo, candidate: Candidate, photo: Photo) -> float:
+    """Of the face, what a mask of the photo holds."""
+    return face_share(mask, photo, crop_quad(candidate.pose), candidate.mesh.points)
 
 
 def _distinct(candidates: list[Candidate]) -> list[Candidate]:
@@ -192,18 +294,43 @@ def _rank(candidate: Candidate, photo: Photo) -> float:
     return candidate.confidence * candidate.pose.scale * (1 - 0.5 * min(offset, 1.0))
 
 
-def _choose(candidates: list[Candidate], face: int | None, photo: Photo, by_hand: bool) -> int | None:
+def _choose(
+    candidates: list[Candidate], face: int | None, photo: Photo, shares: list[float], by_hand: bool
+) -> int | None:
     if face is not None and candidates and not 0 <= face < len(candidates):
         raise DualEncError(f"face is {face}, but {len(candidates)} face(s) were found: use 0..{len(candidates) - 1}")
+    if face is None and shares:
+        return next((i for i, share in enumerate(shares) if share >= LITTLE), int(np.argmax(shares)))
     if candidates:
         return face or 0
     if by_hand:
         return None
+    hidden = 0.0 if photo.alpha is None else _transparent(photo.alpha)
     raise NoFaceError(
-        f"no face was found in the {photo.width}×{photo.height} photo (also not in tiles, turned or mirrored copies); "
-        "use a photo where the face is visible, or crop the photo to a square around the head and give its angles by "
-        "hand, for example yaw=0, pitch=0 (scale= and shift= then place the crop)"
+        f"no face was found in the {photo.width}×{photo.height} photo (also not in tiles, turned or mirrored copies"
+        + (f"; {hidden:.0%} of it is transparent, where a face cannot be seen" if hidden > 0.05 else "")
+        + "); use a photo where the face is visible, or crop it to a square around the head; if that is not enough, "
+        "give the angles of the crop by hand, for example yaw=0, pitch=0 (scale= and shift= then place it)"
     )
+
+
+def _check_alpha(photo: Photo, candidates: list[Candidate], device: str) -> None:
+    """Raise DualEncError when the face lies under what the photo's alpha makes transparent."""
+    if photo.uncomposed is None or any(c.confidence >= _CERTAIN for c in candidates):
+        return
+    for candidate in find_faces(Photo(photo.uncomposed), device):
+        share = _share(photo.alpha, candidate, photo)
+        if candidate.confidence >= _CERTAIN and share < LITTLE:
+            raise DualEncError(
+                f"the photo's alpha makes {1 - share:.0%} of the face transparent, as if it were inverted; save the "
+                "photo without alpha, or with one that is opaque on the person"
+            )
+
+
+def _transparent(alpha: Photo) -> float:
+    """Share of the photo that cannot be seen."""
+    small = alpha.reduced(256).pixels
+    return float((small < 0.5 * small.max()).mean())
 
 
 def _crop(photo: Photo, matrix: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
@@ -220,9 +347,13 @@ def _box_blur(image: Tensor, window: int) -> Tensor:
     return F.avg_pool2d(F.pad(image, [window // 2] * 4, mode="reflect"), window, 1)
 
 
-def _warnings(report: Report, notes: tuple[str, ...], face: int | None) -> list[Warning]:
-    found = []
-    if report.chosen is None:
+def _warnings(
+    report: Report, notes: tuple[str, ...], matte: tuple[Warning, ...], several: bool, like: bool
+) -> tuple[Warning, ...]:
+    found = [remark for remark in matte if remark.code == "little-matte"]
+    if like:
+        found.append(Warning("previous", "no face was found: the crop and the camera are those of another picture"))
+    elif report.chosen is None:
         found.append(Warning("by-hand", "no face was found: the crop and the camera are as given by hand"))
     else:
         chosen = report.faces[report.chosen]
@@ -242,7 +373,9 @@ def _warnings(report: Report, notes: tuple[str, ...], face: int | None) -> list[
             found.append(
                 Warning("turned", f"the photo lies on its side or head; the crop is turned by {report.tilt:+.0f}°")
             )
-    if len(report.faces) > 1 and face is None:
+    if len(report.faces) > 1 and several:
+        central = "the largest central one is used"
+        how = central if report.chosen in (0, None) else "the one that the mask holds is used"
         boxes = "; ".join(
             f"{i}: ({f.box[0]:.0f}, {f.box[1]:.0f})-({f.box[2]:.0f}, {f.box[3]:.0f})"
             for i, f in enumerate(report.faces)
@@ -250,14 +383,16 @@ def _warnings(report: Report, notes: tuple[str, ...], face: int | None) -> list[
         found.append(
             Warning(
                 "several-faces",
-                f"{len(report.faces)} faces, the largest central one is used; face= picks another: {boxes}",
+                f"{len(report.faces)} faces, {how}; face= picks another: {boxes}",
             )
         )
     if report.outside > 0.02:
         found.append(
             Warning("outside", f"{report.outside:.0%} of the crop lies outside the photo and is filled by mirroring")
         )
-    return found + [Warning("note", f"the photo was {note}" if "turned" in note else note) for note in notes]
+    found += [remark for remark in matte if remark.code not in ("little-matte", "note")]
+    notes = [Warning("note", note) for note in notes]
+    return (*found, *notes, *(remark for remark in matte if remark.code == "note"))
 
 
 def _check_options(size: int, scale: float, shift: tuple[float, float], **angles: float | None) -> None:

@@ -42,6 +42,12 @@ class Detection:
         """Longer side of the box, px."""
         return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
+    def moved(self, x: float, y: float) -> Detection:
+        """The same face in a picture whose origin is (-x, -y) of this one's."""
+        shift = np.array([x, y], dtype=np.float64)
+        box = (np.array(self.box).reshape(2, 2) + shift).ravel()
+        return Detection(tuple(box), self.keypoints + shift, self.score)
+
 
 def anchors() -> np.ndarray:
     """[896,2] anchor centres in 0..1: two per cell of 16², then six per cell of 8²."""

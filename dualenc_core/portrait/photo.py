@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from ..errors import DualEncError
+from .decode import open_picture, pixels
 
 _STRIP_BYTES = 1 << 26
-_EXIF_ORIENTATION = 0x0112
+# Resampling overshoots; beyond this the numbers mean something else. Bicubic in both directions gives 0.45 at worst.
+OVERSHOOT, NOTABLE = 0.5, 0.25
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Photo:
 
     Attributes:
         pixels: [H,W,C] uint8, uint16 (full range) or float32 (0..1); C is 3 for photos, 1 for masks.
-        alpha: the picture's own alpha as a Photo of one channel, or None when it is absent or opaque everywhere.
-        notes: what was done while reading ("turned upright by its EXIF tag", ...).
+        alpha: the picture's own alpha as a Photo of one channel, or None when it is absent or the same everywhere.
+        uncomposed: with alpha, the colours [H,W,3] as they are stored, also where they cannot be seen.
+        notes: sentences on what was done while reading ("the photo was turned upright by its EXIF tag", ...).
     """
 
     pixels: np.ndarray
     alpha: Photo | None = None
+    uncomposed: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -96,84 +100,30 @@ def read_photo(image: str | Path | Image.Image | np.ndarray | Tensor) -> Photo:
     """Anything that holds one photo → Photo with three channels.
 
     Args:
-        image: path or PIL image (turned upright by its EXIF orientation; any mode, 8 or 16 bit); numpy
-            [H,W] or [H,W,1|3|4], uint8, uint16 or float in 0..1; tensor [1|3|4,H,W] or [1,1|3|4,H,W], uint8 or
-            float in 0..1. Grey is repeated; a fourth channel is alpha: the colours are composed over white, and the
-            alpha is kept.
+        image: path or PIL image (turned upright by its EXIF orientation, converted to sRGB from its colour profile; any
+            mode, 8 or 16 bit); numpy [H,W] or [H,W,1|3|4], uint8, uint16 or float in 0..1; tensor [1|3|4,H,W] or
+            [1,1|3|4,H,W], uint8 or float in 0..1. Floats a little outside, as resampling leaves them, are clamped.
+            Grey is repeated; a fourth channel is alpha: the colours are composed over white, and the alpha is kept.
 
     Raises DualEncError: unreadable or unsupported file, wrong shape or type, several pictures, NaN, values outside
-    the range.
+    the range, transparent everywhere.
     """
     notes: tuple[str, ...] = ()
     if isinstance(image, (str, Path)):
-        image = _open(Path(image))
+        image = open_picture(image)
     if isinstance(image, Image.Image):
-        array, notes = _from_pil(image)
+        array, notes = pixels(image)
     elif isinstance(image, Tensor):
         array = _from_tensor(image)
     elif isinstance(image, np.ndarray):
         array = image
     else:
         raise DualEncError(f"image is a {type(image).__name__}, expected a path, PIL image, numpy array or tensor")
-    array = _checked(array, "image")
+    array, clamped = _checked(array)
+    notes += clamped
     if array.shape[2] == 4:
         return _composed(array, notes)
     return Photo(np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array, notes=notes)
-
-
-def read_mask(mask: Tensor | np.ndarray | Image.Image | str | Path, photo: Photo) -> Photo:
-    """A matte of the photo's size, [H,W], [1,H,W] or [1,1,H,W], 0..1 or uint8; 1 = person.
-
-    Raises DualEncError for a wrong shape, type or range, or a size that is not the photo's.
-    """
-    if isinstance(mask, (str, Path)):
-        mask = _open(Path(mask))
-    if isinstance(mask, Image.Image):
-        mask = np.asarray(ImageOps.exif_transpose(mask).convert("L"))
-    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
-    shape = array.shape
-    while array.ndim > 2 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.shape != (photo.height, photo.width):
-        raise DualEncError(
-            f"mask has shape {tuple(shape)}, expected the photo's size [{photo.height},{photo.width}] (rows, columns); "
-            "resize it to the photo, or leave it out"
-        )
-    if array.dtype == bool:
-        array = array.astype(np.uint8) * 255
-    return Photo(_checked(array, "mask"))
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError as error:
-        raise DualEncError(f"photo {str(path)!r} does not exist") from error
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise DualEncError(
-            f"photo {str(path)!r} cannot be read as a picture ({error}); save it as PNG or JPEG"
-        ) from error
-    return image
-
-
-def _from_pil(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
-    notes = ()
-    if image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1):
-        image, notes = ImageOps.exif_transpose(image), ("turned upright by its EXIF tag",)
-    if image.mode.startswith("I"):
-        array = np.asarray(image)
-        if array.min() < 0 or array.max() > 65535:
-            raise DualEncError(f"photo holds values {array.min()}..{array.max()}, expected 16 bit (0..65535)")
-        return array.astype(np.uint16), notes
-    if image.mode == "F":
-        return np.asarray(image), notes
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
-    if has_alpha:
-        return np.asarray(image.convert("RGBA")), notes
-    return np.asarray(image.convert("L" if image.mode in ("L", "1") else "RGB")), notes
 
 
 def _from_tensor(image: Tensor) -> np.ndarray:
@@ -188,31 +138,42 @@ def _from_tensor(image: Tensor) -> np.ndarray:
     return (image.float() if image.is_floating_point() else image).permute(1, 2, 0).numpy()
 
 
-def _checked(array: np.ndarray, name: str) -> np.ndarray:
+def _checked(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """[H,W,C] of a known type in its range, and notes."""
     shape = array.shape
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in shape:
-        raise DualEncError(f"{name} has shape {shape}, expected [H,W] or [H,W,1|3|4] (channels last)")
+        raise DualEncError(f"image has shape {shape}, expected [H,W] or [H,W,1|3|4] (channels last)")
     if array.dtype in (np.uint8, np.uint16):
-        return array
+        return array, ()
     if not np.issubdtype(array.dtype, np.floating):
-        raise DualEncError(f"{name} has type {array.dtype}, expected uint8, uint16, or float in 0..1")
+        raise DualEncError(f"image has type {array.dtype}, expected uint8, uint16, or float in 0..1")
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise DualEncError(f"{name} contains NaN or infinity, expected numbers in 0..1")
-    if low < -1e-2 or high > 1 + 1e-2:
+        raise DualEncError("image contains NaN or infinity, expected numbers in 0..1")
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         raise DualEncError(
-            f"{name} holds floats in {low:.3g}..{high:.3g}, expected 0..1; "
+            f"image holds floats in {low:.3g}..{high:.3g}, expected 0..1; "
             "for -1..1 pass (x + 1) / 2, for 0..255 pass uint8"
         )
-    return np.clip(array, 0, 1).astype(np.float32)
+    far = low < -NOTABLE or high > 1 + NOTABLE
+    notes = (f"the photo's values {low:.2f}..{high:.2f} were clamped to 0..1",) if far else ()
+    return np.clip(array, 0, 1).astype(np.float32), notes
 
 
 def _composed(array: np.ndarray, notes: tuple[str, ...]) -> Photo:
     full = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype, 1)
     colour, alpha = array[:, :, :3], array[:, :, 3:]
-    if (alpha == full).all():
+    low, high = alpha.min(), alpha.max()
+    if high == 0:
+        raise DualEncError(
+            "the photo is transparent everywhere (its alpha is 0), so nothing of it can be seen; save it without alpha"
+        )
+    if low == high:
+        # Alpha that is the same everywhere cuts out nothing.
+        if high < full:
+            notes = (*notes, f"the photo's alpha, {high / full:.3g} everywhere, was left out")
         return Photo(np.ascontiguousarray(colour), notes=notes)
     out = np.empty_like(colour)
     step = max(_STRIP_BYTES // max(array[0].size * 4, 1), 1)
@@ -220,7 +181,8 @@ def _composed(array: np.ndarray, notes: tuple[str, ...]) -> Photo:
         weight = alpha[row : row + step].astype(np.float32) / full
         mixed = colour[row : row + step] * weight + full * (1 - weight)
         out[row : row + step] = mixed if full == 1 else np.rint(mixed)
-    return Photo(out, alpha=Photo(np.ascontiguousarray(alpha)), notes=(*notes, "alpha composed over white"))
+    notes = (*notes, "the photo was composed over white")
+    return Photo(out, Photo(np.ascontiguousarray(alpha)), colour, notes)
 
 
 def _to_tensor(pixels: np.ndarray, block: int = 1) -> Tensor:

@@ -34,6 +34,10 @@ class Rendering:
             raise IndexError(f"rendering {index} of {len(self)}")
         return Rendering(*(getattr(self, f.name)[index : index + 1 or None] for f in fields(self)))
 
+    def to(self, device: torch.device | str) -> Rendering:
+        """The same, in another memory."""
+        return Rendering(*(getattr(self, f.name).to(device) for f in fields(self)))
+
     @classmethod
     def cat(cls, renderings: Sequence[Rendering]) -> Rendering:
         """Concatenate batches of equal sizes."""

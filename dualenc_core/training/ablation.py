@@ -31,7 +31,7 @@ from .ablation_report import Row, markdown, summary
 from .config import TrainConfig
 from .paper_presets import preset
 from .paper_run import overridden, train
-from .presets import encoder_training
+from .presets import people_encoder_training
 
 DISCRIMINATORS = ("none", "image", "triplane", "occluded")
 PROJECTIONS = ("z", "z+", "w+")
@@ -131,7 +131,7 @@ def run_config(plan: Plan, run: str, seed: int, folder: Path) -> TrainConfig:
             "latent_steps": 0,
             "stage_two_from": 0,
             "stage_one_until": None,
-            "learning_rate": encoder_training("realism").learning_rate,
+            "learning_rate": people_encoder_training("realism").learning_rate,
         },
     )
 

@@ -13,7 +13,15 @@ from .processes import Processes
 from .run import RunOptions
 from .run import run as run_training
 
-PRESETS = ("demo-generator", "demo-encoder1", "demo-encoder2", "demo-control")
+PRESETS = (
+    "people-generator",
+    "people-latent",
+    "people-encoder1",
+    "people-encoder2",
+    "people-control",
+    "demo-generator",
+)
+ENCODERS = {"latent": "latent", "encoder1": "fidelity", "encoder2": "realism", "control": "control"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="the paper's trainer: go on from this state file")
     parser.add_argument("--out", type=Path, default=None, help="folder of the run (default runs/PRESET)")
     parser.add_argument(
-        "--start", help="demo-generator: go on from this generator (demo, or a file), on a shorter schedule"
+        "--start",
+        help="weights to begin with: of the generator (on a shorter schedule), or of an encoder (demo-e1, a file)",
+    )
+    parser.add_argument(
+        "--phases", nargs="+", choices=presets.PHASES, help="of a generator: only these, with --start what came before"
+    )
+    parser.add_argument("--people", type=Path, help="people-*: the asset pack (default: DUALENC_PEOPLE)")
+    parser.add_argument(
+        "--traced",
+        type=Path,
+        default=Path("runs/people"),
+        help="people-*: folder of `people trace` (default runs/people)",
     )
     parser.add_argument("--generator", default="demo", help="generator of the encoders: demo, or a file")
-    parser.add_argument(
-        "--encoder1", default="demo-e1", help="where demo-encoder2 and demo-control start: demo-e1, or a file"
-    )
-    parser.add_argument(
-        "--data", type=Path, help="portraits file, made if missing (default runs/portraits.safetensors)"
-    )
     parser.add_argument("--minutes", type=float, help="stop after this time; the same command goes on")
     parser.add_argument("--steps", type=int, help="stop after this many steps; the same command goes on")
     parser.add_argument("--fresh", action="store_true", help="start again instead of resuming")
@@ -87,17 +100,32 @@ def _train_like_the_paper(args: argparse.Namespace) -> int:
 
 def _trainer(args: argparse.Namespace, device: torch.device):
     rng = torch.Generator(device).manual_seed(args.seed or 0)
-    if args.preset == "demo-generator":
+    if args.preset in ("demo-generator", "people-generator"):
         from .generator import GeneratorTrainer
 
-        options = presets.GeneratorTraining(seed=args.seed or 0)
-        options = options if device.type == "cpu" else options.on_accelerator()
-        return GeneratorTrainer.create(options.continued() if args.start else options, rng, args.start)
-    from .encoder import EncoderTrainer
+        if args.preset == "demo-generator":
+            from .truth_procedural import ProceduralTruth
 
-    names = {"demo-encoder1": "fidelity", "demo-encoder2": "realism", "demo-control": "control"}
-    if args.preset not in names:
-        raise DualEncError(f"preset is {args.preset!r}, expected one of {', '.join(PRESETS)}")
-    options = presets.encoder_training(names[args.preset], args.seed or 0)
+            truth, options = ProceduralTruth(), presets.GeneratorTraining(seed=args.seed or 0)
+        else:
+            truth, options = _people(args), presets.people_generator_training(args.seed or 0)
+        options = options if device.type == "cpu" else options.on_accelerator()
+        if args.phases:
+            options = options.only(args.phases)
+        elif args.start:
+            options = options.continued()
+        return GeneratorTrainer.create(options, truth, rng, args.start)
+    from .encoder import EncoderTrainer
+    from .views_people import PeopleViews
+
+    options = presets.people_encoder_training(ENCODERS[args.preset.removeprefix("people-")], args.seed or 0)
     options = options if device.type == "cpu" else options.on_accelerator()
-    return EncoderTrainer.create(options, args.generator, args.encoder1, rng, args.data)
+    return EncoderTrainer.create(options, args.generator, args.start, PeopleViews(_people(args)), rng)
+
+
+def _people(args: argparse.Namespace):
+    from ..people import Pack
+    from .truth_people import PeopleTruth
+
+    described = (args.traced / "descriptions.npz").is_file()
+    return PeopleTruth(args.traced, None if described else Pack.open(args.people))

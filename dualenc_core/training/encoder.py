@@ -1,8 +1,9 @@
-"""Training of the demo encoders on single views (paper §3; encoders.md §5, §9), with losses that need no weights.
+"""Training of the bundled encoders (paper §3; encoders.md §5, §9) on heads whose other sides are known.
 
-The paper's reconstruction loss is L2 + LPIPS + identity; the demo has L1 + L2 + coverage on random rays, because the
-weights of LPIPS and ArcFace cannot be bundled. The adversarial part is the paper's: a discriminator on O·T, lazy R1.
-What the photo leaves open is held by `priors`.
+The paper's reconstruction loss is L2 + LPIPS + identity of the photo; here it is L1 + L2 + coverage on random rays,
+because the weights of LPIPS and ArcFace cannot be bundled, and it is asked of other views too: near the photo's own for
+Encoder 1, all around for Encoder 2, what the photo hides more than the rest. The adversarial part is the paper's: a
+discriminator on O·T, lazy R1.
 """
 
 from __future__ import annotations
@@ -22,44 +23,41 @@ from ..camera import Camera
 from ..checkpoints.catalog import resolve
 from ..checkpoints.store import load_encoder_file, load_generator_file, save_encoder
 from ..encoders import HeadEncoder
-from ..encoders.config import HeadEncoderConfig
-from ..errors import DualEncError
+from ..errors import CheckpointError, DualEncError
 from ..generator import PanoHead
 from ..generator.fast import REFERENCE
 from ..inversion.occlusion import occlusion_mask
-from ..rendering.rays import pixel_rays
+from ..people.standard import styles_of
 from ..rendering.renderer import Draws, RayOutput
 from ..triplane import Triplane
 from .discriminator import TriplaneDiscriminator, masked_planes, r1_penalty
 from .losses import discriminator_loss, generator_loss
 from .muon import Muon
 from .objective import latent_loss
-from .portraits import Portraits, load_portraits, misaligned
 from .presets import EncoderTraining
-from .priors import from_behind, ghost_loss, rim_loss
+from .views import Placement, View, ViewSource, view_rays
 
 # Learning rate of stage one's last layers, in that of the others.
 LINEAR_PACE = 10.0
-# Largest distance of two neighbours on a hidden surface, in picture widths.
-NEIGHBOURS = 0.06
+VARIANTS = ("latent", "fidelity", "realism", "control")
 
 
 @dataclass(frozen=True)
-class PhotoRays:
-    """Rays of N photos, and what the photo has there.
+class TargetRays:
+    """Rays of one view of N heads, and what is there.
 
     Attributes:
-        uv: [N,R,2] in 0..1.
-        origins, directions: [N,R,3].
+        origins, directions: [N,R,3], among the heads as they stand for the photos' cameras.
         colour: [N,R,3] in -1..1.
         alpha: [N,R] in 0..1.
+        weight: [N,R].
     """
 
-    uv: Tensor
     origins: Tensor
     directions: Tensor
     colour: Tensor
     alpha: Tensor
+    weight: Tensor
 
 
 @dataclass
@@ -69,46 +67,41 @@ class EncoderTrainer:
     options: EncoderTraining
     generator: PanoHead
     encoder: HeadEncoder
-    portraits: Portraits
+    views: ViewSource
     rng: torch.Generator
 
     @classmethod
     def create(
-        cls,
-        options: EncoderTraining,
-        generator: str,
-        encoder1: str,
-        rng: torch.Generator,
-        data: Path | None = None,
+        cls, options: EncoderTraining, generator: str, start: str | None, views: ViewSource, rng: torch.Generator
     ) -> EncoderTrainer:
-        """Load the frozen generator, render the portraits, and build the encoder, all on the device of ``rng``.
+        """Load the frozen generator and build the encoder, all on the device of ``rng``.
 
-        Encoder 2 and the control start from the file ``encoder1``.
+        Encoders begin with the weights of the file ``start``, as far as they fit; None = at random.
         """
         state, config, _ = load_generator_file(resolve("generator", generator))
         network = PanoHead.from_config(
             config["init_kwargs"], config["rendering_kwargs"], state, config.get("neural_rendering_resolution")
         )
         network = network.to(rng.device)
-        scale = plane_scale(network)
         encoder_config = options.config.replace(
-            lifted=dataclasses.replace(options.config.lifted, plane_scale=scale),
+            lifted=dataclasses.replace(options.config.lifted, plane_scale=plane_scale(network)),
             passes=options.passes,
             generator=network.fingerprint,
         )
         encoder = HeadEncoder(encoder_config)
         encoder.use_average(network)
-        if options.variant != "fidelity":
-            state, config, _ = load_encoder_file(resolve("encoder", encoder1))
-            encoder = HeadEncoder.from_config(HeadEncoderConfig.from_dict(config).replace(passes=options.passes), state)
-        data = data or Path("runs") / "portraits.safetensors"
-        portraits = load_portraits(data, options.portraits, options.portrait_size, rng.device)
-        return cls(options, network, encoder.to(rng.device), portraits, rng)
+        if start is not None:
+            state = load_encoder_file(resolve("encoder", start))[0]
+            fresh = encoder.start_from({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+            if any(name.startswith("stage_one.") for name in fresh):
+                raise CheckpointError(f"{start} does not fit the preset's encoder: {', '.join(fresh[:3])}")
+            encoder.use_average(network)
+        return cls(options, network, encoder.to(rng.device), views, rng)
 
     def __post_init__(self) -> None:
         o = self.options
-        if o.variant not in ("fidelity", "realism", "control"):
-            raise DualEncError(f"encoder variant is {o.variant!r}, expected fidelity, realism or control")
+        if o.variant not in VARIANTS:
+            raise DualEncError(f"encoder variant is {o.variant!r}, expected one of {', '.join(VARIANTS)}")
         self.encoder.requires_grad_(True)
         self.discriminator = TriplaneDiscriminator(
             3 * self.generator.config.plane_channels, o.discriminator_widths, stride=2
@@ -184,11 +177,10 @@ class EncoderTrainer:
     # --------------------------------------------------------------------------------------------------------- steps
 
     def _latent_step(self) -> dict[str, Tensor]:
-        """Stage one against the style vectors of the known latents: minutes instead of hours to a sensible start."""
-        # Mirrored portraits have no known latent: a parting or a mole changes sides.
-        images, _, _, latents = self._batch(self.options.latent_batch, mirror=False)
-        with torch.no_grad():
-            target = self.generator.mapping(latents)
+        """Stage one against the style vectors of the known heads: minutes instead of hours to a sensible start."""
+        config = self.encoder.config.style
+        images, numbers = self.views.photos(self.options.latent_batch, config.trunk.input_size, self.rng)
+        target = styles_of(numbers, self.generator.config.w_dim)[:, None].expand(-1, config.n_styles, -1)
         loss = latent_loss(self._styles(images), target)
         self._update(["one"], loss)
         return {"latent": loss.detach()}
@@ -196,44 +188,26 @@ class EncoderTrainer:
     def _image_step(self, step: int) -> dict[str, Tensor]:
         """Stage two on pictures; stage one stays as the latents made it."""
         o = self.options
-        images, mattes, camera, _ = self._batch(o.batch)
-        rays = self._rays(images, mattes, camera)
+        batch = self.views.batch(o.batch, o.photo_size, o.others, o.near, self.rng)
+        rays = [self._rays(view, batch.placement, i) for i, view in enumerate(batch.views)]
         self.encoder.stage_one.eval()
         with torch.no_grad():
-            coarse = self._coarse(images)
-            before = self._render(coarse, rays.origins, rays.directions)
-        refined = coarse
+            refined = self._coarse(batch.images)
         # Every pass learns, one at a step, from what those before it make.
         last = int(torch.randint(self.encoder.config.passes, (), generator=self.rng, device=self.device))
         for i in range(last + 1):
             with torch.set_grad_enabled(i == last):
                 refined = self.encoder.refine(
-                    self.generator, refined, images, camera, mattes, self._quality, self._layers_type
+                    self.generator, refined, batch.images, batch.camera, batch.mattes, self._quality, self._layers_type
                 )
-        after = self._render(refined, rays.origins, rays.directions)
-        losses = {"refined": self._difference(after, rays)}
-        if o.rim:
-            losses["rim"] = o.rim * rim_loss(rays.uv, before[1], after[1])
-        if o.ghosts:
-            losses["ghosts"] = o.ghosts * self._ghosts(coarse, refined, rays, camera)
+        losses = self._differences(refined, rays)
         values = {k: v.detach() for k, v in losses.items()}
         if o.adversarial:
-            adversarial, more = self._adversarial(step, refined, camera)
+            adversarial, more = self._adversarial(step, refined, batch.camera)
             losses["adversarial"] = o.adversarial * adversarial
             values.update(more)
         self._update(["two", "matrices"], sum(losses.values()))
         return values
-
-    def _ghosts(self, coarse: Triplane, refined: Triplane, rays: PhotoRays, camera: Camera) -> Tensor:
-        """`ghost_loss` on an eighth of the rays, each with a neighbour, seen from behind."""
-        uv = rays.uv[:, : max(1, self.options.rays // 8)]
-        offset = torch.rand(uv.shape, generator=self.rng, device=self.device)
-        uv = torch.cat([uv, uv + NEIGHBOURS * (2 * offset - 1)], dim=1)
-        options = self.generator.config.render
-        turned = from_behind(*pixel_rays(camera, uv), options.near, options.far)
-        with torch.no_grad():
-            before = self._render(coarse, *turned)
-        return ghost_loss(before, self._render(refined, *turned))
 
     def _adversarial(self, step: int, refined: Triplane, camera: Camera) -> tuple[Tensor, dict[str, Tensor]]:
         """The encoder's adversarial loss, after one discriminator step on the same cells (paper Eq. 8, 9)."""
@@ -244,8 +218,9 @@ class EncoderTrainer:
             mask = occlusion_mask(
                 self.generator, refined.detach(), camera, resolution=size, closing=2, quality=self._quality
             ).mask
-            z = torch.randn(len(refined), self.generator.config.z_dim, generator=self.rng, device=self.device)
-            real = self.generator.synthesize(self.generator.mapping(z)).planes
+            numbers = self.views.photos(len(refined), 8, self.rng)[1]
+            ws = styles_of(numbers, self.generator.config.w_dim)[:, None].expand(-1, self.generator.config.num_ws, -1)
+            real = self.generator.synthesize(ws).planes
             real = masked_planes(real / scale, mask)
         fake = masked_planes(refined.planes / scale, mask)
         self.discriminator.requires_grad_(True)
@@ -289,28 +264,23 @@ class EncoderTrainer:
             coarse = self.generator.synthesize(ws)
         return coarse.replace(planes=coarse.planes.float())
 
-    def _batch(self, count: int, mirror: bool = True) -> tuple[Tensor, Tensor, Camera, Tensor]:
-        indices = torch.randint(len(self.portraits), (count,), generator=self.rng, device=self.device)
-        mirror = bool(torch.rand((), generator=self.rng, device=self.device) < 0.5) and mirror
-        images, mattes, camera, latents = self.portraits.batch(indices, mirror)
-        if self.options.misalignment:
-            images, mattes, camera = misaligned(images, mattes, camera, self.rng, self.options.misalignment)
-        return images, mattes, camera, latents
-
-    def _rays(self, images: Tensor, mattes: Tensor, camera: Camera) -> PhotoRays:
-        """Random rays, most of them on the head."""
-        n, count = len(images), self.options.rays
+    def _rays(self, view: View, placement: Placement, index: int) -> TargetRays:
+        """Random rays of a view, most of them on the head."""
+        o, n, count = self.options, len(view.colour), self.options.rays
         uv = torch.rand(n, 4 * count, 2, generator=self.rng, device=self.device)
-        coverage = F.grid_sample(mattes, (2 * uv - 1)[:, None], align_corners=False)[:, 0, 0]
+        coverage = F.grid_sample(view.alpha, (2 * uv - 1)[:, None], align_corners=False)[:, 0, 0]
         noise = torch.rand(n, 4 * count, generator=self.rng, device=self.device)
         order = (coverage + noise).argsort(dim=1, descending=True)
         # A quarter everywhere, the rest where coverage plus noise is largest: on the head and along its border.
         chosen = torch.cat([order[:, : 2 * count : 3][:, : 3 * count // 4], order[:, -(count - 3 * count // 4) :]], 1)
         uv = uv.gather(1, chosen[..., None].expand(-1, -1, 2))
         grid = (2 * uv - 1)[:, None]
-        colour = F.grid_sample(images, grid, align_corners=False, padding_mode="border")[:, :, 0].transpose(1, 2)
-        alpha = F.grid_sample(mattes, grid, align_corners=False, padding_mode="border")[:, 0, 0]
-        return PhotoRays(uv, *pixel_rays(camera, uv), colour, alpha)
+        colour, alpha, hidden = (
+            F.grid_sample(picture, grid, align_corners=False, padding_mode="border")[:, :, 0].transpose(1, 2)
+            for picture in (view.colour, view.alpha, view.hidden)
+        )
+        weight = (1 + o.hidden * hidden[..., 0]) * (o.own if index == 0 else o.other)
+        return TargetRays(*view_rays(view.camera, placement, uv), colour, alpha[..., 0], weight)
 
     def _render(self, triplane: Triplane, origins: Tensor, directions: Tensor) -> tuple[Tensor, RayOutput]:
         """Colours [N,R,3] on the backdrop, and the output, of rays [N,R,3] with random samples."""
@@ -325,38 +295,43 @@ class EncoderTrainer:
         # The demo generator's background features are zero, so what is behind the head is to-RGB's bias.
         return self.generator.to_rgb(features, triplane.ws)[..., 0].transpose(1, 2), out
 
-    @staticmethod
-    def _difference(rendered: tuple[Tensor, RayOutput], rays: PhotoRays) -> Tensor:
-        """The reconstruction loss: L1, L2 and coverage."""
-        colour, out = rendered
-        error = colour - rays.colour
-        return error.abs().mean() + 2 * error.square().mean() + 0.3 * (out.alpha - rays.alpha).abs().mean()
-
-    # -------------------------------------------------------------------------------------------------------- output
+    def _differences(self, triplane: Triplane, rays: list[TargetRays]) -> dict[str, Tensor]:
+        """The reconstruction loss of every view: L1, L2 and coverage."""
+        counts = [r.origins.shape[1] for r in rays]
+        whole = (torch.cat([getattr(r, name) for r in rays], dim=1) for name in ("origins", "directions"))
+        colour, out = self._render(triplane, *whole)
+        losses = {"own": 0.0, "other": 0.0}
+        for i, (made, alpha) in enumerate(zip(colour.split(counts, 1), out.alpha.split(counts, 1), strict=True)):
+            target = rays[i]
+            error = made - target.colour
+            each = error.abs().mean(-1) + 2 * error.square().mean(-1) + 0.3 * (alpha - target.alpha).abs()
+            losses["own" if i == 0 else "other"] += (target.weight * each).mean()
+        return {name: loss for name, loss in losses.items() if isinstance(loss, Tensor)}
 
     def preview(self, path: Path) -> None:
-        """Photo, stage one, stage two, and the refined head from the side and from behind, for four portraits."""
+        """Photo, stage one, stage two, and the refined head from two sides and from behind, for four heads."""
         from ..export.images import save_png
 
-        images, mattes, camera, _ = self.portraits.batch(torch.arange(4, device=self.device))
+        rng = torch.Generator(self.device).manual_seed(1)
+        batch = self.views.batch(4, self.options.photo_size, 1, False, rng)
         size = self.generator.config.neural_resolution
         with torch.no_grad():
-            refined = self.encoder.encode(self.generator, images, camera, mattes)
+            refined = self.encoder.encode(self.generator, batch.images, batch.camera, batch.mattes)
             coarse = self.generator.synthesize(refined.ws)
-            columns = [F.adaptive_avg_pool2d(images, size)]
+            columns = [F.adaptive_avg_pool2d(batch.images, size)]
             for triplane, view in (
-                (coarse, camera),
-                (refined, camera),
-                (refined, Camera.look_at(yaw=[100.0] * 4)),
-                (refined, Camera.look_at(yaw=[180.0] * 4)),
+                (coarse, batch.camera),
+                (coarse, Camera.look_at(yaw=[180.0] * 4)),
+                (refined, batch.camera),
+                *((refined, Camera.look_at(yaw=[yaw] * 4)) for yaw in (-60.0, 60.0, 110.0, 180.0)),
             ):
-                columns.append(self.generator.render(triplane, view, super_resolve=False).raw)
-        save_png(torch.cat([torch.cat(list(c), dim=1) for c in columns], dim=2), path)
+                columns.append(self.generator.render(triplane, view.to(self.device), super_resolve=False).raw)
+        save_png(torch.cat([torch.cat(list(c.cpu()), dim=1) for c in columns], dim=2).clamp(-1, 1), path)
 
     def export(self, path: Path, provenance: Mapping[str, Any]) -> None:
         """The encoder in float16."""
         options = self.options
-        provenance = {"variant": options.variant, "seed": options.seed, **provenance}
+        provenance = {"variant": options.variant, "seed": options.seed, **self.views.provenance, **provenance}
         save_encoder(path, self.encoder.state_dict(), self.encoder.config.to_dict(), provenance, half=True)
 
 

@@ -1,6 +1,7 @@
-"""Training of the demo generator on procedural heads, by regression: the latent *is* the head's description.
+"""Training of the bundled generator by regression: the latent *is* the head's description.
 
-A GAN would need days; here every z has a known head, so field and pixels can be compared directly (demo.md).
+A GAN would need days; here every description has a known head, so field and pixels can be compared directly. Where the
+heads come from is a `truth.TruthSource`.
 """
 
 from __future__ import annotations
@@ -10,24 +11,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import procedural
 from ..camera import Camera
 from ..checkpoints.store import save_generator
 from ..errors import CheckpointError
 from ..generator import PanoHead
-from ..procedural.heads import LATENT_DIM
+from ..people.standard import W_SPREAD, styles_of
 from ..rendering.rays import pixel_rays
 from ..rendering.renderer import Draws
 from ..triplane import Triplane
 from .ema import ExponentialMovingAverage
 from .muon import Muon
 from .presets import GeneratorTraining
+from .truth import Numbers, Patches, Truth, TruthSource, square
 
 # Raw density for one unit of occupancy logit: three logits, which is one cell inside, are opaque within one sample.
 SIGMA_PER_LOGIT = 30.0
@@ -35,59 +36,14 @@ SIGMA_PER_LOGIT = 30.0
 EDGE = 0.004
 # Weight of the field losses at the end of the ray phase. They teach faster, rays decide what pictures look like.
 FIELD_SHARE = 0.1
-# How far w moves in every direction. Style layers start at scale 1, so a w near 1 would scramble all activations
-# before anything is learned: a w of 2.5 costs 5 dB after the same steps.
-W_SPREAD = 0.5
-# Latents at once, and learning rate, of the mapping phase. The network stores its weights a hundred times as large
-# (lr_multiplier 0.01), so 8.0 moves them as 0.08 would elsewhere.
-LATENTS, MAPPING_RATE = 1024, 8.0
+# Latents at once, and learning rates of Adam and Muon, of the mapping phase. The network stores its weights a hundred
+# times as large (lr_multiplier 0.01), so 6.0 moves them as 0.06 would elsewhere. With Adam alone it learned a third of
+# what the same steps of Muon taught it.
+LATENTS, MAPPING_RATES = 1024, (4.0, 6.0)
+# Weight of the differences between neighbouring pixels, without which hair and skin come out smooth.
+GRADIENT = 1.0
 # Raw pixels at the cut sides of a super-resolution patch that do not count.
 MARGIN = 4
-
-
-class Truth(NamedTuple):
-    """What the heads of some latents really look like, for the phases field and rays.
-
-    Attributes:
-        z: [N,16] latents.
-        origins, directions: [N,R,3] rays.
-        rgb: [N,R,3] in [-1,1], on the backdrop.
-        alpha: [N,R].
-        points: [N,P,3], half of them near the surface that rays have met, where it matters, the others anywhere.
-        distance, colour: [N,P] and [N,P,3] of the field there.
-    """
-
-    z: Tensor
-    origins: Tensor
-    directions: Tensor
-    rgb: Tensor
-    alpha: Tensor
-    points: Tensor
-    distance: Tensor
-    colour: Tensor
-
-
-class Patches(NamedTuple):
-    """Square parts of pictures, for super-resolution.
-
-    Attributes:
-        z: [N,16] latents.
-        label: [N,25] cameras.
-        corner: [N,1,2] first column and row of the patch, in raw pixels.
-        target: [N,3,4p,4p] the true fine picture in [-1,1].
-    """
-
-    z: Tensor
-    label: Tensor
-    corner: Tensor
-    target: Tensor
-
-
-class Numbers(NamedTuple):
-    """Latents z [N,16] and the w [N,w_dim] that they should have."""
-
-    z: Tensor
-    w: Tensor
 
 
 @dataclass
@@ -101,18 +57,19 @@ class GeneratorTrainer:
 
     options: GeneratorTraining
     generator: PanoHead
+    truth: TruthSource
     rng: torch.Generator
     _block: tuple[tuple, list] = field(default=((), []), repr=False)
 
     @classmethod
     def create(
-        cls, options: GeneratorTraining, rng: torch.Generator, start: str | Path | None = None
+        cls, options: GeneratorTraining, truth: TruthSource, rng: torch.Generator, start: str | Path | None = None
     ) -> GeneratorTrainer:
         """A fresh generator in training mode, or one that goes on from the weights of a file ``start``.
 
         It is trained on the device of ``rng``. Raises CheckpointError for a file that does not fit ``options.config``.
         """
-        trainer = cls(options, PanoHead(options.config).train().to(rng.device), rng)
+        trainer = cls(options, PanoHead(options.config).train().to(rng.device), truth, rng)
         if start is not None:
             trainer.start_from(start)
         return trainer
@@ -125,10 +82,14 @@ class GeneratorTrainer:
         expected = self.generator.state_dict()
         problems = sorted(expected.keys() ^ given.keys())
         problems += [k for k in expected.keys() & given.keys() if given[k].shape != expected[k].shape]
+        if self.options.mapping_steps:
+            # It is trained anew, by itself.
+            problems = [k for k in problems if not k.startswith("backbone.mapping.")]
+            given = {k: v for k, v in given.items() if not k.startswith("backbone.mapping.")}
         if problems:
             raise CheckpointError(f"{path} does not fit the preset's generator: {', '.join(problems[:3])}")
         for module in (self.generator, self.average.module):
-            module.load_state_dict({k: given[k] for k in expected})
+            module.load_state_dict({k: given[k] for k in expected if k in given}, strict=False)
 
     def __post_init__(self) -> None:
         # Raw density starts at the scale of its targets instead of growing there.
@@ -142,9 +103,10 @@ class GeneratorTrainer:
             sr, background = self.generator.superresolution, self.generator.bcg_synthesis
             for block in (*finer, *sr.children(), *background.children()):
                 block.torgb.weight.zero_()
-            self.generator.torgb.bias.copy_(_backdrop(self.device))
+            self.generator.torgb.bias.copy_(2 * torch.tensor(self.truth.backdrop) - 1)
         self.average = ExponentialMovingAverage(self.generator, self.options.ema)
-        mapping = list(self.generator.backbone.mapping.parameters())
+        mapping = self.generator.backbone.mapping
+        layers = [getattr(mapping, f"fc{i}") for i in range(mapping.layers)]
         apart = ("backbone.mapping.", "superresolution.", "bcg_synthesis.", "t_mapping.", "torgb.bias")
         main = {
             name: p
@@ -158,7 +120,8 @@ class GeneratorTrainer:
         tail = [p for name, p in self.generator.superresolution.named_parameters() if "noise_strength" not in name]
         rate, betas = self.options.learning_rate, (0.9, 0.99)
         self.optimizers = {
-            "mapping": torch.optim.Adam(mapping, lr=MAPPING_RATE, betas=betas),
+            "mapping": torch.optim.Adam([layer.bias for layer in layers], lr=MAPPING_RATES[0], betas=betas),
+            "mapping_matrices": Muon([layer.weight for layer in layers], lr=MAPPING_RATES[1]),
             "matrices": Muon(matrices.values(), lr=self.options.matrix_rate),
             "main": torch.optim.Adam(others, lr=rate, betas=betas),
             "tail": torch.optim.Adam(tail, lr=rate, betas=betas),
@@ -209,7 +172,9 @@ class GeneratorTrainer:
         name, size, begin, total = self.phase(step)
         progress = begin / total
         decay = 1.0 if name == "field" else self.options.final_rate ** (0.5 - 0.5 * math.cos(math.pi * progress))
-        used = {"mapping": ("mapping",), "super-resolution": ("tail",)}.get(name, ("matrices", "main"))
+        used = {"mapping": ("mapping", "mapping_matrices"), "super-resolution": ("tail",)}.get(
+            name, ("matrices", "main")
+        )
         optimizers = [self.optimizers[key] for key in used]
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -218,7 +183,7 @@ class GeneratorTrainer:
         if name == "mapping":
             losses = self._mapping(truth)
         elif name == "field":
-            losses = self._point_losses(truth, *self._head(truth.z, size))
+            losses = self._point_losses(truth, *self._head(truth.numbers, size))
         elif name == "rays":
             share = self.options.field_share
             losses = self._rays(truth, size, share * (FIELD_SHARE / share) ** progress)
@@ -237,10 +202,16 @@ class GeneratorTrainer:
 
     @torch.no_grad()
     def preview(self, path: Path) -> None:
-        """Truth above, generator below, four unseen heads from four sides."""
+        """Truth above, generator below, four heads from four sides."""
         from ..export.images import save_png
 
-        rows = [torch.cat(list(picture), dim=2) for picture in preview_pictures(self.average.module)]
+        network, rows = self.average.module, []
+        for yaw in (0.0, 60.0, 120.0, 180.0):
+            numbers, truth = self.truth.preview(yaw, self.options.config.neural_resolution)
+            triplane = network.synthesize(self._styles(numbers.to(self.device)))
+            camera = Camera.look_at(yaw=[yaw] * len(numbers)).to(self.device)
+            made = network.render(triplane, camera, super_resolve=False, background=self.truth.backdrop).raw
+            rows += [torch.cat(list(pictures.cpu()), dim=2) for pictures in (truth, made)]
         save_png(torch.cat(rows, dim=1), path)
 
     def export(self, path: Path, provenance: Mapping[str, Any]) -> None:
@@ -251,76 +222,51 @@ class GeneratorTrainer:
             "rendering_kwargs": rendering,
             "neural_rendering_resolution": self.options.config.neural_resolution,
         }
-        provenance = {"preset": "demo-generator", "seed": self.options.seed, **provenance}
+        provenance = {"seed": self.options.seed, "w_spread": W_SPREAD, **self.truth.provenance, **provenance}
         save_generator(path, self.average.module.state_dict(), config, provenance, half=True)
 
     # -------------------------------------------------------------------------------------------------------- phases
 
     def _truth(self, name: str, step: int, begin: int, total: int) -> Any:
         """The truth for one step, made for a block of steps of the same phase at once."""
-        at_once = self.options.truth_steps
-        first = begin - begin % at_once
+        o = self.options
+        first = begin - begin % o.truth_steps
         key = name, step - begin + first
         if self._block[0] != key:
-            rng = torch.Generator(self.device).manual_seed((self.options.seed << 32) + key[1])
-            count = min(at_once, total - first)
-            make = {"mapping": self._numbers, "super-resolution": self._patches}
-            whole = make.get(name, functools.partial(self._sample, rendered=name == "rays"))(count, rng)
+            rng = torch.Generator(self.device).manual_seed((o.seed << 32) + key[1])
+            count = min(o.truth_steps, total - first)
+            if name == "mapping":
+                whole = self.truth.numbers(count * LATENTS, rng)
+            elif name == "super-resolution":
+                whole = self.truth.patches(count * o.patches, o.patch, o.config.neural_resolution, MARGIN, rng)
+            else:
+                whole = self.truth.rays(count * o.heads, o.rays, o.points, rng, rendered=name == "rays")
             parts = zip(*(tensor.chunk(count) for tensor in whole), strict=True)
             self._block = key, [type(whole)(*part) for part in parts]
         return self._block[1][begin - first]
 
-    def _head(self, z: Tensor, size: int | None = None) -> tuple[Tensor, Triplane]:
-        """Style vectors, without gradient, and planes of some latents."""
+    def _styles(self, numbers: Tensor) -> Tensor:
         config = self.options.config
-        with torch.no_grad():
-            ws = self.generator.mapping(z)
+        return styles_of(numbers, config.w_dim)[:, None].expand(-1, config.num_ws, -1)
+
+    def _head(self, numbers: Tensor, size: int | None = None) -> tuple[Tensor, Triplane]:
+        """Style vectors and planes of some descriptions."""
+        config, ws = self.options.config, self._styles(numbers)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
             planes = self.generator.backbone.synthesis(ws, noise="none", resolution=size).float()
         planes = planes.reshape(len(ws), 3, config.plane_channels, *planes.shape[2:])
         return ws, Triplane(planes, ws, config.plane_depth)
 
-    def _numbers(self, steps: int, rng: torch.Generator) -> Numbers:
-        """w becomes the parameters of the head, standardised and turned into its space by a fixed rotation.
-
-        Style layers are linear in w. Learned through pictures alone, the thresholds between hair styles and the rarer
-        colours would take most of the training.
-        """
-        z = torch.randn(steps * LATENTS, LATENT_DIM, generator=rng, device=rng.device)
-        numbers = _head_numbers(z)
-        return Numbers(z, W_SPREAD * numbers @ _rotation(numbers.shape[1], self.options.config.w_dim).to(z))
-
     def _mapping(self, truth: Numbers) -> dict[str, Tensor]:
-        return {"w": (self.generator.mapping(truth.z)[:, 0] - truth.w).square().mean()}
+        return {"w": (self.generator.mapping(truth.z)[:, 0] - self._styles(truth.numbers)[:, 0]).square().mean()}
 
     @torch.no_grad()
     def _settle_mapping(self) -> None:
         """The mapping stays as it is from here on: measure its average w once, exactly."""
         network = self.generator.backbone.mapping
-        z = torch.randn(1 << 15, LATENT_DIM, generator=self.rng, device=self.device)
+        z = torch.randn(1 << 15, self.options.config.z_dim, generator=self.rng, device=self.device)
         network.w_avg.copy_(self.generator.mapping(z)[:, 0].mean(0))
         self.average.module.backbone.mapping.load_state_dict(network.state_dict())
-
-    @torch.no_grad()
-    def _sample(self, steps: int, rng: torch.Generator, rendered: bool) -> Truth:
-        """Random rays of random cameras around random heads, and points in space.
-
-        Without ``rendered`` the rays only say where the surface is.
-        """
-        o = self.options
-        n, count = steps * o.heads, o.rays if rendered else o.points // 2
-        uniform = functools.partial(torch.rand, generator=rng, device=rng.device)
-        z = torch.randn(n, LATENT_DIM, generator=rng, device=rng.device)
-        heads, camera = procedural.heads_from_latent(z), _random_cameras(n, rng)
-        uv = _look_at_faces(uniform(n, count, 2), camera, rng)
-        origins, directions = pixel_rays(camera, uv)
-        hits = procedural.trace(heads, origins, directions, 56 if rendered else 32)
-        depth = hits.depth + 0.02 * torch.randn(n, count, generator=rng, device=rng.device)
-        near = origins + depth[..., None] * directions
-        spread = o.config.render.box_warp * (uniform(n, count, 3) - 0.5)
-        points = torch.cat([near, spread], dim=1)
-        distance, colour = procedural.field(heads, points)
-        return Truth(z, origins, directions, _on_backdrop(hits), hits.alpha, points, distance, colour)
 
     def _point_losses(self, truth: Truth, ws: Tensor, triplane: Triplane) -> dict[str, Tensor]:
         """Occupancy and colour at points, without rendering."""
@@ -337,7 +283,7 @@ class GeneratorTrainer:
         render = self.options.config.render
         uniform = functools.partial(torch.rand, generator=self.rng, device=self.device)
         draws = Draws(uniform(n, r, render.samples), uniform(n * r, render.importance))
-        ws, triplane = self._head(truth.z, size)
+        ws, triplane = self._head(truth.numbers, size)
         rays = self.generator.render_rays(triplane, truth.origins, truth.directions, draws=draws, chunk=n * r)
         error = self._rgb(rays.features, ws) - truth.rgb
         in_space = self._point_losses(truth, ws, triplane)
@@ -348,23 +294,6 @@ class GeneratorTrainer:
             **{name: field_share * loss for name, loss in in_space.items()},
         }
 
-    @torch.no_grad()
-    def _patches(self, steps: int, rng: torch.Generator) -> Patches:
-        """Patches of random pictures, some of which reach the picture's border."""
-        o, grid = self.options, self.options.config.neural_resolution
-        n, patch = steps * o.patches, o.patch
-        z = torch.randn(n, LATENT_DIM, generator=rng, device=rng.device)
-        heads, camera = procedural.heads_from_latent(z), _random_cameras(n, rng)
-        size = (n, 1, 2)
-        corner = torch.randint(-MARGIN, grid - patch + MARGIN + 1, size, generator=rng, device=rng.device)
-        corner = corner.clamp(0, grid - patch)
-        fine = _grid(4 * patch, rng.device) + 4 * corner
-        # Anywhere inside the fine pixel: the mean over many steps is the anti-aliased picture.
-        fine = (fine + torch.rand(n, fine.shape[1], 2, generator=rng, device=rng.device)) / (4 * grid)
-        target = _on_backdrop(procedural.trace(heads, *pixel_rays(camera, fine)))
-        target = target.transpose(1, 2).reshape(n, 3, 4 * patch, 4 * patch)
-        return Patches(z, camera.label, corner, target)
-
     def _super_resolution(self, truth: Patches) -> dict[str, Tensor]:
         """Patches of rendered features → patches four times as fine.
 
@@ -373,9 +302,9 @@ class GeneratorTrainer:
         """
         grid, patch = self.options.config.neural_resolution, self.options.patch
         with torch.no_grad():
-            cells = _grid(patch, self.device) + truth.corner
+            cells = square(patch, self.device) + truth.corner
             origins, directions = pixel_rays(Camera.from_label(truth.label), (cells + 0.5) / grid)
-            ws, triplane = self._head(truth.z)
+            ws, triplane = self._head(truth.numbers)
             rays = self.generator.render_rays(triplane, origins, directions, chunk=1 << 18)
             features = rays.features.transpose(1, 2).reshape(len(ws), -1, patch, patch)
             raw = self.generator.to_rgb(features, ws)
@@ -383,76 +312,15 @@ class GeneratorTrainer:
         image = self.generator.superresolution.upscale(raw, features, ws)
         error = (image - truth.target) * counts[:, None]
         share = counts.mean()
-        return {"l1": error.abs().mean() / share, "l2": 4 * error.square().mean() / share}
+        return {
+            "l1": error.abs().mean() / share,
+            "l2": 4 * error.square().mean() / share,
+            "gradient": GRADIENT * sum(error.diff(dim=d).abs().mean() for d in (2, 3)) / share,
+        }
 
     def _rgb(self, features: Tensor, ws: Tensor) -> Tensor:
         """Features [N,M,C] of single points or rays → raw colours [N,M,3]."""
         return self.generator.to_rgb(features.transpose(1, 2)[..., None], ws)[..., 0].transpose(1, 2)
-
-
-def preview_pictures(generator: PanoHead, seed: int = 900_000) -> list[Tensor]:
-    """Pairs of rows [4,3,r,r]: procedural truth and raw render of unseen latents, yaw 0, 60, 120 and 180."""
-    z = torch.randn(4, generator.config.z_dim, generator=torch.Generator().manual_seed(seed)).to(generator.w_avg)
-    heads, triplane = procedural.heads_from_latent(z), generator.synthesize(generator.mapping(z))
-    rows = []
-    for yaw in (0, 60, 120, 180):
-        camera = Camera.look_at(yaw=[float(yaw)] * 4).to(z.device)
-        size = generator.config.neural_resolution
-        rows.append(procedural.render(heads, camera, size).image)
-        rows.append(generator.render(triplane, camera, super_resolve=False, background=procedural.BACKDROP).raw)
-    return rows
-
-
-def _head_numbers(z: Tensor) -> Tensor:
-    """Every parameter that varies over the latent family, [N,49], standardised."""
-    numbers = _flat_parameters(z)
-    mean, std = (value.to(z) for value in _spread_of_parameters())
-    return ((numbers - mean) / std)[:, std > 1e-4]
-
-
-@functools.cache
-def _rotation(rows: int, columns: int) -> Tensor:
-    """A random matrix [rows,columns] with orthonormal rows, or columns where these are fewer."""
-    tall = torch.randn(max(rows, columns), min(rows, columns), generator=torch.Generator().manual_seed(0))
-    basis = torch.linalg.qr(tall).Q
-    return basis if rows > columns else basis.t()
-
-
-@functools.cache
-def _spread_of_parameters() -> tuple[Tensor, Tensor]:
-    numbers = _flat_parameters(torch.randn(1 << 14, LATENT_DIM, generator=torch.Generator().manual_seed(0)))
-    return numbers.mean(0), numbers.std(0)
-
-
-def _flat_parameters(z: Tensor) -> Tensor:
-    heads = procedural.heads_from_latent(z)
-    return torch.cat([value.reshape(len(z), -1) for name, value in heads.items() if name != "latent"], dim=1)
-
-
-def _random_cameras(count: int, rng: torch.Generator) -> Camera:
-    yaw, pitch = torch.rand(2, count, generator=rng, device=rng.device).cpu()
-    return Camera.look_at(yaw=360 * yaw, pitch=50 * pitch - 25).to(rng.device)
-
-
-def _look_at_faces(uv: Tensor, camera: Camera, rng: torch.Generator) -> Tensor:
-    """Move a third of the image positions [N,M,2] onto the face where the camera sees it.
-
-    Eyes and lips cover two percent of a picture, and much more of what people look at.
-    """
-    n, m, _ = uv.shape
-    count = m // 3
-    spread = torch.rand(n, count, 3, generator=rng, device=rng.device) - 0.5
-    points = spread * spread.new_tensor([0.24, 0.26, 0.0]) + spread.new_tensor([0.0, 0.0, 0.2])
-    target, _ = camera.project(points)
-    seen = (camera.position[:, 2] > 0.5)[:, None, None]
-    return torch.cat([torch.where(seen, target, uv[:, :count]), uv[:, count:]], dim=1)
-
-
-def _grid(size: int, device: torch.device) -> Tensor:
-    """Column and row numbers [1,size²,2] of a square, row-major."""
-    numbers = torch.arange(size, device=device)
-    rows, columns = torch.meshgrid(numbers, numbers, indexing="ij")
-    return torch.stack([columns, rows], dim=-1).reshape(1, -1, 2)
 
 
 def _inner(corner: Tensor, patch: int, margin: int, grid: int) -> Tensor:
@@ -464,12 +332,3 @@ def _inner(corner: Tensor, patch: int, margin: int, grid: int) -> Tensor:
         keep = (place >= margin) | (first == 0)
         sides.append(keep & ((place < patch - margin) | (first == grid - patch)))
     return (sides[1][:, :, None] & sides[0][:, None, :]).float()
-
-
-def _on_backdrop(hits: procedural.RayHits) -> Tensor:
-    alpha = hits.alpha[..., None]
-    return hits.rgb * alpha + _backdrop(alpha.device) * (1 - alpha)
-
-
-def _backdrop(device: torch.device) -> Tensor:
-    return torch.tensor(procedural.BACKDROP, device=device) * 2 - 1

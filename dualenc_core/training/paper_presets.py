@@ -40,7 +40,7 @@ def _demo() -> TrainConfig:
         batch_norm="batch",
         encoder=demo.config.replace(style=style),
         data=DataConfig(
-            kind="procedural", size=demo.config.style.trunk.input_size, count=demo.portraits, rebalance=False, workers=0
+            kind="procedural", size=demo.config.style.trunk.input_size, count=2048, rebalance=False, workers=0
         ),
         losses=dataclasses.replace(WEIGHT_FREE, latent=1.0),
         discriminator=DiscriminatorConfig(

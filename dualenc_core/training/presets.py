@@ -4,12 +4,15 @@ classes, smaller."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ..encoders.config import HeadEncoderConfig, LiftedConfig, StyleConfig, TrunkConfig
 from ..errors import DualEncError
 from ..generator.config import GeneratorConfig, SuperResolutionConfig
 from ..rendering.renderer import RenderOptions
+
+PHASES = ("mapping", "field", "rays", "super-resolution")
 
 
 def demo_generator_config() -> GeneratorConfig:
@@ -32,9 +35,29 @@ def demo_generator_config() -> GeneratorConfig:
     )
 
 
+def people_generator_config() -> GeneratorConfig:
+    """A PanoHead of 7.9 M parameters for people: planes 128², 24 features, output 512².
+
+    As `demo_generator_config`, with room for 241 traits in w and for hair in the planes.
+    """
+    from ..people.person import LATENT_DIM
+
+    return dataclasses.replace(
+        demo_generator_config(),
+        z_dim=LATENT_DIM,
+        w_dim=256,
+        mapping_layers=3,
+        mapping_width=768,
+        features=24,
+        channel_base=12288,
+        channel_max=192,
+        sr=SuperResolutionConfig(input_resolution=128, hidden_widths=(48, 24), w_dim=256),
+    )
+
+
 @dataclass(frozen=True)
 class GeneratorTraining:
-    """Schedule of the demo generator: mapping, field, rays, super-resolution.
+    """Schedule of the bundled generator: mapping, field, rays, super-resolution.
 
     Attributes:
         mapping_steps: steps of the mapping network alone, which then stays as it is.
@@ -77,6 +100,20 @@ class GeneratorTraining:
         planes = sum(steps for _, steps in (*self.field_steps, *self.ray_steps))
         return self.mapping_steps + planes + self.super_resolution_steps
 
+    def only(self, phases: Collection[str]) -> GeneratorTraining:
+        """The same schedule without the other phases; of mapping, field, rays and super-resolution."""
+        unknown = set(phases) - set(PHASES)
+        if unknown or not phases:
+            raise DualEncError(f"phases are {', '.join(phases)!r}, expected some of {', '.join(PHASES)}")
+        steps = {name.replace("-", "_"): name in phases for name in PHASES}
+        return dataclasses.replace(
+            self,
+            mapping_steps=self.mapping_steps * steps["mapping"],
+            field_steps=self.field_steps if steps["field"] else (),
+            ray_steps=self.ray_steps if steps["rays"] else (),
+            super_resolution_steps=self.super_resolution_steps * steps["super_resolution"],
+        )
+
     def on_accelerator(self) -> GeneratorTraining:
         """The schedule that fills a large GPU: larger batches."""
         return dataclasses.replace(
@@ -105,6 +142,18 @@ class GeneratorTraining:
             learning_rate=6e-3,
             matrix_rate=3e-3,
         )
+
+
+def people_generator_training(seed: int = 0) -> GeneratorTraining:
+    """The schedule of the generator of people for two CPU cores, some four hours of one."""
+    return GeneratorTraining(
+        config=people_generator_config(),
+        field_steps=((32, 500),),
+        ray_steps=((64, 1300), (128, 1500)),
+        super_resolution_steps=1000,
+        heads=4,
+        seed=seed,
+    )
 
 
 def demo_encoder_config(plane_scale: float = 1.0) -> HeadEncoderConfig:
@@ -137,9 +186,9 @@ class EncoderTraining:
     """Schedule of a demo encoder.
 
     Attributes:
-        variant: "fidelity" (Encoder 1), "realism" (Encoder 2: Encoder 1's losses plus the discriminator on occluded
-            cells), or "control" (Encoder 2 without the discriminator, for the same steps).
-        latent_steps: steps of stage one on the known latents of the heads; Encoder 2 and the control have Encoder 1's.
+        variant: "latent" (stage one alone), "fidelity" (Encoder 1), "realism" (Encoder 2: views all around, and the
+            discriminator on occluded cells), or "control" (Encoder 2 without the discriminator, for the same steps).
+        latent_steps: steps of stage one on the known latents of the heads.
         refine_steps: steps of stage two on image losses. Stage one is frozen: batches this small lead it away from
             heads that the generator makes well from every side (weights/README.md).
         passes: of stage two. A second one makes Encoder 1 truer to the photo, and worse behind, which is Encoder 2's.
@@ -148,13 +197,13 @@ class EncoderTraining:
         latent_rate, learning_rate: Adam, of the latent phase and of the others; lowered as a cosine to zero within each
             phase.
         matrix_rate: Muon, of the convolutions of stage two; lowered in the same way.
-        rim: weight of `priors.rim_loss`.
-        ghosts: weight of `priors.ghost_loss`.
+        others, near: how many views each photo is compared with beside its own, near it or all around.
+        own, other: weights of the photo's own view and of each other one.
+        hidden: what the photo does not show counts so much more.
         adversarial: weight of the adversarial loss (paper: 0.001 at full size).
         r1, r1_interval: R1 penalty and how often it runs.
         discriminator_widths: of the light (stride 2) discriminator.
-        portraits, portrait_size: the training set and its pictures' side in pixels; each is also used mirrored.
-        misalignment: how badly every second of them is aligned (`portraits.misaligned`).
+        photo_size: side of the photos that stage two sees.
         bfloat16: compute the encoder and the backbone in bfloat16: faster on CPUs that have it, slower on others.
     """
 
@@ -165,49 +214,59 @@ class EncoderTraining:
     passes: int = 2
     latent_batch: int = 32
     batch: int = 4
-    rays: int = 384
+    rays: int = 256
     latent_rate: float = 2e-3
     learning_rate: float = 1e-3
     matrix_rate: float = 5e-4
-    rim: float = 10.0
-    ghosts: float = 0.0
+    others: int = 1
+    near: bool = True
+    own: float = 1.0
+    other: float = 0.5
+    hidden: float = 0.0
     adversarial: float = 0.0
     r1: float = 10.0
     r1_interval: int = 16
     discriminator_widths: tuple[int, int, int, int] = (48, 64, 96, 128)
-    portraits: int = 6144
-    portrait_size: int = 128
-    misalignment: float = 1.0
+    photo_size: int = 256
     bfloat16: bool = True
     seed: int = 0
 
     def on_accelerator(self) -> EncoderTraining:
-        """The schedule that fills a large GPU: larger batches and pictures, fewer steps of stage two."""
-        return dataclasses.replace(
-            self,
-            refine_steps=min(self.refine_steps, 1500),
-            latent_batch=64,
-            batch=16,
-            rays=1024,
-            portraits=8192,
-            portrait_size=256,
-        )
+        """The schedule that fills a large GPU: larger batches."""
+        return dataclasses.replace(self, latent_batch=64, batch=16, rays=512)
 
 
-def encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
-    """The demo schedule of an `EncoderTraining.variant`."""
+def people_encoder_config() -> HeadEncoderConfig:
+    """A HeadEncoder for `people_generator_config`, with the lifted refiner (demo.md)."""
+    generator = people_generator_config()
+    trunk = TrunkConfig(widths=(32, 48, 80, 128), blocks=(2, 2, 3, 2), input_size=128)
+    small = demo_encoder_config()
+    return small.replace(
+        style=StyleConfig(
+            trunk=trunk, n_styles=generator.num_ws, coarse=3, middle=6, w_dim=generator.w_dim, head_width=80
+        ),
+        lifted=dataclasses.replace(small.lifted, features=generator.features, widths=(80, 112, 144), light=64),
+    )
+
+
+def people_encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
+    """The schedule of an `EncoderTraining.variant` on people, for two CPU cores."""
+    base = EncoderTraining(variant=variant, config=people_encoder_config(), seed=seed)
+    if variant == "latent":
+        return dataclasses.replace(base, latent_steps=3000, refine_steps=0)
     if variant == "fidelity":
-        return EncoderTraining(seed=seed)
+        return dataclasses.replace(base, latent_steps=0, refine_steps=3000)
     if variant not in ("realism", "control"):
-        raise DualEncError(f"encoder variant is {variant!r}, expected fidelity, realism or control")
-    return EncoderTraining(
-        variant=variant,
+        raise DualEncError(f"encoder variant is {variant!r}, expected latent, fidelity, realism or control")
+    return dataclasses.replace(
+        base,
         latent_steps=0,
-        refine_steps=500,
+        refine_steps=3000,
         passes=1,
-        learning_rate=5e-4,
-        matrix_rate=2.5e-4,
-        ghosts=1.0,
-        adversarial=0.1 if variant == "realism" else 0.0,
-        seed=seed,
+        others=2,
+        near=False,
+        own=0.5,
+        other=0.75,
+        hidden=1.0,
+        adversarial=0.05 if variant == "realism" else 0.0,
     )

@@ -55,7 +55,7 @@ def stitched(generator, heads):
 def test_pictures_equal_the_plain_ones(generator, heads, stitched, quality):
     camera = dc.Camera.look_at([0.0, 100.0, 200.0], [0.0, 20.0, -20.0])
     for head in (heads[1], stitched):
-        plain = generator.render(head, camera, SIZE)
+        plain = generator.render(head, camera, SIZE, quality="reference")
         fast = generator.render(head, camera, SIZE, quality=quality)
         assert decibels(fast.image, plain.image) > EXPECTED[quality]
         assert decibels(fast.raw, plain.raw) > EXPECTED[quality]
@@ -68,7 +68,7 @@ def test_pictures_equal_the_plain_ones(generator, heads, stitched, quality):
 def test_batches_backgrounds_and_far_cameras(generator, heads):
     camera = dc.Camera.look_at([0.0, 90.0], radius=[2.7, 2.7])
     for background in ("generator", "none", (1.0, 0.0, 0.0)):
-        plain = generator.render(heads, camera, SIZE, background=background)
+        plain = generator.render(heads, camera, SIZE, background=background, quality="reference")
         fast = generator.render(heads, camera, SIZE, background=background, quality="exact")
         assert decibels(fast.image, plain.image) > 90
     away = dc.Camera.look_at(0.0, pivot=(40.0, 0.0, 0.0))
@@ -117,7 +117,7 @@ def test_a_changed_head_is_prepared_again(generator, heads):
     before = generator.render(head, camera, SIZE, quality="exact").image
     head.planes.add_(0.3)
     after = generator.render(head, camera, SIZE, quality="exact").image
-    assert decibels(after, generator.render(head, camera, SIZE).image) > 90
+    assert decibels(after, generator.render(head, camera, SIZE, quality="reference").image) > 90
     assert not torch.allclose(before, after, atol=1e-3)
 
 
@@ -132,7 +132,7 @@ def test_a_head_that_is_cropped_less_is_searched_anew(generator, heads):
             for q in ("reference", "exact")
         )
         assert decibels(fast.image, plain.image) > 100
-        usual = generator.render(heads[0], camera, SIZE, super_resolve=False)
+        usual = generator.render(heads[0], camera, SIZE, super_resolve=False, quality="reference")
         assert crop == 0 or not torch.allclose(fast.alpha, usual.alpha, atol=0.1)
 
 
@@ -323,12 +323,12 @@ def test_small_pictures_need_no_field_where_the_plain_renderer_is_faster(generat
     small = torch.cat([generator.render(stitched, c, SIZE, quality=quality).raw for c in (camera[0], camera[1])])
     (_, head), *_ = generator._fast.heads.values()
     assert "field" not in vars(head)
-    plain = generator.render(stitched, camera, SIZE).raw
+    plain = generator.render(stitched, camera, SIZE, quality="reference").raw
     # Only the number of samples is the preset's.
     assert decibels(small, plain) > (100 if quality != "draft" else 45)
     larger = generator.render(stitched, camera[0], SIZE + 2, quality=quality).raw
     assert "field" in vars(head)
-    plain = generator.render(stitched, camera[0], SIZE + 2).raw
+    plain = generator.render(stitched, camera[0], SIZE + 2, quality="reference").raw
     assert decibels(larger, plain) > {"exact": 100, "high": 45, "draft": 36}[quality]
 
 
@@ -345,3 +345,24 @@ def test_prepared_heads_do_not_travel(generator, heads):
     other = copy.deepcopy(generator)
     assert not other._fast.heads and other._fast.kept == generator._fast.kept
     assert len(pickle.dumps(generator._fast)) < 200
+
+
+def test_plain_python_is_fast_and_keeps_no_graph(generator, heads, monkeypatch):
+    """Without torch.no_grad() as in any script: the fast renderer, the same bytes, unless gradients are asked for."""
+    triplane, camera = heads[0], dc.Camera.look_at([0.0, 40.0])
+    with torch.no_grad():
+        quiet = generator.render(triplane, camera, resolution=16)
+    made = []
+    found = fast.FastHeads.get
+    monkeypatch.setattr(fast.FastHeads, "get", lambda self, *given: made.append(1) or found(self, *given))
+    loud = generator.render(triplane, camera, resolution=16)
+    assert made and not loud.image.requires_grad and torch.equal(loud.image, quiet.image)
+    made.clear()
+    for asked in ("planes", "ws"):
+        inputs = triplane.replace(**{asked: getattr(triplane, asked).clone().requires_grad_()})
+        out = generator.render(inputs, camera[[0]], resolution=16)
+        out.image.square().mean().backward()
+        assert not made and getattr(inputs, asked).grad.abs().sum() > 0
+    trained = copy.deepcopy(generator)
+    trained.decoder.requires_grad_(True)
+    assert trained.render(triplane, camera[[0]], resolution=16).image.requires_grad and not made

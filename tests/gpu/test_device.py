@@ -114,7 +114,7 @@ def test_the_full_topology(device, quality):
     generator = thin()
     head = generator.synthesize(generator.mapping(generator.latents(0)))
     camera = dc.Camera.look_at([0.0, 110.0])
-    plain = generator.render(head, camera, SIZE)
+    plain = generator.render(head, camera, SIZE, quality="reference")
     generator.to(device)
     made = generator.synthesize(generator.mapping(generator.latents(0)))
     assert relative(made.planes, head.planes) < 5e-5
@@ -259,7 +259,9 @@ def test_saved_and_loaded(moved, heads, device, tmp_path):
     assert torch.equal(again.planes, head.planes.cpu())
     assert torch.equal(again.overlays[0].weight.depth, head.overlays[0].weight.depth.cpu())
     with torch.no_grad():
-        first, second = (moved.render(h, dc.Camera.look_at(60.0), 16).raw for h in (head, again.to(device)))
+        first, second = (
+            moved.render(h, dc.Camera.look_at(60.0), 16, quality="reference").raw for h in (head, again.to(device))
+        )
     assert decibels(first, second) > 90
 
 

@@ -185,10 +185,11 @@ def test_a_wrong_socket_is_named(node, head):
 
 def test_align_reports_and_previews(node, photo, folder):
     answer = node.full("DualEncAlignPortrait", image=photo)
-    crop, camera, matte, overlay, report = answer["result"]
+    crop, camera, matte, overlay, report, kept = answer["result"]
     assert crop.shape == (1, 512, 512, 3) and matte.shape == (1, 512, 512) and overlay.shape[-1] == 3
     assert abs(camera.angles[0].item() - 10) < 10
     assert "confidence" in report and answer["ui"]["text"] == [report]
+    assert kept == "0" and answer["ui"]["kept"] == [0]
     line = answer["ui"]["images"][0]
     assert (folder / line["type"] / line["filename"]).stat().st_size > 1000
 
@@ -205,7 +206,7 @@ def test_no_face_says_what_to_do_and_by_hand_works(node):
 
 def test_pictures_of_several_sizes_share_one_overlay_batch(node, photo):
     both = torch.cat([photo, photo.flip(2)])
-    crop, camera, _, overlay, report = node("DualEncAlignPortrait", image=both)
+    crop, camera, _, overlay, report, _ = node("DualEncAlignPortrait", image=both)
     assert len(crop) == len(camera) == len(overlay) == 2 and "image 2:" in report
 
 

@@ -120,19 +120,6 @@ def test_grey_and_sixteen_bit_files(photo, astronaut, tmp_path):
     assert read_photo(grey.astype(np.uint8)).pixels.shape == (512, 512, 3)
 
 
-def test_alpha_is_the_matte_and_a_mask_overrides_it(photo):
-    alpha = np.zeros((512, 512, 1), np.uint8)
-    alpha[:260, 130:330] = 255
-    cutout = np.concatenate([photo, alpha], 2)
-    portrait = align_portrait(cutout, size=SIZE)
-    window = align_portrait(photo, torch.from_numpy(alpha[:, :, 0] > 0), size=SIZE)
-    assert (portrait.matte - window.matte).abs().mean() < 0.02
-    assert portrait.matte[0, 0, 64, 64] > 0.999
-    assert (read_photo(cutout).pixels[400] == 255).all()
-    nothing = align_portrait(cutout, np.zeros((1, 512, 512), np.float32), size=SIZE)
-    assert nothing.matte.max() == 0
-
-
 def test_two_faces_are_listed_and_chosen(photo):
     small = np.array(Image.fromarray(photo).resize((300, 300), Image.LANCZOS))
     both = np.full((512, 812, 3), 128, np.uint8)
@@ -227,8 +214,6 @@ def test_bad_files_masks_and_options_are_named(photo, tmp_path):
     path.write_bytes(b"this is no picture")
     with pytest.raises(DualEncError, match="cannot be read as a picture"):
         align_portrait(path)
-    with pytest.raises(DualEncError, match=r"\(64, 64\).*\[512,512\]"):
-        align_portrait(photo, torch.zeros(64, 64))
     for options, message in (
         ({"size": 0}, "size is 0"),
         ({"scale": 0.0}, "scale is 0.0"),

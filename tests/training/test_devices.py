@@ -12,9 +12,11 @@ from dualenc_core.training.encoder import EncoderTrainer
 from dualenc_core.training.generator import GeneratorTrainer
 from dualenc_core.training.objective import Judges
 from dualenc_core.training.paper import PaperTrainer
-from dualenc_core.training.presets import GeneratorTraining, encoder_training
+from dualenc_core.training.presets import GeneratorTraining, demo_encoder_config, people_encoder_training
 from dualenc_core.training.processes import Processes
 from dualenc_core.training.run import RunOptions, run
+from dualenc_core.training.truth_procedural import ProceduralTruth
+from dualenc_core.training.views_procedural import ProceduralViews
 from tests.fake_accelerator import accelerator
 
 from .paper_small import Pictures, encoder_config, generator, paper_config
@@ -34,7 +36,7 @@ def test_generator_training_stays_on_its_device(tmp_path):
     )
     with accelerator() as device:
         for steps in (3, None):
-            trainer = GeneratorTrainer.create(options, torch.Generator(device).manual_seed(0))
+            trainer = GeneratorTrainer.create(options, ProceduralTruth(), torch.Generator(device).manual_seed(0))
             done = run(trainer, RunOptions(tmp_path, steps=steps, preview_steps=0, log_steps=1))
     assert done and all((tmp_path / f"{name}.safetensors").is_file() for name in ("mapping", "rays", "model"))
 
@@ -42,10 +44,10 @@ def test_generator_training_stays_on_its_device(tmp_path):
 @pytest.mark.parametrize("variant", ["fidelity", "realism"])
 def test_encoder_training_stays_on_its_device(variant, tmp_path):
     options = dataclasses.replace(
-        encoder_training(variant),
+        people_encoder_training(variant),
+        config=demo_encoder_config(),
         refine_steps=2,
-        portraits=4,
-        portrait_size=128,
+        photo_size=128,
         batch=2,
         latent_batch=2,
         rays=24,
@@ -55,7 +57,7 @@ def test_encoder_training_stays_on_its_device(variant, tmp_path):
         options = dataclasses.replace(options, latent_steps=1)
     with accelerator() as device:
         rng = torch.Generator(device).manual_seed(0)
-        trainer = EncoderTrainer.create(options, "demo", "demo-e1", rng, data=tmp_path / "portraits.safetensors")
+        trainer = EncoderTrainer.create(options, "demo", "demo-e1", ProceduralViews(16), rng)
         assert run(trainer, RunOptions(tmp_path, preview_steps=trainer.total_steps, log_steps=1))
 
 

@@ -16,9 +16,10 @@ from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionCon
 from dualenc_core.rendering.renderer import RenderOptions
 from dualenc_core.training.encoder import EncoderTrainer
 from dualenc_core.training.generator import GeneratorTrainer
-from dualenc_core.training.portraits import load_portraits, misaligned
 from dualenc_core.training.presets import EncoderTraining, GeneratorTraining
 from dualenc_core.training.run import RunOptions, run
+from dualenc_core.training.truth_procedural import ProceduralTruth
+from dualenc_core.training.views_procedural import ProceduralViews
 
 
 def tiny_generator_training() -> GeneratorTraining:
@@ -74,11 +75,12 @@ def tiny_encoder_training(variant: str) -> EncoderTraining:
         batch=2,
         rays=16,
         adversarial=0.1 if variant == "realism" else 0.0,
-        ghosts=0.0 if first else 1.0,
+        others=1,
+        near=first,
+        hidden=0.0 if first else 1.0,
         r1_interval=2,
         discriminator_widths=(8, 8, 8, 8),
-        portraits=6,
-        portrait_size=32,
+        photo_size=32,
     )
 
 
@@ -87,15 +89,14 @@ def trained(tmp_path_factory):
     """A generator and an Encoder 1 after a handful of steps, as files."""
     folder = tmp_path_factory.mktemp("trained")
     torch.manual_seed(0)
-    trainer = GeneratorTrainer.create(tiny_generator_training(), torch.Generator().manual_seed(0))
+    trainer = GeneratorTrainer.create(tiny_generator_training(), ProceduralTruth(), torch.Generator().manual_seed(0))
     assert run(trainer, RunOptions(folder / "g", preview_steps=0))
-    data = folder / "portraits.safetensors"
     trainer = EncoderTrainer.create(
         tiny_encoder_training("fidelity"),
         str(folder / "g" / "model.safetensors"),
-        "",
+        None,
+        ProceduralViews(16),
         torch.Generator().manual_seed(0),
-        data,
     )
     assert run(trainer, RunOptions(folder / "e1", preview_steps=0))
     return folder
@@ -110,13 +111,13 @@ def test_the_exported_generator_makes_pictures(trained):
     state, config, provenance = load_generator_file(trained / "g" / "model.safetensors")
     generator = PanoHead.from_config(config["init_kwargs"], config["rendering_kwargs"], state)
     assert generator.config.replace(neural_resolution=32) == tiny_generator_training().config
-    assert provenance["preset"] == "demo-generator" and provenance["steps"] == 10
+    assert provenance["data"] == "procedural heads" and provenance["steps"] == 10
 
 
 def test_ray_training_learns():
     torch.manual_seed(0)
     options = dataclasses.replace(tiny_generator_training(), mapping_steps=0, field_steps=((8, 60),), points=256)
-    trainer = GeneratorTrainer.create(options, torch.Generator().manual_seed(0))
+    trainer = GeneratorTrainer.create(options, ProceduralTruth(), torch.Generator().manual_seed(0))
     values = [trainer.step(i)["field.occupancy"] for i in range(60)]
     assert sum(values[-10:]) < 0.8 * sum(values[:10])
 
@@ -124,7 +125,7 @@ def test_ray_training_learns():
 def test_the_mapping_phase_makes_w_tell_the_head():
     torch.manual_seed(0)
     options = dataclasses.replace(tiny_generator_training(), mapping_steps=150)
-    trainer = GeneratorTrainer.create(options, torch.Generator().manual_seed(0))
+    trainer = GeneratorTrainer.create(options, ProceduralTruth(), torch.Generator().manual_seed(0))
     values = [trainer.step(i)["mapping.w"] for i in range(150)]
     assert values[-1] < 0.5 * values[0]
     settled = trainer.average.module.backbone.mapping
@@ -140,7 +141,8 @@ def test_the_mapping_phase_makes_w_tell_the_head():
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     def go(out, steps):
         torch.manual_seed(0)
-        trainer = GeneratorTrainer.create(tiny_generator_training(), torch.Generator().manual_seed(0))
+        rng = torch.Generator().manual_seed(0)
+        trainer = GeneratorTrainer.create(tiny_generator_training(), ProceduralTruth(), rng)
         return run(trainer, RunOptions(tmp_path / out, steps=steps, preview_steps=0, log_steps=1))
 
     assert go("whole", None)
@@ -170,8 +172,8 @@ def test_encoder_two_starts_from_encoder_one(trained, variant):
         tiny_encoder_training(variant),
         str(trained / "g" / "model.safetensors"),
         str(trained / "e1" / "model.safetensors"),
+        ProceduralViews(16),
         torch.Generator().manual_seed(0),
-        trained / "portraits.safetensors",
     )
     first, config, _ = load_encoder_file(trained / "e1" / "model.safetensors")
     assert (config["passes"], trainer.encoder.config.passes) == (2, 1)
@@ -180,7 +182,7 @@ def test_encoder_two_starts_from_encoder_one(trained, variant):
     before = {k: v.clone() for k, v in trainer.discriminator.state_dict().items()}
     values = [trainer.step(i) for i in range(3)]
     assert ("discriminator" in values[0]) == (variant == "realism")
-    assert {"refined", "rim", "ghosts"} <= set(values[0])
+    assert {"own", "other"} <= set(values[0])
     assert all(torch.isfinite(torch.as_tensor(v)) for step in values for v in step.values())
     changed = any(not torch.equal(before[k], v) for k, v in trainer.discriminator.state_dict().items())
     assert changed == (variant == "realism")
@@ -188,40 +190,10 @@ def test_encoder_two_starts_from_encoder_one(trained, variant):
     assert moved == {"stage_two"}
 
 
-def test_portraits_grow_without_changing(tmp_path):
-    path = tmp_path / "portraits.safetensors"
-    few = load_portraits(path, 3, 16)
-    more = load_portraits(path, 5, 16)
-    assert len(few) == 3 and len(more) == 5
-    assert torch.equal(few.images, more.images[:3])
-    images, mattes, camera, _ = more.batch(torch.tensor([0, 4]))
-    flipped, _, mirrored, _ = more.batch(torch.tensor([0, 4]), mirror=True)
-    assert torch.equal(images.flip(-1), flipped)
-    assert torch.allclose(camera.mirrored.cam2world, mirrored.cam2world)
-    assert mattes.shape == (2, 1, 16, 16) and 0 <= mattes.min() and mattes.max() <= 1
-
-
-def test_every_second_portrait_is_misaligned(tmp_path):
-    some = load_portraits(tmp_path / "portraits.safetensors", 8, 16)
-    images, mattes, camera, _ = some.batch(torch.arange(8))
-
-    def draw(strength):
-        return misaligned(images, mattes, camera, torch.Generator().manual_seed(0), strength)
-
-    exact = draw(0.0)
-    assert torch.allclose(exact[0], images, atol=1e-5) and torch.allclose(exact[2].label, camera.label, atol=1e-5)
-    found, _, wrong = draw(1.0)
-    kept = [torch.allclose(a, b, atol=1e-5) for a, b in zip(found, images, strict=True)]
-    assert 0 < sum(kept) < 8
-    for i, same in enumerate(kept):
-        assert torch.allclose(wrong[i].label, camera[i].label, atol=1e-5) == same
-    assert torch.equal(draw(1.0)[0], found)
-
-
 def test_a_generator_goes_on_from_a_file(trained):
     options = dataclasses.replace(tiny_generator_training(), mapping_steps=0, field_steps=())
     path = trained / "g" / "model.safetensors"
-    trainer = GeneratorTrainer.create(options, torch.Generator().manual_seed(1), path)
+    trainer = GeneratorTrainer.create(options, ProceduralTruth(), torch.Generator().manual_seed(1), path)
     state = load_generator_file(path)[0]
     assert torch.equal(trainer.generator.state_dict()["decoder.net.0.weight"], state["decoder.net.0.weight"])
     assert trainer.phase(0)[0] == "rays"
@@ -230,4 +202,4 @@ def test_a_generator_goes_on_from_a_file(trained):
     assert not torch.equal(changed, state["decoder.net.0.weight"])
     other = dataclasses.replace(options, config=dataclasses.replace(options.config, plane_size=16))
     with pytest.raises(DualEncError, match="does not fit"):
-        GeneratorTrainer.create(other, torch.Generator().manual_seed(1), path)
+        GeneratorTrainer.create(other, ProceduralTruth(), torch.Generator().manual_seed(1), path)
