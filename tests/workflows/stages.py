@@ -428,4 +428,32 @@ own nodes work on, and back.
             ),
         ),
     ),
+    "14_video_frames": Plan(
+        f"""# Frames of a video
+
+Press **Run**: every frame becomes a head, all of them are drawn from another side, and together they are a video again.
+Here the frames are the photo, a frame without a face, and the photo again.
+
+- **Your own video:** put **Load Video** and **Get Video Components** in place of *Frames*, link its images to
+  *Align every frame* and its fps to *Frames to video*. Begin with twenty frames: every one is a head in memory.
+- **on_no_face** in *Align every frame*: *skip* leaves such frames out, and **kept** says which remain; *previous camera*
+  keeps the length of the video and crops as in the frame before; *error* stops.
+- **Camera:** drag on the pad of *From another side*.
+{_REAL_WEIGHTS}""",
+        (
+            (
+                (MODELS,),
+                (stage("Frames and faces", INPUT, "load_photo align@1"),),
+                (stage("The video", RESULT, "save_video"),),
+            ),
+            (
+                (stage("Frames", INPUT, "blank=0 first_frames=1 frames=2"),),
+                (stage("Heads", HEAD, "invert"),),
+            ),
+            (
+                (stage("Camera", VIEW, "camera"),),
+                (stage("Views", VIEW, "render video"),),
+            ),
+        ),
+    ),
 }

@@ -127,6 +127,7 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
         ],
     ),
     "12_real_panohead": (4, ("render",), lambda s: [s("load_photo"), s("optimize", 3), *s("render")[::10].split(1)]),
+    "14_video_frames": (3, ("render",), lambda s: [s("load_photo"), *s("render").split(1)]),
     "13_head_into_3d": (
         3,
         ("render", "mesh"),
