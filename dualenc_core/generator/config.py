@@ -75,7 +75,8 @@ class GeneratorConfig:
     w_dim: int = 512
     c_dim: int = 25
     mapping_layers: int = 2
-    mapping_width: int | None = None
+    # Not in the text that fingerprints are made of: it was not there when files were made that name them.
+    mapping_width: int | None = field(default=None, repr=False)
     plane_size: int = 256
     plane_depth: int = 3
     features: int = 32

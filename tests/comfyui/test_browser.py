@@ -299,6 +299,27 @@ def canonical(prompt: dict) -> list[str]:
     return sorted(node(key) for key in prompt)
 
 
+def test_apps_have_labels_and_work_by_click(visit) -> None:
+    if visit["apps"] is None:
+        pytest.skip("this frontend has no App mode")
+    assert set(visit["apps"]) == {"01_photo_to_360_head", "02_photo_to_turntable_video", "08_hair_transfer"}
+    for name, seen in visit["apps"].items():
+        assert seen["labels"] and all(shown for _, shown in seen["labels"]), (name, seen["labels"])
+        before, after = seen["stepped"]
+        assert after == before + 1, name
+
+
+def test_blueprints_are_listed_and_make_prompts(visit) -> None:
+    if visit["blueprints"] is None:
+        pytest.skip("this ComfyUI lists no blueprints")
+    made = visit["blueprints"]
+    assert set(made) == {path.stem for path in (ROOT / "subgraphs").glob("*.json")}
+    assert made["Head to 3D File (DualEnc)"]["classes"] == ["DualEncMesh", "DualEncSaveMesh"]
+    assert "format" in made["Head to 3D File (DualEnc)"]["widgets"]
+    assert "DualEncInvert" in made["Photo to Head (DualEnc)"]["classes"]
+    assert "CreateVideo" in made["Head to Turntable (DualEnc)"]["classes"]
+
+
 def test_the_console_has_no_error_of_ours(visit) -> None:
     """But for the look-ups of a help page in the user's language, which the frontend tries first."""
     asked = rf"/{PACK}/docs/DualEnc\w+/[\w-]+\.md$"

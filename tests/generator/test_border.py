@@ -56,3 +56,11 @@ def test_the_published_network_keeps_the_border_that_it_learnt() -> None:
     ws = torch.randn(1, 4, 16, generator=generator)
     with torch.no_grad():
         assert torch.equal(network.picture(raw, features, ws), network(raw, features, ws))
+
+
+def test_new_options_leave_fingerprints_as_they_are(demo) -> None:
+    """Encoders and saved heads name the generator by it; the bundled encoders were trained for the bundled one."""
+    from dualenc_core import load_encoder
+
+    for name in ("demo-e1", "demo-e2"):
+        assert load_encoder(name).config.generator == demo.fingerprint, name

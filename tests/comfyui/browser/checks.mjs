@@ -372,3 +372,72 @@ export async function templates({ page, job, shot }) {
   const order = await page.evaluate(async (pack) => (await app.api.getWorkflowTemplates())[pack], job.pack);
   return { listed: listed[job.pack] ?? [], order, loaded };
 }
+
+/** Opens workflows as apps, and steps a number there by a click; null where the frontend has no App mode. */
+export async function apps({ page, job, shot }) {
+  const known = () => page.evaluate(() => app.extensionManager.command.commands.some((c) => c.id === "Comfy.ToggleLinear"));
+  if (!(await known())) return null;
+  const toggle = () => page.evaluate(() => app.extensionManager.command.execute("Comfy.ToggleLinear"));
+  const seen = {};
+  for (const name of job.templates) {
+    const path = `/api/workflow_templates/${encodeURIComponent(job.pack)}/${encodeURIComponent(name)}.json`;
+    const graph = await (await fetch(`${job.url}${path}`)).json();
+    if (!graph.extra.linearData) continue;
+    await page.evaluate((data) => app.loadGraphData(data), graph);
+    await settle(page);
+    await toggle();
+    await page.waitForTimeout(1200);
+    const skip = page.getByText("Skip", { exact: true });
+    if (await skip.count()) await skip.first().click();
+    await page.waitForTimeout(300);
+    const texts = await page.evaluate(() => document.body.innerText.split("\n").map((line) => line.trim()));
+    const labels = graph.extra.linearData.inputs.map(([id, widget]) => {
+      const line = graph.nodes.find((node) => node.id === id).inputs.find((input) => input.name === widget);
+      return [line.label, texts.includes(line.label)];
+    });
+    await shot(`app-${name}`);
+    seen[name] = { labels, stepped: await step(page, graph) };
+    await toggle();
+    await page.waitForTimeout(300);
+  }
+  return seen;
+}
+
+/** Clicks + beside the first whole number of an app; [value before, value after]. */
+async function step(page, graph) {
+  const find = ([id, widget]) => graph.nodes.find((node) => node.id === id).inputs.find((i) => i.name === widget);
+  const number = graph.extra.linearData.inputs.find((entry) => find(entry).type === "INT");
+  if (!number) return null;
+  const value = () =>
+    page.evaluate(
+      ([id, name]) => app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === name).value,
+      number,
+    );
+  const before = await value();
+  await page.evaluate((label) => {
+    const named = [...document.querySelectorAll("body *")].filter((e) => !e.children.length && e.textContent.trim() === label);
+    let row = named.at(-1);
+    while (row && row.querySelectorAll("button").length < 2) row = row.parentElement;
+    [...row.querySelectorAll("button")].at(-1).click();
+  }, find(number).label);
+  await page.waitForTimeout(300);
+  return [before, await value()];
+}
+
+/** The subgraph blueprints that the server lists, and the prompts that they make. */
+export async function blueprints({ page, job }) {
+  const answer = await fetch(`${job.url}/api/global_subgraphs`);
+  const listed = answer.ok ? await answer.json() : await answer.text().then(() => null);
+  if (listed === null) return null;
+  const made = {};
+  for (const [id, entry] of Object.entries(listed)) {
+    if (!JSON.stringify(entry).includes(job.pack)) continue;
+    const { data } = await (await fetch(`${job.url}/api/global_subgraphs/${id}`)).json();
+    await page.evaluate((graph) => app.loadGraphData(graph), JSON.parse(data));
+    await settle(page);
+    const prompt = await page.evaluate(async () => (await app.graphToPrompt()).output);
+    const widgets = await page.evaluate(() => (app.rootGraph ?? app.graph).nodes[0].widgets?.map((w) => w.name) ?? []);
+    made[entry.name] = { classes: Object.values(prompt).map((node) => node.class_type).sort(), widgets };
+  }
+  return made;
+}

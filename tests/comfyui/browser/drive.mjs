@@ -7,7 +7,7 @@
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { colourChecks, helpPage, padChecks, reportChecks, templates } from "./checks.mjs";
+import { apps, blueprints, colourChecks, helpPage, padChecks, reportChecks, templates } from "./checks.mjs";
 
 const START = 180_000;
 
@@ -52,6 +52,8 @@ try {
     report: await reportChecks(visit),
     help: await helpPage(visit),
     colours: await colourChecks(visit),
+    blueprints: await blueprints(visit),
+    apps: await apps(visit),
     ...seen,
   };
   process.stdout.write(JSON.stringify(result));
