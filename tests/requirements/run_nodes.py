@@ -18,7 +18,9 @@ SMALL = {"resolution": 16, "samples": 8, "super_resolution": False}
 
 def load(folder: Path):
     """The pack, as ComfyUI loads it."""
-    spec = importlib.util.spec_from_file_location("pack", folder / "__init__.py", submodule_search_locations=[folder])
+    spec = importlib.util.spec_from_file_location(
+        "pack", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules["pack"] = module
     spec.loader.exec_module(module)
