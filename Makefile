@@ -11,7 +11,7 @@ ARGS ?=
 
 TORCH := torch==2.13.0
 # The [test] extra of pyproject.toml.
-TOOLS := pytest ruff matplotlib fast-simplification accelerate pyyaml embreex pillow-heif
+TOOLS := pytest ruff matplotlib accelerate pyyaml embreex pillow-heif
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts

@@ -18,6 +18,8 @@ from .errors import DualEncError
 
 DEFAULT_FOCAL = 4.2647
 DEFAULT_RADIUS = 2.7
+# One world unit of PanoHead's frame (panohead.md §10).
+METRES_PER_UNIT = 0.4177
 
 # S·M·S with S = diag(-1, 1, 1, 1) flips the sign of these entries of a row-major cam2world (panohead.md §10.1).
 _MIRROR_SIGN = torch.tensor([[1.0, -1, -1, -1], [-1, 1, 1, 1], [-1, 1, 1, 1], [1, 1, 1, 1]])
@@ -210,6 +212,9 @@ class Camera:
                 size, so only its direction is taken. None = the viewer's distance.
             fov: degrees, None = PanoHead's focal length.
 
+        What `to_load3d` made comes back as it was, whatever radius and fov say: ``metres_per_unit`` tells it. An
+        orthographic camera is taken for a perspective one; see `is_orthographic`.
+
         Raises DualEncError when position or target are missing or coincide.
 
         Example:
@@ -231,14 +236,57 @@ class Camera:
         distance = float(offset.norm())
         if not distance > 1e-9:
             raise DualEncError(f"LOAD3D_CAMERA position and target are the same point {position.tolist()}; move one")
+        if info.get("metres_per_unit") and info.get("quaternion") and info.get("fov"):
+            rotation = _quaternion_matrix(info["quaternion"]) @ _FLIP
+            position = position / float(info["metres_per_unit"])
+            lens = intrinsics_from_fov(torch.tensor([float(info["fov"])], dtype=torch.float64))
+            camera = cls(_rigid(rotation[None], position[None]).float(), lens.float())
+            return camera.zoomed(float(info.get("zoom") or 1.0))
         x, y, z = (offset / distance).tolist()
         yaw, pitch = math.degrees(math.atan2(x, z)), math.degrees(math.asin(max(-1.0, min(1.0, y))))
         radius = distance if radius is None else radius
         camera = cls.look_at(yaw, pitch, radius=radius, fov=fov)
         if info.get("quaternion"):
-            rotation = _quaternion_matrix(info["quaternion"]) @ torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-            camera = cls(_rigid(rotation[None], -radius * rotation[None, :, 2]), camera.intrinsics)
+            rotation = _quaternion_matrix(info["quaternion"]) @ _FLIP
+            camera = cls(_rigid(rotation[None], -radius * rotation[None, :, 2]).float(), camera.intrinsics)
         return camera.zoomed(float(info.get("zoom") or 1.0))
+
+    def to_load3d(self) -> list[dict]:
+        """ComfyUI's LOAD3D_CAMERA dictionaries, one for each camera; `from_load3d` gives the camera back.
+
+        Lengths are in metres, as in meshes and splats of ours, so that the viewer's picture of them is that of
+        `PanoHead.render`. ``target`` is the point of the line of sight nearest to the middle of the head; ``fov`` is in
+        vertical degrees.
+
+        Raises DualEncError for what such a dictionary cannot say: a principal point beside the middle, skew, or
+        pixels that are not square.
+        """
+        infos = []
+        for cam2world, k in zip(self.cam2world.double().cpu(), self.intrinsics.double().cpu(), strict=True):
+            focal = float(k[1, 1])
+            expected = torch.tensor([[focal, 0.0, 0.5], [0.0, focal, 0.5], [0.0, 0.0, 1.0]], dtype=torch.float64)
+            if not torch.allclose(k, expected, atol=1e-5):
+                raise DualEncError(
+                    f"intrinsics are {k.tolist()}; LOAD3D_CAMERA can only say square pixels and a principal point at ½"
+                )
+            rotation, position = cam2world[:3, :3], cam2world[:3, 3]
+            forward = rotation[:, 2]
+            target = position - forward * (position @ forward)
+            infos.append(
+                {
+                    "position": _xyz(position * METRES_PER_UNIT),
+                    "target": _xyz(target * METRES_PER_UNIT),
+                    "quaternion": _quaternion(rotation @ _FLIP),
+                    "zoom": 1.0,
+                    "cameraType": "perspective",
+                    "fov": math.degrees(2 * math.atan(0.5 / focal)),
+                    "aspect": 1.0,
+                    "near": 0.01,
+                    "far": 100.0,
+                    "metres_per_unit": METRES_PER_UNIT,
+                }
+            )
+        return infos
 
     @classmethod
     def cat(cls, cameras: Sequence[Camera]) -> Camera:
@@ -332,6 +380,8 @@ class Camera:
 
 
 _UP = torch.tensor([0.0, 1.0, 0.0])
+# Axes of viewers (y up, z back) ↔ OpenCV's (y down, z forward).
+_FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
 
 
 def default_intrinsics(count: int) -> Tensor:
@@ -378,6 +428,31 @@ def _rigid(rotation: Tensor, position: Tensor) -> Tensor:
     return torch.cat([torch.cat([rotation, position[..., None]], dim=-1), bottom], dim=1)
 
 
+def is_orthographic(info: Mapping) -> bool:
+    """Whether a LOAD3D_CAMERA dictionary asks for parallel rays, which generators cannot draw."""
+    return str(info.get("cameraType", "")).lower().startswith("ortho")
+
+
+def _xyz(values: Tensor) -> dict[str, float]:
+    return dict(zip("xyz", values.tolist(), strict=True))
+
+
+def _quaternion(rotation: Tensor) -> dict[str, float]:
+    """Rotation [3,3] → unit quaternion x, y, z, w; through the largest component, so that none is lost."""
+    m = rotation.tolist()
+    trace = m[0][0] + m[1][1] + m[2][2]
+    squares = [1 + 2 * m[i][i] - trace for i in range(3)] + [1 + trace]
+    largest = max(range(4), key=squares.__getitem__)
+    if largest == 3:
+        q = [m[2][1] - m[1][2], m[0][2] - m[2][0], m[1][0] - m[0][1], squares[3]]
+    else:
+        i, j, k = largest, (largest + 1) % 3, (largest + 2) % 3
+        q = [0.0] * 4
+        q[i], q[j], q[k], q[3] = squares[i], m[j][i] + m[i][j], m[k][i] + m[i][k], m[k][j] - m[j][k]
+    norm = math.sqrt(sum(value * value for value in q))
+    return dict(zip("xyzw", (value / norm for value in q), strict=True))
+
+
 def _quaternion_matrix(q: Mapping) -> Tensor:
     try:
         x, y, z, w = (float(q[axis]) for axis in "xyzw")
@@ -392,5 +467,6 @@ def _quaternion_matrix(q: Mapping) -> Tensor:
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
             [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
+        ],
+        dtype=torch.float64,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from . import runtime
 from .camera import DualEncCamera, DualEncOrbit
 from .compare import DualEncCompare
+from .convert import DualEncConvert
 from .edit import (
     DualEncBlend,
     DualEncMirror,
@@ -16,8 +17,10 @@ from .edit import (
     DualEncTransferRegion,
 )
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
+from .errors import sentence_first
 from .export import DualEncMesh, DualEncSaveMesh
 from .inputs import refuse_empty
+from .mask_view import DualEncMaskView
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
 from .optimize import DualEncOptimize
 from .portrait import DualEncAlignPortrait
@@ -29,6 +32,7 @@ from .video import DualEncSaveVideo
 NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncLoadPanoHead": "DualEnc Load PanoHead",
     "DualEncLoadEncoder": "DualEnc Load Encoder",
+    "DualEncConvert": "DualEnc Convert (Official Weights)",
     "DualEncAlignPortrait": "DualEnc Align Portrait",
     "DualEncEncode": "DualEnc Encode",
     "DualEncOcclusionMask": "DualEnc Occlusion Mask",
@@ -40,6 +44,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncOrbit": "DualEnc Orbit",
     "DualEncRender": "DualEnc Render",
     "DualEncRegionMask": "DualEnc Region Mask",
+    "DualEncMaskView": "DualEnc Mask View",
     "DualEncTransferRegion": "DualEnc Transfer Region (Hair Transfer)",
     "DualEncBlend": "DualEnc Blend",
     "DualEncMorph": "DualEnc Morph",
@@ -55,6 +60,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
 _CLASSES = (
     DualEncLoadPanoHead,
     DualEncLoadEncoder,
+    DualEncConvert,
     DualEncAlignPortrait,
     DualEncEncode,
     DualEncOcclusionMask,
@@ -66,6 +72,7 @@ _CLASSES = (
     DualEncOrbit,
     DualEncRender,
     DualEncRegionMask,
+    DualEncMaskView,
     DualEncTransferRegion,
     DualEncBlend,
     DualEncMorph,
@@ -80,7 +87,7 @@ _CLASSES = (
 )
 for cls in _CLASSES:
     setattr(cls, cls.FUNCTION, refuse_empty(getattr(cls, cls.FUNCTION)))
-NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in _CLASSES}
+NODE_CLASS_MAPPINGS = {cls.__name__: sentence_first(cls) for cls in _CLASSES}
 
 runtime.register_folder()
 runtime.share_example(Path(__file__).resolve().parents[1] / "workflows" / runtime.EXAMPLE)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from .. import dualenc_core as dc
-from .inputs import CAMERA, decimal, socket, switch, whole
+from ..dualenc_core.camera import is_orthographic
+from .inputs import CAMERA, LOAD3D_CAMERA, decimal, socket, switch, whole
 
 RADIUS = 2.7
 # Focal length 4.2647, PanoHead's.
 FOV = 13.374
 _FOV_TOOLTIP = "Field of view in degrees; 13.374 is what PanoHead was trained with."
+_INFO_TOOLTIP = "for Render Mesh, Render Splat and Preview 3D; lengths in metres, as in DualEnc Mesh."
+_PARALLEL = (
+    "camera_info is orthographic, but PanoHead can only draw in perspective: the picture has the direction and zoom of "
+    "that camera; switch the viewer to perspective to see the same there"
+)
 _RADIUS_TOOLTIP = "Distance from the middle of the head; 2.7 is what PanoHead was trained with."
 
 
@@ -20,10 +26,24 @@ class DualEncCamera:
         "One view of the head. Drag on the pad for yaw and pitch, turn the wheel for the distance, double-click for "
         "the front; or link the camera of a Load 3D node."
     )
-    SEARCH_ALIASES = ["pose", "viewpoint", "look at", "head rotation", "load3d camera"]
-    RETURN_TYPES = (CAMERA,)
-    RETURN_NAMES = ("camera",)
-    OUTPUT_TOOLTIPS = ("The camera, for DualEnc Render.",)
+    SEARCH_ALIASES = [
+        "pose",
+        "viewpoint",
+        "look at",
+        "turn head",
+        "turn face",
+        "face turn",
+        "rotate face",
+        "rotate head",
+        "head rotation",
+        "head pose",
+        "camera angle",
+        "load3d camera",
+        "camera info",
+    ]
+    RETURN_TYPES = (CAMERA, LOAD3D_CAMERA)
+    RETURN_NAMES = ("camera", "camera_info")
+    OUTPUT_TOOLTIPS = ("The camera, for DualEnc Render.", f"The same camera {_INFO_TOOLTIP}")
     FUNCTION = "run"
 
     @classmethod
@@ -40,16 +60,22 @@ class DualEncCamera:
             },
             "optional": {
                 "camera_info": socket(
-                    "LOAD3D_CAMERA",
-                    "Camera of a Load 3D or Preview 3D node; its direction, roll and zoom replace yaw, pitch and roll.",
+                    LOAD3D_CAMERA,
+                    "Camera of a Load 3D or Preview 3D node: its direction, roll and zoom replace yaw, pitch and roll. "
+                    "One of a DualEnc node replaces radius and fov too.",
                 )
             },
         }
 
     def run(self, yaw, pitch, roll, radius, fov, camera_info=None):
-        if camera_info is not None:
-            return (dc.Camera.from_load3d(camera_info, radius, fov),)
-        return (dc.Camera.look_at(yaw, pitch, roll, radius, fov),)
+        if camera_info is None:
+            camera = dc.Camera.look_at(yaw, pitch, roll, radius, fov)
+        else:
+            camera = dc.Camera.from_load3d(camera_info, radius, fov)
+        result = camera, camera.to_load3d()[0]
+        if camera_info is not None and is_orthographic(camera_info):
+            return {"ui": {"dualenc_warnings": [_PARALLEL]}, "result": result}
+        return result
 
 
 class DualEncOrbit:
@@ -57,10 +83,26 @@ class DualEncOrbit:
 
     CATEGORY = "DualEnc/camera"
     DESCRIPTION = "Cameras that go round the head, for a turntable: all round, or from side to side."
-    SEARCH_ALIASES = ["turntable", "camera path", "rotate", "360", "trajectory"]
-    RETURN_TYPES = (CAMERA, "FLOAT")
-    RETURN_NAMES = ("camera", "fps")
-    OUTPUT_TOOLTIPS = ("One camera a frame, for DualEnc Render.", "Frames a second, for Create Video.")
+    SEARCH_ALIASES = [
+        "turntable",
+        "camera path",
+        "rotate",
+        "rotate head",
+        "360",
+        "360 video",
+        "spin",
+        "trajectory",
+        "camera info",
+    ]
+    RETURN_TYPES = (CAMERA, "FLOAT", LOAD3D_CAMERA)
+    RETURN_NAMES = ("camera", "fps", "camera_info")
+    # What takes a LOAD3D_CAMERA takes one; a list makes ComfyUI run it once a frame.
+    OUTPUT_IS_LIST = (False, False, True)
+    OUTPUT_TOOLTIPS = (
+        "One camera a frame, for DualEnc Render.",
+        "Frames a second, for Create Video.",
+        f"The same cameras as a list {_INFO_TOOLTIP}",
+    )
     FUNCTION = "run"
 
     @classmethod
@@ -82,4 +124,5 @@ class DualEncOrbit:
 
     def run(self, frames, start, end, pitch, swing, fps, radius, fov):
         path = dc.Camera.swing if swing else dc.Camera.orbit
-        return path(frames, start, end, pitch, radius, fov), fps
+        camera = path(frames, start, end, pitch, radius, fov)
+        return camera, fps, camera.to_load3d()

@@ -21,7 +21,16 @@ class DualEncCompare:
         "Measures how close two pictures are: L2, PSNR and SSIM, and with their weights also LPIPS and identity. A "
         "picture of another size is resized to the first."
     )
-    SEARCH_ALIASES = ["psnr", "ssim", "lpips", "metric", "difference", "identity similarity"]
+    SEARCH_ALIASES = [
+        "compare faces",
+        "face similarity",
+        "psnr",
+        "ssim",
+        "lpips",
+        "metric",
+        "difference",
+        "identity similarity",
+    ]
     RETURN_TYPES = ("FLOAT", "FLOAT", "FLOAT", "FLOAT", "FLOAT", "STRING")
     RETURN_NAMES = ("l2", "psnr", "ssim", "lpips", "identity", "report")
     OUTPUT_TOOLTIPS = (

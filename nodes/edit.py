@@ -8,6 +8,7 @@ from .. import dualenc_core as dc
 from ..dualenc_core.errors import DualEncError
 from . import images, runtime
 from .inputs import CAMERA, ENCODER, GENERATOR, MASK, TRIPLANE, choice, decimal, socket, switch, text, whole
+from .inputs import colour as colour_widget
 from .render import BACKGROUNDS, background_of, resized
 
 PAINTED, BACK = "painted", "back of the head"
@@ -27,7 +28,7 @@ class DualEncRegionMask:
         "Marks a part of a head, all round: one that is found by itself (hair, eyes, …), the back of the head, or what "
         "you paint on a picture of it. The node shows the part in red from four sides."
     )
-    SEARCH_ALIASES = ["segment head", "hair mask", "face parsing", "select region", "triplane mask"]
+    SEARCH_ALIASES = ["segment head", "hair mask", "face mask", "face parsing", "select region", "triplane mask"]
     RETURN_TYPES = (MASK, "IMAGE")
     RETURN_NAMES = ("mask", "preview")
     OUTPUT_TOOLTIPS = ("The part, for DualEnc Transfer Region and Blend.", "The head from four sides; red = the part.")
@@ -109,7 +110,15 @@ class DualEncTransferRegion:
         "Gives a head a part of another one, hair above all, and treats the seam. The result is a whole head. Without "
         "masks the part is found by itself on both heads."
     )
-    SEARCH_ALIASES = ["hair transfer", "hairstyle", "swap", "reference editing", "copy part"]
+    SEARCH_ALIASES = [
+        "hair transfer",
+        "hairstyle",
+        "change hair",
+        "swap hair",
+        "face swap",
+        "reference editing",
+        "copy part",
+    ]
     RETURN_TYPES = (TRIPLANE,)
     RETURN_NAMES = ("triplane",)
     OUTPUT_TOOLTIPS = ("The target with the part of the reference.",)
@@ -206,7 +215,7 @@ class DualEncBlend:
 
     CATEGORY = "DualEnc/edit"
     DESCRIPTION = "A head between two, or one head with a masked part of another."
-    SEARCH_ALIASES = ["mix heads", "average", "interpolate", "lerp triplane"]
+    SEARCH_ALIASES = ["mix heads", "mix faces", "blend faces", "average", "interpolate", "lerp triplane"]
     RETURN_TYPES = (TRIPLANE,)
     RETURN_NAMES = ("triplane",)
     OUTPUT_TOOLTIPS = ("The head between.",)
@@ -239,7 +248,7 @@ class DualEncMorph:
         "Pictures of one head turning into another, or into several in turn, for a video. The camera may move "
         "meanwhile: link DualEnc Orbit."
     )
-    SEARCH_ALIASES = ["morph video", "interpolate heads", "transition", "animate"]
+    SEARCH_ALIASES = ["morph video", "face morph", "interpolate heads", "transition", "animate"]
     RETURN_TYPES = ("IMAGE", "MASK")
     RETURN_NAMES = ("image", "alpha")
     OUTPUT_TOOLTIPS = ("One picture a frame, for Create Video.", "The head: 1 = head, 0 = background.")
@@ -263,7 +272,7 @@ class DualEncMorph:
                     advanced=True,
                 ),
                 "background": choice(BACKGROUNDS[:2], "generator: what it invents; colour: one colour.", advanced=True),
-                "colour": text("#808080", "Background colour as #rrggbb, for colour.", advanced=True),
+                "colour": colour_widget("Background colour as #rrggbb, for colour.", advanced=True),
             },
             "optional": {
                 "second": socket(TRIPLANE, "The next head, or several."),
@@ -307,7 +316,7 @@ class DualEncMirror:
         "Mirrors a head, exactly. With an occlusion mask it completes the side that the photo does not show by the "
         "mirrored visible one."
     )
-    SEARCH_ALIASES = ["flip head", "symmetry", "symmetric completion"]
+    SEARCH_ALIASES = ["flip head", "mirror face", "symmetry", "symmetric completion"]
     RETURN_TYPES = (TRIPLANE,)
     RETURN_NAMES = ("triplane",)
     OUTPUT_TOOLTIPS = ("The mirrored or completed head.",)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .. import dualenc_core as dc
-from . import images, runtime
+from ..dualenc_core.errors import GeneratorMismatchError
+from . import images, runtime, weights
 from .inputs import CAMERA, ENCODER, GENERATOR, STITCH_MODES, TRIPLANE, choice, decimal, hidden_colours, socket, whole
 
 _IMAGE = "The aligned portrait, from DualEnc Align Portrait."
@@ -42,6 +43,7 @@ class DualEncEncode:
 
     def run(self, generator, encoder, image, camera, matte=None):
         device = runtime.use(generator, encoder)
+        _check_pair(generator, encoder)
         portrait, matte = subject(image, matte, device)
         if matte is not None:
             portrait = dc.inversion.on_backdrop(generator.module, portrait, matte)
@@ -60,7 +62,20 @@ class DualEncInvert:
         "The whole inversion in one node: both encoders, what the photo shows, and the stitched head. The same as "
         "Encode twice, Occlusion Mask and Stitch."
     )
-    SEARCH_ALIASES = ["gan inversion", "photo to 3d", "image to 3d head", "dual encoder", "360 head"]
+    SEARCH_ALIASES = [
+        "photo to 3d",
+        "image to 3d",
+        "image to 3d head",
+        "photo to head",
+        "3d head",
+        "3d face",
+        "portrait to 3d",
+        "360 head",
+        "avatar",
+        "head from photo",
+        "gan inversion",
+        "dual encoder",
+    ]
     RETURN_TYPES = (TRIPLANE, "IMAGE")
     RETURN_NAMES = ("triplane", "reconstruction")
     OUTPUT_TOOLTIPS = ("The stitched head.", "The head from the camera of the portrait.")
@@ -85,6 +100,7 @@ class DualEncInvert:
 
     def run(self, generator, encoder1, encoder2, image, camera, stitch_by, matte=None, hidden_colours=1.0):
         device = runtime.use(generator, encoder1, encoder2)
+        _check_pair(generator, encoder1, encoder2)
         portrait, matte = subject(image, matte, device)
         dual = dc.DualEncoder(generator.module, encoder1.module, encoder2.module, stitch_by, hidden_colours)
         inversion = dual.invert(portrait, camera.to(device), matte, progress=runtime.progress(4))
@@ -97,7 +113,7 @@ class DualEncSample:
 
     CATEGORY = "DualEnc/inversion"
     DESCRIPTION = "Invents heads: each seed is another one. Seed + 1 is the second head of a batch."
-    SEARCH_ALIASES = ["random head", "generate head", "latent", "truncation"]
+    SEARCH_ALIASES = ["random head", "random face", "generate head", "latent", "truncation"]
     RETURN_TYPES = (TRIPLANE,)
     RETURN_NAMES = ("triplane",)
     OUTPUT_TOOLTIPS = ("The heads.",)
@@ -122,6 +138,22 @@ class DualEncSample:
         triplane = network.synthesize(network.mapping(network.latents(seed, count), truncation_psi=truncation))
         triplane = triplane.replace(meta={"seed": seed, "truncation": truncation})
         return (triplane.to(runtime.result_device()),)
+
+
+def _check_pair(generator, *encoders):
+    try:
+        for encoder in encoders:
+            encoder.module.check(generator.module)
+    except GeneratorMismatchError as error:
+        found = weights.encoders_of(generator.module.fingerprint)
+        if found:
+            advice = f"for {generator.name} load {' or '.join(found)}"
+        else:
+            advice = (
+                f"models/dualenc has no encoder for {generator.name}, and nobody has published any for PanoHead yet: "
+                "make the head with DualEnc Optimize (mode PTI), which needs none"
+            )
+        raise GeneratorMismatchError(f"{error}. {advice}") from error
 
 
 def subject(image, matte, device):

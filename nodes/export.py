@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .. import dualenc_core as dc
 from ..dualenc_core.errors import DualEncError
-from . import runtime
-from .inputs import GENERATOR, TRIPLANE, choice, decimal, socket, switch, text, whole
+from . import meshes, runtime
+from .inputs import FILE_3D, GENERATOR, TRIPLANE, choice, decimal, socket, switch, text, whole
 
 
 class DualEncMesh:
@@ -13,10 +13,20 @@ class DualEncMesh:
 
     CATEGORY = "DualEnc/export"
     DESCRIPTION = "Turns a head into a triangle mesh with colours, upright and facing +z, in metres."
-    SEARCH_ALIASES = ["mesh", "glb", "3d model", "marching cubes", "geometry"]
+    SEARCH_ALIASES = [
+        "mesh",
+        "head mesh",
+        "face mesh",
+        "3d head",
+        "glb",
+        "3d model",
+        "avatar",
+        "marching cubes",
+        "geometry",
+    ]
     RETURN_TYPES = ("MESH",)
     RETURN_NAMES = ("mesh",)
-    OUTPUT_TOOLTIPS = ("The mesh, for DualEnc Save Mesh (with colours) and for ComfyUI's own mesh nodes.",)
+    OUTPUT_TOOLTIPS = ("The mesh, for DualEnc Save Mesh and for ComfyUI's own mesh nodes.",)
     FUNCTION = "run"
 
     @classmethod
@@ -68,13 +78,27 @@ class DualEncSaveMesh:
 
     CATEGORY = "DualEnc/export"
     DESCRIPTION = (
-        "Saves a mesh of DualEnc Mesh with its colours as GLB, PLY, OBJ or STL in the output folder. Link path to "
-        "Preview 3D to look at it."
+        "Saves a mesh with its colours or texture as GLB, PLY, OBJ or STL in the output folder: of DualEnc Mesh, or of "
+        "any node that gives a MESH. Link model_3d or path to a preview to look at it."
     )
-    SEARCH_ALIASES = ["save glb", "export ply", "export mesh", "save obj", "save stl", "3d print"]
-    RETURN_TYPES = ("STRING",)
-    RETURN_NAMES = ("path",)
-    OUTPUT_TOOLTIPS = ("The file, relative to the output folder; for Preview 3D.",)
+    SEARCH_ALIASES = [
+        "save glb",
+        "save 3d model",
+        "export 3d",
+        "save head",
+        "export ply",
+        "export mesh",
+        "export avatar",
+        "save obj",
+        "save stl",
+        "3d print",
+    ]
+    RETURN_TYPES = ("STRING", FILE_3D)
+    RETURN_NAMES = ("path", "model_3d")
+    OUTPUT_TOOLTIPS = (
+        "The file, relative to the output folder; for Preview 3D.",
+        "The same file for Preview 3D (Advanced) and Save 3D (Advanced), where ComfyUI has them.",
+    )
     FUNCTION = "run"
     OUTPUT_NODE = True
 
@@ -82,7 +106,7 @@ class DualEncSaveMesh:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "mesh": socket("MESH", "From DualEnc Mesh."),
+                "mesh": socket("MESH", "From DualEnc Mesh, or from any node that changes or makes a mesh."),
                 "filename_prefix": text("dualenc/head", "Start of the file name; may name a folder inside output."),
                 "format": choice(
                     ("glb", "ply", "obj", "stl"),
@@ -93,14 +117,21 @@ class DualEncSaveMesh:
         }
 
     def run(self, mesh, filename_prefix, format):
-        ours = getattr(mesh, "dualenc", None)
-        if ours is None:
-            raise DualEncError("this mesh has no colours of DualEnc; use ComfyUI's Save GLB for other meshes")
-        with runtime.new_output(
-            filename_prefix, f".{format}", beside=lambda path: dc.export.companions(path, ours)
-        ) as (path, line):
-            dc.export.save_mesh(ours, path)
-        lines = [line, *(runtime.output_line(other) for other in dc.export.companions(path, ours))]
-        name = "/".join(part for part in (line["subfolder"], line["filename"]) if part)
-        size = f"{len(ours.vertices):,} vertices, {len(ours.faces):,} triangles"
-        return {"ui": {"3d": [line], "files": lines, "text": [f"{name}\n{size}"]}, "result": (name,)}
+        found = meshes.from_comfy(mesh)
+        missing = meshes.left_out(mesh)
+        lines, files, texts, paths = [], [], [], []
+        for ours in found:
+            with runtime.new_output(
+                filename_prefix, f".{format}", beside=lambda path, ours=ours: dc.export.companions(path, ours)
+            ) as (path, line):
+                dc.export.save_mesh(ours, path, unlit=bool(getattr(mesh, "unlit", ours.colours is not None)))
+            name = "/".join(part for part in (line["subfolder"], line["filename"]) if part)
+            texts.append(f"{name}\n{len(ours.vertices):,} vertices, {len(ours.faces):,} triangles")
+            lines.append(line)
+            files += [runtime.output_line(other) for other in dc.export.companions(path, ours)]
+            paths.append((name, path))
+        name, path = paths[0]
+        warnings = [f"not in the file: {', '.join(missing)}; ComfyUI's Save 3D Model writes them"] if missing else []
+        # The mesh itself is in "3d" only: the assets panel would count it twice.
+        ui = {"3d": lines, "files": files, "text": ["\n".join(texts)], "dualenc_warnings": warnings}
+        return {"ui": ui, "result": (name, runtime.file3d(path))}

@@ -7,15 +7,21 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
 from ..dualenc_core.errors import DualEncError
+from . import runtime
 
 GENERATOR = "DUALENC_GENERATOR"
 ENCODER = "DUALENC_ENCODER"
 TRIPLANE = "DUALENC_TRIPLANE"
 MASK = "DUALENC_MASK"
 CAMERA = "DUALENC_CAMERA"
+LOAD3D_CAMERA = "LOAD3D_CAMERA"
+# Files for viewers and save nodes; ComfyUI without the type has no node that takes it.
+FILE_3D = "FILE_3D"
 
 # dualenc_core.inversion.MODES; importing that here would slow down ComfyUI's start.
 STITCH_MODES = ("points", "cells")
+
+GREY = "#808080"
 
 Declaration = tuple[Any, dict[str, Any]]
 
@@ -63,6 +69,18 @@ def choice(values: Sequence[str], tooltip: str, **options: Any) -> Declaration:
 def switch(default: bool, tooltip: str, **options: Any) -> Declaration:
     """A BOOLEAN widget."""
     return "BOOLEAN", {"default": default, "tooltip": tooltip, **options}
+
+
+def colour(tooltip: str, **options: Any) -> Declaration:
+    """A colour as #rrggbb: ComfyUI's picker where it has one, which a STRING may be linked to as before."""
+    if runtime.has_colour_widget():
+        return "COLOR,STRING", {"default": GREY, "widgetType": "COLOR", "tooltip": tooltip, **options}
+    return text(GREY, tooltip, **options)
+
+
+def linked_text(tooltip: str) -> Declaration:
+    """A STRING that comes through a link only."""
+    return "STRING", {"forceInput": True, "tooltip": tooltip}
 
 
 def text(default: str, tooltip: str, **options: Any) -> Declaration:

@@ -8,13 +8,10 @@ import torch
 
 from .. import dualenc_core as dc
 from ..dualenc_core.errors import CheckpointError
-from . import runtime
-from .inputs import ENCODER, GENERATOR, choice
+from . import runtime, weights
+from .inputs import ENCODER, GENERATOR, choice, linked_text
 
-BUNDLED = {
-    "generator": {"demo (bundled)": "demo"},
-    "encoder": {"demo Encoder 1 (bundled)": "demo-e1", "demo Encoder 2 (bundled)": "demo-e2"},
-}
+_PATH = "From DualEnc Convert: the converted file, used instead of the file above."
 
 
 class DualEncLoadPanoHead:
@@ -23,9 +20,17 @@ class DualEncLoadPanoHead:
     CATEGORY = "DualEnc/models"
     DESCRIPTION = (
         "Loads the PanoHead generator that turns tri-grids into pictures. The bundled demo is a small PanoHead of "
-        "stylised heads that needs no download; real weights go into models/dualenc."
+        "stylised heads that needs no download; PanoHead's own weights go into models/dualenc (see DualEnc Convert)."
     )
-    SEARCH_ALIASES = ["panohead", "3d gan", "head generator", "eg3d", "triplane model"]
+    SEARCH_ALIASES = [
+        "panohead",
+        "load panohead",
+        "load head model",
+        "3d gan",
+        "head generator",
+        "eg3d",
+        "triplane model",
+    ]
     RETURN_TYPES = (GENERATOR,)
     RETURN_NAMES = ("generator",)
     OUTPUT_TOOLTIPS = ("The generator; every triplane belongs to the generator that made it.",)
@@ -33,18 +38,19 @@ class DualEncLoadPanoHead:
 
     @classmethod
     def INPUT_TYPES(cls):
-        tooltip = "A generator in models/dualenc, or the bundled demo. Official .pkl files must be converted first."
-        return {"required": {"file": choice(_files("generator"), tooltip)}}
+        tooltip = "A generator in models/dualenc, or the bundled demo. DualEnc Convert makes one of an official .pkl."
+        return {"required": {"file": choice(_files("generator"), tooltip)}, "optional": {"path": linked_text(_PATH)}}
 
     @classmethod
-    def VALIDATE_INPUTS(cls, file):
+    def VALIDATE_INPUTS(cls, file, path=None):
         return _problem("generator", file) or True
 
     @classmethod
-    def IS_CHANGED(cls, file):
-        return fingerprint(_locate("generator", file))
+    def IS_CHANGED(cls, file, path=None):
+        return fingerprint(_locate("generator", path or file))
 
-    def run(self, file):
+    def run(self, file, path=None):
+        file = path or file
         # Modules that are loaded in inference mode could never have gradients.
         with torch.inference_mode(False):
             network = dc.load_generator(_locate("generator", file))
@@ -67,29 +73,39 @@ class DualEncLoadEncoder:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"file": choice(_files("encoder"), "An encoder in models/dualenc, or a bundled demo.")}}
+        tooltip = "An encoder in models/dualenc, or a bundled demo."
+        return {"required": {"file": choice(_files("encoder"), tooltip)}, "optional": {"path": linked_text(_PATH)}}
 
     @classmethod
-    def VALIDATE_INPUTS(cls, file):
+    def VALIDATE_INPUTS(cls, file, path=None):
         return _problem("encoder", file) or True
 
     @classmethod
-    def IS_CHANGED(cls, file):
-        return fingerprint(_locate("encoder", file))
+    def IS_CHANGED(cls, file, path=None):
+        return fingerprint(_locate("encoder", path or file))
 
-    def run(self, file):
+    def run(self, file, path=None):
+        file = path or file
         with torch.inference_mode(False):
             network = dc.load_encoder(_locate("encoder", file))
         return (runtime.Network.wrap(network, file),)
 
 
 def locate_known(entry: str) -> Path:
-    """The usable file of a catalog entry in models/dualenc; CheckpointError says where to get a missing one."""
+    """The usable file of a catalog entry in models/dualenc; CheckpointError says how to get a missing one."""
     known = next(e for e in dc.checkpoints.read_catalog() if e.id == entry)
+    home = runtime.model_home()
     # Some published files are used as they are.
-    return runtime.find_model(known.converted or known.files[0].name) or dc.checkpoints.resolve(
-        known.kind, entry, runtime.model_home()
-    )
+    found = runtime.find_model(known.converted or known.files[0].name)
+    try:
+        return found or dc.checkpoints.resolve(known.kind, entry, home)
+    except CheckpointError as error:
+        file = known.files[0].name
+        if file and runtime.find_model(file) is not None:
+            raise CheckpointError(f"{known.role}: {weights.how_to_convert(home / file)}") from error
+        raise CheckpointError(
+            f"{known.role}: {file or known.id} is missing; {weights.how_to_get(known, home)}"
+        ) from error
 
 
 def fingerprint(path: Path) -> str:
@@ -99,7 +115,7 @@ def fingerprint(path: Path) -> str:
 
 
 def _files(kind: str) -> list[str]:
-    files = [*BUNDLED[kind], *(name for name in runtime.model_files() if _may_be(kind, name))]
+    files = [*weights.BUNDLED[kind], *weights.files_of(kind)]
     # In the list itself, because that is where one looks for the files.
     return files if (problem := _folder_problem()) is None else [*files, problem]
 
@@ -107,19 +123,6 @@ def _files(kind: str) -> list[str]:
 def _folder_problem() -> str | None:
     problem = runtime.models_problem()
     return None if problem is None else f"({problem})"
-
-
-def _may_be(kind: str, name: str) -> bool:
-    """Leave out files that are known to be of another kind; a damaged one stays, and loading it says what is wrong."""
-    if name.endswith(".pkl"):
-        return kind == "generator"
-    path = runtime.find_model(name)
-    if path is None:
-        return False
-    try:
-        return dc.checkpoints.read_entry(path)["kind"] == kind
-    except CheckpointError:
-        return True
 
 
 def _problem(kind: str, file: str) -> str | None:
@@ -131,7 +134,7 @@ def _problem(kind: str, file: str) -> str | None:
 
 
 def _locate(kind: str, file: str) -> Path:
-    alias = BUNDLED[kind].get(file)
+    alias = weights.BUNDLED[kind].get(file)
     if alias is not None:
         return dc.checkpoints.resolve(kind, alias)
     path = runtime.find_model(file)
@@ -139,19 +142,17 @@ def _locate(kind: str, file: str) -> Path:
     if path is None and (problem := runtime.models_problem()) is not None:
         raise CheckpointError(
             f"{kind} file {file!r} cannot be found, because {problem}. Mend that and restart ComfyUI, or choose a "
-            f"bundled one ({', '.join(BUNDLED[kind])})"
+            f"bundled one ({', '.join(weights.BUNDLED[kind])})"
         )
     if path is None:
         # The catalog knows where published files come from; only a bare name is looked up, never a path.
-        if dc.checkpoints.is_known(Path(file).name):
-            dc.checkpoints.resolve(kind, Path(file).name, home)
+        entry = weights.entry_of(file)
+        if entry is not None:
+            raise CheckpointError(f"{kind} file {Path(file).name} is not in {home}; {weights.how_to_get(entry, home)}")
         raise CheckpointError(
             f"{kind} file {file!r} is not in {home}; put it there and press R to refresh, or choose another "
-            f"({', '.join(BUNDLED[kind])})"
+            f"({', '.join(weights.BUNDLED[kind])})"
         )
-    if path.suffix == ".pkl":
-        raise CheckpointError(
-            f"{path} is an official checkpoint that must be converted first. In the folder of this node pack run: "
-            f"python -m dualenc_core convert {path} {path.with_suffix('.safetensors')}"
-        )
+    if path.name.lower().endswith(weights.PUBLISHED):
+        raise CheckpointError(f"{path} is an official checkpoint; {weights.how_to_convert(path)}")
     return path

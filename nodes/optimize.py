@@ -22,7 +22,16 @@ class DualEncOptimize:
         "Makes a head of a portrait by optimisation: slower than the encoders, but it needs none. W+ and PTI look for "
         "the generator's own head; refine improves a head that you already have where the portrait shows it."
     )
-    SEARCH_ALIASES = ["gan inversion", "projector", "pivotal tuning", "pti", "latent optimization", "refine head"]
+    SEARCH_ALIASES = [
+        "photo to 3d",
+        "fit head",
+        "gan inversion",
+        "projector",
+        "pivotal tuning",
+        "pti",
+        "latent optimization",
+        "refine head",
+    ]
     RETURN_TYPES = (GENERATOR, TRIPLANE, CAMERA, "IMAGE", "STRING")
     RETURN_NAMES = ("generator", "triplane", "camera", "reconstruction", "report")
     OUTPUT_TOOLTIPS = (

@@ -24,7 +24,17 @@ class DualEncAlignPortrait:
         "Finds the face in a photo, crops it as PanoHead expects it, and estimates the camera. Look at the overlay: "
         "when box, mesh and axes sit on the face, the head will be right."
     )
-    SEARCH_ALIASES = ["face crop", "face detection", "head pose", "align face", "portrait"]
+    SEARCH_ALIASES = [
+        "face crop",
+        "crop face",
+        "face detection",
+        "detect face",
+        "find face",
+        "head pose",
+        "align face",
+        "face alignment",
+        "portrait",
+    ]
     RETURN_TYPES = ("IMAGE", CAMERA, "MASK", "IMAGE", "STRING", "STRING")
     RETURN_NAMES = ("portrait", "camera", "matte", "overlay", "report", "kept")
     OUTPUT_TOOLTIPS = (

@@ -9,11 +9,16 @@ import torch
 from .. import dualenc_core as dc
 from ..dualenc_core.errors import DualEncError
 from . import images, runtime
-from .inputs import CAMERA, GENERATOR, TRIPLANE, choice, socket, switch, text, whole
+from .inputs import CAMERA, GENERATOR, TRIPLANE, choice, socket, switch, whole
+from .inputs import colour as colour_widget
 
 QUALITIES = ("exact", "high", "draft", "reference")
 BACKGROUNDS = GENERATOR_BACKGROUND, COLOUR, TRANSPARENT = "generator", "colour", "transparent"
 _FRAMES_AT_ONCE = 8
+_FOUR_CHANNELS = (
+    "background is transparent, so the frames have a fourth (alpha) channel, which Create Video and Save Video do not "
+    "take; save them with DualEnc Save Video, or set background to colour"
+)
 
 
 class DualEncRender:
@@ -24,7 +29,17 @@ class DualEncRender:
         "Draws heads from cameras. A batch of cameras gives a batch of pictures; several heads give all cameras of the "
         "first head, then of the second, and so on."
     )
-    SEARCH_ALIASES = ["novel view", "volume rendering", "nerf", "render head", "depth map", "normal map"]
+    SEARCH_ALIASES = [
+        "novel view",
+        "render head",
+        "draw head",
+        "head render",
+        "volume rendering",
+        "nerf",
+        "depth map",
+        "normal map",
+        "alpha",
+    ]
     RETURN_TYPES = ("IMAGE", "MASK", "IMAGE", "IMAGE")
     RETURN_NAMES = ("image", "alpha", "depth", "normal")
     OUTPUT_TOOLTIPS = (
@@ -45,9 +60,9 @@ class DualEncRender:
                 "background": choice(
                     BACKGROUNDS,
                     "generator: what it invents; colour: one colour; transparent: a fourth (alpha) channel, over the "
-                    "colour where there is no head.",
+                    "colour where there is no head. Save Video takes no transparent pictures.",
                 ),
-                "colour": text("#808080", "Background colour as #rrggbb, for colour and transparent."),
+                "colour": colour_widget("Background colour as #rrggbb, for colour and transparent."),
                 "resolution": whole(
                     0, 0, 1024, "Rays along each side before super-resolution; 0 = the generator's own.", advanced=True
                 ),
@@ -94,12 +109,15 @@ class DualEncRender:
         picture = images.to_comfy(image)
         if background == TRANSPARENT:
             picture = _with_alpha(picture, coverage, parse_colour(colour))
-        return (
+        result = (
             picture,
             images.mask_to_comfy(coverage),
             images.to_comfy(resized(dc.rendering.relative_depth(depth, alpha), size), low=0.0),
             images.to_comfy(resized(dc.rendering.normals(depth, alpha, cameras.to(depth.device)), size)),
         )
+        if background == TRANSPARENT and frames > 1:
+            return {"ui": {"dualenc_warnings": [_FOUR_CHANNELS]}, "result": result}
+        return result
 
 
 def background_of(background: str, colour: str) -> str | tuple[float, float, float]:

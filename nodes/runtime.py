@@ -30,8 +30,8 @@ from .prefix import expand
 
 FOLDER = "dualenc"
 EXAMPLE = "dualenc_portrait.png"
-# .pkl is listed so that choosing an official file says how to convert it; nodes never read one.
-EXTENSIONS = {".safetensors", ".pkl"}
+# Published formats are listed for DualEnc Convert, which reads them without executing anything; no other node does.
+EXTENSIONS = {".safetensors", ".pkl", ".pt", ".pth"}
 SMALLEST_CHUNK = 256
 
 T = TypeVar("T")
@@ -143,22 +143,44 @@ def free(value: Any) -> Any:
 def mesh(ours: Any) -> Any:
     """ComfyUI's MESH of one of ours, in metres, which it carries along for DualEnc Save Mesh.
 
-    Colours and normals go into it where this ComfyUI's class has a place for them.
+    What this ComfyUI's class has no place for is left out: the older one knows vertices and faces only.
     """
-    from ..dualenc_core.export import METRES_PER_UNIT
-
     found = comfy("comfy_api.latest._util"), comfy("comfy_extras.nodes_hunyuan3d")
     kind = next((module.MESH for module in found if hasattr(module, "MESH")), None)
-    fields = {"vertices": ours.vertices * METRES_PER_UNIT, "faces": ours.faces}
+    fields = {name: value for name, value in mesh_fields(ours).items() if value is not None}
     if kind is not None:
         known = inspect.signature(kind).parameters
-        # The colours hold the light of the pictures already.
-        more = {"normals": ours.normals, "vertex_colors": ours.colours, "unlit": True}
-        fields |= {name: value for name, value in more.items() if name in known and value is not None}
-    batch = {name: value[None] if isinstance(value, torch.Tensor) else value for name, value in fields.items()}
-    result = (kind or SimpleNamespace)(**batch)
+        fields = {name: value for name, value in fields.items() if name in known}
+    result = (kind or SimpleNamespace)(**fields)
     result.dualenc = ours
     return result
+
+
+def mesh_fields(ours: Any) -> dict[str, Any]:
+    """What a MESH of one of ours holds: batches of one, metres, colours linear as in glTF (the texture is sRGB)."""
+    from ..dualenc_core.export import METRES_PER_UNIT, to_linear
+
+    return {
+        "vertices": (ours.vertices * METRES_PER_UNIT)[None],
+        "faces": ours.faces[None],
+        "normals": ours.normals[None],
+        "uvs": None if ours.uv is None else ours.uv[None],
+        "vertex_colors": None if ours.colours is None else to_linear(ours.colours).float()[None],
+        "texture": None if ours.texture is None else ours.texture.permute(1, 2, 0)[None].contiguous(),
+        # The colours hold the light of the pictures already.
+        "unlit": True,
+    }
+
+
+def file3d(path: Path) -> Any:
+    """ComfyUI's FILE_3D of a file; None where ComfyUI does not know such a thing yet."""
+    types = comfy("comfy_api.latest._util")
+    return types.File3D(str(path)) if hasattr(types, "File3D") else None
+
+
+def has_colour_widget() -> bool:
+    """Whether ComfyUI has a widget that picks a colour."""
+    return hasattr(comfy("comfy_api.latest._io"), "Color")
 
 
 # ------------------------------------------------------------------------------------------------ progress, interrupt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import dualenc_core as dc
 from ..dualenc_core.errors import DualEncError
 from . import runtime
-from .inputs import TRIPLANE, choice, socket, switch, text
+from .inputs import TRIPLANE, choice, linked_text, socket, switch, text
 from .models import fingerprint
 
 EXTENSION = ".safetensors"
@@ -17,7 +17,7 @@ class DualEncSaveTriplane:
 
     CATEGORY = "DualEnc/triplane"
     DESCRIPTION = "Saves a head as a .safetensors file in the output folder, for DualEnc Load Triplane and the library."
-    SEARCH_ALIASES = ["save head", "export triplane", "safetensors"]
+    SEARCH_ALIASES = ["save head", "save avatar", "export triplane", "safetensors"]
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("path",)
     OUTPUT_TOOLTIPS = ('The file, in a form that DualEnc Load Triplane takes: "name [output]".',)
@@ -49,7 +49,7 @@ class DualEncLoadTriplane:
         "Loads a head that DualEnc Save Triplane or the command line saved, from the input or the output folder. It "
         "renders with the generator that made it."
     )
-    SEARCH_ALIASES = ["load head", "open triplane", "safetensors"]
+    SEARCH_ALIASES = ["load head", "load avatar", "open triplane", "safetensors"]
     RETURN_TYPES = (TRIPLANE,)
     RETURN_NAMES = ("triplane",)
     OUTPUT_TOOLTIPS = ("The head or heads.",)
@@ -61,13 +61,7 @@ class DualEncLoadTriplane:
         return {
             "required": {"file": choice(runtime.stored_files(EXTENSION) or [NOTHING], tooltip)},
             "optional": {
-                "path": (
-                    "STRING",
-                    {
-                        "forceInput": True,
-                        "tooltip": "From DualEnc Save Triplane or another node; used instead of the file above.",
-                    },
-                )
+                "path": linked_text("From DualEnc Save Triplane or another node; used instead of the file above.")
             },
         }
 

@@ -180,7 +180,7 @@ def _instructions(entry: Entry, root: Path, state: str) -> list[str]:
     if state != "not converted":
         lines += [f"from     {entry.url or 'not published'}", f"put into {_home(entry, root)}"]
     if entry.how_to_convert:
-        lines.append(f"convert  {entry.how_to_convert}")
+        lines.append(f"convert  {convert_command(entry, root)}")
     lines.append(f"licence  {entry.licence}")
     if entry.note:
         lines.append(f"note     {entry.note}")
@@ -248,8 +248,15 @@ def _missing_message(entry: Entry, root: Path) -> str:
         )
         parts.append(f"licence: {entry.licence}")
     if entry.how_to_convert:
-        parts.append(f"then: {entry.how_to_convert}")
+        parts.append(f"then: {convert_command(entry, root)}")
     return "; ".join(parts)
+
+
+def convert_command(entry: Entry, root: Path) -> str:
+    """``how_to_convert`` with the places of this machine, so that it works as it stands."""
+    source = _home(entry, root) / (entry.files[0].name or "FILE")
+    paths = (f'"{path}"' if " " in str(path) else str(path) for path in (source, root / str(entry.converted)))
+    return " ".join(["python -m dualenc_core convert", *paths])
 
 
 def _size(size: int | None) -> str:

@@ -110,7 +110,7 @@ def read_entry(path: str | Path) -> dict:
     if found in ("pickle", "torch-zip", "torch-legacy"):
         raise CheckpointError(
             f"{path} is {KINDS[found]}; convert it first: "
-            f"python -m dualenc_core convert {path.name} {path.with_suffix('.safetensors').name}"
+            f"python -m dualenc_core convert {path} {path.with_suffix('.safetensors')}"
         )
     if found == "missing":
         raise CheckpointError(f"{path} does not exist; `python -m dualenc_core weights` lists the known files")

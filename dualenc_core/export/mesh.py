@@ -28,8 +28,8 @@ class Mesh:
         faces: [F,3] int64, counter-clockwise seen from outside.
         normals: [V,3] float32, unit, outward.
         colours: [V,3] float32, sRGB in 0..1; None = not coloured.
-        uv: [V,2] float32 in 0..1, (0, 0) = upper left corner of the texture; None = no texture.
-        texture: [3,H,H] float32, sRGB in 0..1.
+        uv: [V,2] float32 in 0..1, (0, 0) = upper left corner of the texture; None = not unwrapped.
+        texture: [3,H,W] float32, sRGB in 0..1; needs uv.
         meta: provenance, JSON-compatible.
     """
 
@@ -52,8 +52,8 @@ class Mesh:
             raise DualEncError(f"mesh faces have shape {tuple(self.faces.shape)}, expected [F,3]")
         if len(self.faces) and not 0 <= int(self.faces.min()) <= int(self.faces.max()) < count:
             raise DualEncError(f"mesh faces name vertices outside 0..{count - 1}")
-        if (self.uv is None) != (self.texture is None):
-            raise DualEncError("a mesh needs both uv and texture, or neither")
+        if self.uv is None and self.texture is not None:
+            raise DualEncError("a mesh with a texture needs both, texture and uv")
 
     def replace(self, **changes: Any) -> Mesh:
         """A copy with some fields changed."""
@@ -87,7 +87,7 @@ def extract_mesh(
     The result is closed: what the renderer crops and the ends of the box are cut flat.
 
     Raises DualEncError for wrong arguments (see `density_grid`) and for a head without a surface;
-    MissingDependencyError without scikit-image, or without fast-simplification when it is asked to decimate.
+    MissingDependencyError without scikit-image, or without fast-simplification when asked to decimate.
     """
     if smooth < 0 or (decimate is not None and decimate < 4):
         raise DualEncError(f"smooth is {smooth} and decimate {decimate}, expected at least 0 and 4 faces")
@@ -157,6 +157,12 @@ def outward_normals(grid: DensityGrid, threshold: float, vertices: np.ndarray, f
     slope = -F.normalize(torch.stack(slopes, dim=-1), dim=-1).double().numpy()
     flat = vertex_normals(vertices, faces)
     return np.where((slope * flat).sum(1, keepdims=True) > 0, slope, flat)
+
+
+def normals_of(vertices: Tensor, faces: Tensor) -> Tensor:
+    """[V,3] float32 unit normals of vertices [V,3] from the faces [F,3] around them."""
+    found = vertex_normals(vertices.double().numpy(), faces.numpy())
+    return torch.from_numpy(found.astype(np.float32))
 
 
 def _with_shell(sigma: Tensor, threshold: float) -> Tensor:

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from .. import __version__
+from ..camera import METRES_PER_UNIT
 from ..errors import DualEncError, require
 from ..files import atomic_path, portable_name
 from .mesh import Mesh
+from .transfer_curve import to_linear
 
-# One world unit of PanoHead's frame (panohead.md §10).
-METRES_PER_UNIT = 0.4177
 MESH_SUFFIXES = (".glb", ".ply", ".obj", ".stl")
 # Of what `companions` add to a name.
 _ROOM = 16
@@ -81,12 +81,13 @@ def companions(path: str | Path, mesh: Mesh) -> list[Path]:
 
 def _glb(trimesh: ModuleType, mesh: Mesh, unlit: bool) -> bytes:
     body = _body(trimesh, mesh)
-    if mesh.texture is not None:
-        material = trimesh.visual.material.PBRMaterial(baseColorTexture=_picture(mesh))
+    if mesh.uv is not None:
+        picture = None if mesh.texture is None else _picture(mesh)
+        material = trimesh.visual.material.PBRMaterial(baseColorTexture=picture)
         body.visual = trimesh.visual.TextureVisuals(uv=_uv(mesh), material=material)
-    elif mesh.colours is not None:
+    if mesh.texture is None and mesh.colours is not None:
         # trimesh would write eight bits, too few for dark linear colours; as an attribute it keeps what it is given.
-        body.vertex_attributes["_COLOR_0"] = _with_alpha(_levels(_linear(mesh.colours), 65535), 65535, np.uint16)
+        body.vertex_attributes["_COLOR_0"] = _with_alpha(_levels(to_linear(mesh.colours), 65535), 65535, np.uint16)
     scene = trimesh.Scene()
     scene.add_geometry(body, node_name="head", geom_name="head")
     extras = provenance(mesh)
@@ -175,11 +176,6 @@ def _body(trimesh: ModuleType, mesh: Mesh):
         vertex_normals=mesh.normals.numpy().astype(np.float64),
         process=False,
     )
-
-
-def _linear(srgb: torch.Tensor) -> torch.Tensor:
-    srgb = srgb.double().clamp(0, 1)
-    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def _levels(values: torch.Tensor, top: int) -> np.ndarray:

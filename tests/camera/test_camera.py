@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 import torch
 
-from dualenc_core.camera import DEFAULT_FOCAL, Camera
+from dualenc_core.camera import DEFAULT_FOCAL, METRES_PER_UNIT, Camera
 from dualenc_core.errors import DualEncError
 
 VIEWS = {"yaw": [0.0, 30.0, -75.0, 180.0, 135.0], "pitch": [0.0, 20.0, -35.0, 5.0, 60.0], "roll": [0.0, 0, 12, 0, -40]}
@@ -151,6 +152,52 @@ def test_load3d_camera():
     # An unrotated viewer camera looks down its own -z: the front view.
     front = {**info, "position": {"x": 0, "y": 0, "z": 5}, "quaternion": {"x": 0, "y": 0, "z": 0, "w": 1}}
     assert torch.allclose(Camera.from_load3d(front).label, Camera.look_at().label, atol=1e-5)
+
+
+def test_a_camera_goes_out_as_load3d_and_comes_back_as_it_was():
+    """Also with roll, from the poles, beside the middle of the head, and at other distances and lenses."""
+    cameras = Camera.cat(
+        [
+            Camera.look_at(
+                yaw=[0, 37, 90, 180, -135, 12, 250, 3],
+                pitch=[0, -20, 90, 15, -90, 60, 89.9, -3],
+                roll=[0, 30, 0, -170, 45, 180, 90, 0.5],
+                radius=[2.7, 2.7, 3.3, 1.0, 10, 2.2, 2.7, 2.7],
+                fov=[13.374, 1, 90, 30, 13.374, 13, 50, 13.374],
+            ),
+            Camera.look_at(yaw=60, pitch=40, pivot=(0.05, -0.08, 0.02)),
+            Camera.orbit(5, pitch=7),
+        ]
+    )
+    infos = json.loads(json.dumps(cameras.to_load3d()))
+    assert len(infos) == len(cameras)
+    back = Camera.cat([Camera.from_load3d(info, radius=5.0, fov=40.0) for info in infos])
+    assert torch.allclose(back.cam2world, cameras.cam2world, atol=5e-7)
+    assert torch.allclose(back.intrinsics, cameras.intrinsics, rtol=1e-6, atol=1e-7)
+
+
+def test_a_viewer_sees_with_a_load3d_camera_what_we_see():
+    """Projected as three.js does it: a quaternion that turns -z, vertical field of view, lengths in metres."""
+    camera = Camera.look_at(yaw=25, pitch=-10, roll=15, radius=2.4, fov=18)
+    info = camera.to_load3d()[0]
+    points = torch.rand(1, 9, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.4 - 0.2
+    x, y, z, w = (info["quaternion"][axis] for axis in "xyzw")
+    axis = torch.tensor([x, y, z], dtype=torch.float64)
+    local = points[0] * METRES_PER_UNIT - torch.tensor([info["position"][a] for a in "xyz"], dtype=torch.float64)
+    # Turned back by the conjugate: v - 2w·(q × v) + 2·q × (q × v).
+    once = torch.linalg.cross(axis.expand_as(local), local)
+    local = local - 2 * w * once + 2 * torch.linalg.cross(axis.expand_as(local), once)
+    half = -local[:, 2] * math.tan(math.radians(info["fov"]) / 2)
+    seen = torch.stack([(local[:, 0] / half + 1) / 2, (1 - local[:, 1] / half) / 2], dim=-1)
+    assert torch.allclose(seen.float(), camera.project(points.float())[0][0], atol=1e-5)
+
+
+def test_a_lens_that_load3d_cannot_say_is_named():
+    camera = Camera.look_at()
+    shifted = camera.intrinsics.clone()
+    shifted[:, 0, 2] = 0.4
+    with pytest.raises(DualEncError, match="principal point"):
+        Camera(camera.cam2world, shifted).to_load3d()
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def test_resolve_prefers_the_converted_file(folder):
     converted = _safetensors(folder / "panohead.safetensors")
     assert resolve("generator", "panohead") == converted
     (folder / "model_ir_se50.pth").write_bytes(b"\x80\x02N.")
-    with pytest.raises(CheckpointError, match="not converted yet; .*convert weights/model_ir_se50.pth"):
+    command = f"convert {folder}/model_ir_se50.pth {folder}/arcface.safetensors"
+    with pytest.raises(CheckpointError, match=f"not converted yet; .*{command}"):
         resolve("arcface", "arcface")
 
 

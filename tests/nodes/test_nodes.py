@@ -52,6 +52,15 @@ def test_backgrounds(node, generator, head):
     assert torch.equal(clear[0][0][empty][:, :3], torch.tensor([0.0, 1.0, 0.0]).expand(int(empty.sum()), 3))
 
 
+def test_transparent_frames_are_not_for_a_video_and_this_is_said_before_the_video_fails(node, generator, head):
+    options = {"generator": generator, "triplane": head, **SMALL}
+    cameras = node("DualEncOrbit", frames=2)[0]
+    answer = node.full("DualEncRender", camera=cameras, background="transparent", **options)
+    assert "Save Video" in answer["ui"]["dualenc_warnings"][0] and answer["result"][0].shape[-1] == 4
+    for changes in ({"camera": cameras[0], "background": "transparent"}, {"camera": cameras, "background": "colour"}):
+        assert isinstance(node.full("DualEncRender", **options, **changes), tuple)
+
+
 def test_the_fast_renderer_is_the_default_and_agrees_with_the_plain_one(node, generator, head):
     options = {"generator": generator, "triplane": head, "camera": node("DualEncCamera", yaw=40.0)[0], **SMALL}
     generator.module.release_prepared()
@@ -101,8 +110,27 @@ def test_a_load3d_camera_replaces_the_angles(node):
     assert yaw.item() == pytest.approx(90, abs=1e-3) and pitch.item() == pytest.approx(0, abs=1e-3)
 
 
+def test_a_camera_goes_through_load3d_as_it_is(node):
+    """Yaw, pitch, roll, radius and lens come back whatever the second camera's widgets say."""
+    camera, info = node("DualEncCamera", yaw=-130.0, pitch=35.0, roll=20.0, radius=3.1, fov=17.0)
+    back, again = node("DualEncCamera", yaw=5.0, radius=2.0, fov=40.0, camera_info=info)
+    assert torch.allclose(back.label, camera.label, atol=1e-6)
+    for key in ("position", "target", "quaternion"):
+        assert again[key] == pytest.approx(info[key], abs=1e-6)
+    orbit, _, infos = node("DualEncOrbit", frames=3, pitch=10.0)
+    assert len(infos) == 3 and node.classes["DualEncOrbit"].OUTPUT_IS_LIST == (False, False, True)
+    assert torch.allclose(node("DualEncCamera", camera_info=infos[2])[0].label, orbit[2].label, atol=1e-6)
+
+
+def test_an_orthographic_camera_is_drawn_in_perspective_and_this_is_said(node):
+    info = {"position": {"x": 0, "y": 0, "z": 5}, "target": {"x": 0, "y": 0, "z": 0}, "cameraType": "orthographic"}
+    answer = node.full("DualEncCamera", camera_info=info)
+    assert "orthographic" in answer["ui"]["dualenc_warnings"][0]
+    assert isinstance(node.full("DualEncCamera", camera_info={**info, "cameraType": "perspective"}), tuple)
+
+
 def test_orbits(node):
-    camera, fps = node("DualEncOrbit", frames=4, fps=12.0)
+    camera, fps, _ = node("DualEncOrbit", frames=4, fps=12.0)
     assert fps == 12.0
     assert [round(v) % 360 for v in camera.angles[0].tolist()] == [0, 90, 180, 270]
     swing = node("DualEncOrbit", frames=4, start=-20.0, end=20.0, swing=True)[0]

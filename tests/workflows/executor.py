@@ -213,6 +213,10 @@ CORE: dict[str, Callable[..., Any]] = {
     "InvertMask": lambda mask: (1 - mask,),
     "ImageScale": image_scale,
     "ImageStitch": image_stitch,
+    "ImageBatch": lambda image1, image2: (torch.cat([image1, image2]),),
+    "EmptyImage": lambda width, height, batch_size, color: (
+        torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255]).div(255).expand(batch_size, height, width, 3),
+    ),
     "SaveGLB": save_glb,
     "Preview3D": preview_3d,
 }

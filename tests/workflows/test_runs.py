@@ -16,14 +16,16 @@ import pytest
 import torch
 from PIL import Image
 
-from .definitions import definitions, prompts
+from .definitions import NEWER, definitions, prompts
 from .executor import CORE, Executor, PromptError, Results, needed
 from .portrait import PORTRAIT
 
 FRAMES = 3
 FOREIGN = "05_head_into_diffusion"
 USERS_FILES = ("CheckpointLoaderSimple", "ControlNetLoader")
-NAMES = [name for name in sorted(prompts()) if name != FOREIGN]
+# Of these the rest needs files that only users have, or nodes of a newer ComfyUI; tests/comfyui runs them.
+WEIGHTS = "12_real_panohead"
+NAMES = [name for name in sorted(prompts()) if name not in (FOREIGN, WEIGHTS, *NEWER)]
 
 
 def short(name: str) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def test_a_prompt_runs_twice_to_the_same_bytes(pack, run, name: str) -> None:
     for key, value in pictures(results, known).items():
         assert value.ndim in (3, 4) and value.dtype == torch.float32, key
         assert torch.isfinite(value).all() and value.min() >= 0 and value.max() <= 1, key
-        if key.startswith("load_photo.MASK"):
+        if key.startswith(("load_photo.MASK", "blank.", "first_frames.", "frames.")):
             continue
         # Each picture of a batch shows something.
         assert (value.flatten(1).std(1) > 0.02).all(), key

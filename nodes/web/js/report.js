@@ -1,14 +1,18 @@
-/** Shows what a node reports: the text and the warnings of its last run. */
+/** Shows what a node reports: the text and the warnings of its last run, or the sentence of its error. */
 
+import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { addElement, addStyles, canvasGetsMiddleButton, makePart } from "./widgets.js";
+import { addElement, addStyles, canvasGetsMiddleButton, fitNode, makePart } from "./widgets.js";
 
 const NODES = {
   DualEncAlignPortrait: { height: 116, empty: "The report on the face appears here." },
   DualEncCompare: { height: 64, empty: "The figures appear here." },
+  DualEncConvert: { height: 90, empty: "What the file holds appears here." },
   DualEncSaveMesh: { height: 52, empty: "The name of the file appears here." },
   DualEncSaveTriplane: { height: 40, empty: "The name of the file appears here." },
 };
+// One line, until there is more to say.
+const EMPTY_HEIGHT = 30;
 
 const strings = (value) => (Array.isArray(value) ? value : []).filter((line) => typeof line === "string" && line);
 
@@ -18,9 +22,21 @@ function keptOutput(node) {
   return app.nodeOutputs?.[inside ? `${node.graph.id}:${node.id}` : String(node.id)];
 }
 
+/** The node of an id as the server has it: "3", or "5:3" for node 3 inside the subgraph of node 5. */
+function nodeOf(executionId) {
+  let graph = app.rootGraph ?? app.graph;
+  let node;
+  for (const part of String(executionId).split(":")) {
+    node = graph?.getNodeById(Number(part));
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+const reports = new WeakMap();
+
 function addReport(node, { height, empty }) {
   const element = Object.assign(document.createElement("div"), { className: "dualenc-report", tabIndex: 0 });
-  element.style.minHeight = `${height}px`;
   element.setAttribute("role", "log");
   element.setAttribute("aria-label", `Report of ${node.title}`);
   element.dataset.captureWheel = "true";
@@ -39,21 +55,46 @@ function addReport(node, { height, empty }) {
     { passive: false },
   );
   canvasGetsMiddleButton(element);
-  let shown;
-  const show = (output) => {
-    if (output === shown) return;
-    shown = output;
-    const [texts, warnings] = [strings(output?.text), strings(output?.dualenc_warnings)];
-    const lines = warnings.map((line) => makePart("warning", line)).concat(texts.map((line) => makePart("text", line)));
-    element.replaceChildren(...(lines.length ? lines : [makePart("empty", empty)]));
-    return warnings;
+  const room = { height: EMPTY_HEIGHT };
+  const fill = (parts) => {
+    element.replaceChildren(...(parts.length ? parts : [makePart("empty", empty)]));
+    const wanted = parts.length ? height : EMPTY_HEIGHT;
+    if (wanted <= room.height) return;
+    room.height = wanted;
+    element.style.minHeight = `${wanted}px`;
+    fitNode(node);
   };
+  let shown;
+  const report = {
+    show(output) {
+      if (output === shown) return;
+      shown = output;
+      const [warnings, texts] = [strings(output?.dualenc_warnings), strings(output?.text)];
+      fill([...warnings.map((line) => makePart("warning", line)), ...texts.map((line) => makePart("text", line))]);
+    },
+    fail(sentence) {
+      shown = undefined;
+      fill([makePart("error", sentence)]);
+    },
+  };
+  element.style.minHeight = `${EMPTY_HEIGHT}px`;
+  fill([]);
+  new ResizeObserver(() => {
+    const kept = keptOutput(node);
+    if (kept && !element.querySelector('[data-part="error"]')) report.show(kept);
+  }).observe(element);
+  addElement(node, "report_text", element, () => room.height);
+  reports.set(node, report);
+}
 
+/** Shows a node's output in its report, and warnings as a toast too: a node without a report has only that. */
+function listen(node) {
   let warned = "";
   const { onExecuted } = node;
   node.onExecuted = function (output, ...rest) {
     const result = onExecuted?.call(this, output, ...rest);
-    const detail = (show(output) ?? []).join("\n");
+    reports.get(node)?.show(output);
+    const detail = strings(output?.dualenc_warnings).join("\n");
     // Cached nodes report again with every run; the same words twice would be noise.
     if (detail && detail !== warned) {
       app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail, life: 10000 });
@@ -61,18 +102,20 @@ function addReport(node, { height, empty }) {
     warned = detail;
     return result;
   };
-  element.append(makePart("empty", empty));
-  new ResizeObserver(() => {
-    const kept = keptOutput(node);
-    if (kept) show(kept);
-  }).observe(element);
-  addElement(node, "report_text", element, height);
 }
 
 app.registerExtension({
   name: "DualEnc.Report",
-  setup: addStyles,
+  setup() {
+    addStyles();
+    api.addEventListener("execution_error", ({ detail }) => {
+      const sentence = detail?.exception_message?.trim();
+      if (sentence) reports.get(nodeOf(detail.node_id))?.fail(sentence);
+    });
+  },
   nodeCreated(node) {
+    if (!node.comfyClass?.startsWith("DualEnc")) return;
     if (Object.hasOwn(NODES, node.comfyClass)) addReport(node, NODES[node.comfyClass]);
+    listen(node);
   },
 });

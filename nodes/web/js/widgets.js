@@ -18,8 +18,8 @@ export function makePart(name, textContent = "") {
 
 /** Whether a value comes through a link: an input, or a widget that is one (also in its old, converted form). */
 export function isLinked(node, name) {
-  const input = node.inputs?.find((slot) => slot.name === name || slot.widget?.name === name);
-  return input?.link != null;
+  const slot = node.inputs?.findIndex((input) => input.name === name || input.widget?.name === name) ?? -1;
+  return slot >= 0 && node.isInputConnected(slot);
 }
 
 /** Runs something after each call of a method that others may have set too. */
@@ -35,11 +35,12 @@ export function after(target, name, then) {
 /**
  * Adds an element as the last widget of a node; nothing of it is saved or queued.
  *
- * @param {number} height smallest height of the element in pixels
+ * @param {number | () => number} height smallest height of the element in pixels
  */
 export function addElement(node, name, element, height) {
   const margin = 10; // that the classic canvas keeps above and below
-  const options = { serialize: false, hideOnZoom: false, margin, getMinHeight: () => height + 2 * margin };
+  const smallest = typeof height === "function" ? height : () => height;
+  const options = { serialize: false, hideOnZoom: false, margin, getMinHeight: () => smallest() + 2 * margin };
   const widget = node.addDOMWidget(name, `DUALENC_${name.toUpperCase()}`, element, options);
   widget.serialize = false;
   after(node, "onAdded", () => requestAnimationFrame(() => replaceFormer(node, element)));
@@ -56,8 +57,8 @@ function replaceFormer(node, element) {
   if (former && former !== element) former.replaceWith(element);
 }
 
-/** Make a new node large enough for the widgets that were added to it. */
-function fitNode(node) {
+/** Make a node large enough for its widgets. */
+export function fitNode(node) {
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
 }

@@ -207,6 +207,9 @@ export async function reportChecks({ page, job, shot }) {
     ["DualEncSaveTriplane", 330, 330],
   ]);
   const before = await page.locator(".dualenc-report").allInnerTexts();
+  const emptyHeights = await page.evaluate(() =>
+    [...document.querySelectorAll(".dualenc-report")].map((element) => element.offsetHeight),
+  );
   // The other two lack what they need; a run takes the nodes that can run.
   await page.evaluate(([a, b, c]) => {
     const node = (id) => app.graph.getNodeById(Number(id));
@@ -264,7 +267,55 @@ export async function reportChecks({ page, job, shot }) {
   await shot("report");
   await executed(align, { text: ["1 face"], dualenc_warnings: [] });
   const cleared = await page.locator('.dualenc-report [data-part="warning"]').count();
-  return { before, inputs, saved, reports, after, toasts, amber, cleared, nodes2: job.nodes2 };
+  const fail = (id, sentence) =>
+    page.evaluate(
+      ([node, words]) => {
+        const detail = {
+          node_id: node,
+          node_type: "DualEncAlignPortrait",
+          prompt_id: "test",
+          executed: [],
+          exception_type: "NoFaceError",
+          exception_message: words,
+          traceback: [],
+          current_inputs: {},
+          current_outputs: [],
+        };
+        app.api.dispatchEvent(new CustomEvent("execution_error", { detail }));
+      },
+      [id, sentence],
+    );
+  await fail(align, "no face was found in the 300×200 photo\n");
+  await page.waitForTimeout(300);
+  const error = await page.evaluate(() => {
+    const line = document.querySelector('.dualenc-report [data-part="error"]');
+    return { text: line?.innerText, colour: line && getComputedStyle(line).borderLeftColor };
+  });
+  await shot("error");
+  await page.keyboard.press("Escape");
+  await executed(align, { text: ["1 face"], dualenc_warnings: [] });
+  const errorGone = (await page.locator('.dualenc-report [data-part="error"]').count()) === 0;
+  return { before, emptyHeights, inputs, saved, reports, after, toasts, amber, cleared, error, errorGone, nodes2: job.nodes2 };
+}
+
+/** Colours of our data types: of links, of slots in Nodes 2.0, and after a change of the palette. */
+export async function colourChecks({ page }) {
+  const types = ["GENERATOR", "ENCODER", "TRIPLANE", "MASK", "CAMERA"].map((name) => `DUALENC_${name}`);
+  const links = () =>
+    page.evaluate(
+      (names) => Object.fromEntries(names.map((name) => [name, app.canvas.constructor.link_type_colors[name] || null])),
+      types,
+    );
+  const slots = await page.evaluate((names) => {
+    const style = getComputedStyle(document.documentElement);
+    return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--color-datatype-${name}`).trim()]));
+  }, types);
+  const before = await links();
+  await page.evaluate(() => app.extensionManager.setting.set("Comfy.ColorPalette", "light"));
+  await page.waitForTimeout(500);
+  const afterPalette = await links();
+  await page.evaluate(() => app.extensionManager.setting.set("Comfy.ColorPalette", "dark"));
+  return { links: before, slots, afterPalette };
 }
 
 /** Opens the help of DualEnc Render as the selection's info button does. */
@@ -317,5 +368,76 @@ export async function templates({ page, job, shot }) {
     const shown = [thumbnail.status, picture.byteLength];
     loaded[name] = { missing, prompt, dialogs, nodes: graph.nodes.length, thumbnail: shown };
   }
-  return { listed: listed[job.pack] ?? [], loaded };
+  // As the list of templates asks for them.
+  const order = await page.evaluate(async (pack) => (await app.api.getWorkflowTemplates())[pack], job.pack);
+  return { listed: listed[job.pack] ?? [], order, loaded };
+}
+
+/** Opens workflows as apps, and steps a number there by a click; null where the frontend has no App mode. */
+export async function apps({ page, job, shot }) {
+  const known = () => page.evaluate(() => app.extensionManager.command.commands.some((c) => c.id === "Comfy.ToggleLinear"));
+  if (!(await known())) return null;
+  const toggle = () => page.evaluate(() => app.extensionManager.command.execute("Comfy.ToggleLinear"));
+  const seen = {};
+  for (const name of job.templates) {
+    const path = `/api/workflow_templates/${encodeURIComponent(job.pack)}/${encodeURIComponent(name)}.json`;
+    const graph = await (await fetch(`${job.url}${path}`)).json();
+    if (!graph.extra.linearData) continue;
+    await page.evaluate((data) => app.loadGraphData(data), graph);
+    await settle(page);
+    await toggle();
+    await page.waitForTimeout(1200);
+    const skip = page.getByText("Skip", { exact: true });
+    if (await skip.count()) await skip.first().click();
+    await page.waitForTimeout(300);
+    const texts = await page.evaluate(() => document.body.innerText.split("\n").map((line) => line.trim()));
+    const labels = graph.extra.linearData.inputs.map(([id, widget]) => {
+      const line = graph.nodes.find((node) => node.id === id).inputs.find((input) => input.name === widget);
+      return [line.label, texts.includes(line.label)];
+    });
+    await shot(`app-${name}`);
+    seen[name] = { labels, stepped: await step(page, graph) };
+    await toggle();
+    await page.waitForTimeout(300);
+  }
+  return seen;
+}
+
+/** Clicks + beside the first whole number of an app; [value before, value after]. */
+async function step(page, graph) {
+  const find = ([id, widget]) => graph.nodes.find((node) => node.id === id).inputs.find((i) => i.name === widget);
+  const number = graph.extra.linearData.inputs.find((entry) => find(entry).type === "INT");
+  if (!number) return null;
+  const value = () =>
+    page.evaluate(
+      ([id, name]) => app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === name).value,
+      number,
+    );
+  const before = await value();
+  await page.evaluate((label) => {
+    const named = [...document.querySelectorAll("body *")].filter((e) => !e.children.length && e.textContent.trim() === label);
+    let row = named.at(-1);
+    while (row && row.querySelectorAll("button").length < 2) row = row.parentElement;
+    [...row.querySelectorAll("button")].at(-1).click();
+  }, find(number).label);
+  await page.waitForTimeout(300);
+  return [before, await value()];
+}
+
+/** The subgraph blueprints that the server lists, and the prompts that they make. */
+export async function blueprints({ page, job }) {
+  const answer = await fetch(`${job.url}/api/global_subgraphs`);
+  const listed = answer.ok ? await answer.json() : await answer.text().then(() => null);
+  if (listed === null) return null;
+  const made = {};
+  for (const [id, entry] of Object.entries(listed)) {
+    if (!JSON.stringify(entry).includes(job.pack)) continue;
+    const { data } = await (await fetch(`${job.url}/api/global_subgraphs/${id}`)).json();
+    await page.evaluate((graph) => app.loadGraphData(graph), JSON.parse(data));
+    await settle(page);
+    const prompt = await page.evaluate(async () => (await app.graphToPrompt()).output);
+    const widgets = await page.evaluate(() => (app.rootGraph ?? app.graph).nodes[0].widgets?.map((w) => w.name) ?? []);
+    made[entry.name] = { classes: Object.values(prompt).map((node) => node.class_type).sort(), widgets };
+  }
+  return made;
 }
