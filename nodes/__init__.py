@@ -23,6 +23,7 @@ from .models import DualEncLoadEncoder, DualEncLoadPanoHead
 from .optimize import DualEncOptimize
 from .portrait import DualEncAlignPortrait
 from .render import DualEncRender
+from .splats import DualEncSplat
 from .stitch import DualEncOcclusionMask, DualEncStitch
 from .storage import DualEncLoadTriplane, DualEncSaveTriplane
 
@@ -48,6 +49,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncMixStyles": "DualEnc Mix Styles",
     "DualEncMesh": "DualEnc Mesh",
     "DualEncSaveMesh": "DualEnc Save Mesh",
+    "DualEncSplat": "DualEnc Splat",
     "DualEncSaveTriplane": "DualEnc Save Triplane",
     "DualEncLoadTriplane": "DualEnc Load Triplane",
     "DualEncCompare": "DualEnc Compare",
@@ -74,6 +76,7 @@ _CLASSES = (
     DualEncMixStyles,
     DualEncMesh,
     DualEncSaveMesh,
+    DualEncSplat,
     DualEncSaveTriplane,
     DualEncLoadTriplane,
     DualEncCompare,

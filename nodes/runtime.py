@@ -167,6 +167,27 @@ def mesh_fields(ours: Any) -> dict[str, Any]:
     }
 
 
+def splat(ours: Any) -> Any:
+    """ComfyUI's SPLAT of splats of ours: a batch of one, in metres and in the axes of 3D Gaussian Splatting."""
+    from ..dualenc_core.export import harmonics, in_file_axes
+
+    turned = in_file_axes(ours)
+    kind = comfy("comfy_api.latest._util").SPLAT if has_splats() else SimpleNamespace
+    return kind(
+        positions=turned.positions[None],
+        scales=turned.scales[None],
+        rotations=turned.rotations[None],
+        opacities=turned.opacities[None, :, None],
+        sh=harmonics(turned.colours)[None, :, None],
+        counts=None,
+    )
+
+
+def has_splats() -> bool:
+    """Whether this ComfyUI has nodes that take a SPLAT."""
+    return hasattr(comfy("comfy_api.latest._util"), "SPLAT")
+
+
 def file3d(path: Path) -> Any:
     """ComfyUI's FILE_3D of a file; None where ComfyUI does not know such a thing yet."""
     types = comfy("comfy_api.latest._util")
