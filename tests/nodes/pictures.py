@@ -329,6 +329,15 @@ def save_mesh(studio: Studio) -> Page:
     return [([mesh_views(studio.core, loaded(studio.core, path), yaws)], (), [f"yaw {yaw}" for yaw in yaws])]
 
 
+def splat(studio: Studio) -> Page:
+    made = studio.core.export.bake_splats(studio.generator.module, studio.donor)
+    yaws = (0, 60, 150)
+    cameras = [studio.run("Camera", yaw=float(yaw))[0] for yaw in yaws]
+    drawn = [studio.core.export.render_splats(made, camera, 256, 0.94)[0][0] * 2 - 1 for camera in cameras]
+    plain = [frames(studio.render(studio.donor, c, background="colour", colour="#f0f0f0")[0])[0] for c in cameras]
+    return [([plain, drawn], ("rendered", "splats"), [f"yaw {yaw}" for yaw in yaws])]
+
+
 def loaded(core: ModuleType, path: Path) -> Any:
     """The mesh of a GLB file, in world units, with sRGB colours."""
     import trimesh
@@ -389,6 +398,7 @@ PAGES: dict[str, Callable[[Studio], Page]] = {
     "DualEncMixStyles": mix_styles,
     "DualEncMesh": mesh,
     "DualEncSaveMesh": save_mesh,
+    "DualEncSplat": splat,
     "DualEncSaveTriplane": triplane_file,
     "DualEncCompare": compare,
 }
