@@ -26,6 +26,7 @@ from .render import DualEncRender
 from .splats import DualEncSplat
 from .stitch import DualEncOcclusionMask, DualEncStitch
 from .storage import DualEncLoadTriplane, DualEncSaveTriplane
+from .turntable import DualEncTurntable
 
 NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncLoadPanoHead": "DualEnc Load PanoHead",
@@ -41,6 +42,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncCamera": "DualEnc Camera",
     "DualEncOrbit": "DualEnc Orbit",
     "DualEncRender": "DualEnc Render",
+    "DualEncTurntable": "DualEnc Turntable (Turn with the Mouse)",
     "DualEncRegionMask": "DualEnc Region Mask",
     "DualEncTransferRegion": "DualEnc Transfer Region (Hair Transfer)",
     "DualEncBlend": "DualEnc Blend",
@@ -68,6 +70,7 @@ _CLASSES = (
     DualEncCamera,
     DualEncOrbit,
     DualEncRender,
+    DualEncTurntable,
     DualEncRegionMask,
     DualEncTransferRegion,
     DualEncBlend,

@@ -221,6 +221,20 @@ def percent() -> Progress:
     return lambda done, total: report(round(100 * done / max(total, 1)), 100)
 
 
+def executing_node() -> str | None:
+    """Id of the node that runs, as the browser knows it."""
+    utils = comfy("comfy_execution.utils")
+    context = None if utils is None else utils.get_executing_context()
+    return None if context is None else context.node_id
+
+
+def send(event: str, data: dict[str, Any]) -> None:
+    """A message to the page that queued the running prompt, if there is one."""
+    server = getattr(getattr(comfy("server"), "PromptServer", None), "instance", None)
+    if server is not None and server.client_id is not None:
+        server.send_sync(event, data, server.client_id)
+
+
 def check_interrupt() -> None:
     """Stop here if the user has asked for it."""
     management = comfy("comfy.model_management")
