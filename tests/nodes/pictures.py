@@ -251,6 +251,13 @@ def render(studio: Studio) -> Page:
     return labelled({name: frames(picture)[0] for name, picture in pictures.items()}, 3)
 
 
+def turntable(studio: Studio) -> Page:
+    yaws, pitches = (0, 60, 120, 180, 240, 300), (25.0, 0.0, -25.0)
+    cameras = [[studio.run("Camera", yaw=float(yaw), pitch=pitch)[0] for yaw in yaws] for pitch in pitches]
+    rows = [studio.views(studio.head, *row) for row in cameras]
+    return [(rows, [f"pitch {pitch:g}" for pitch in pitches], [f"yaw {yaw}" for yaw in yaws])]
+
+
 def compare(studio: Studio) -> Page:
     truth = studio.photo["image"]
     row, labels = [frames(truth)[0]], ["reference"]
@@ -390,6 +397,7 @@ PAGES: dict[str, Callable[[Studio], Page]] = {
     "DualEncCamera": camera,
     "DualEncOrbit": orbit,
     "DualEncRender": render,
+    "DualEncTurntable": turntable,
     "DualEncRegionMask": region_mask,
     "DualEncTransferRegion": transfer_region,
     "DualEncBlend": blend,
