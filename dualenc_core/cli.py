@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,19 +40,44 @@ EPILOG = """examples:
   python -m dualenc_core reconstruct photo.jpg --out out/photo
   python -m dualenc_core reconstruct --help
 
-exit codes: 0 done, 1 wrong input (one line says what), 2 wrong usage, 130 interrupted
+exit codes: 0 done, 1 wrong input or nothing that could be used (one line says what), 2 wrong usage, 130 interrupted
 """
+
+# Options that make a run need less memory, the most telling first.
+_MEMORY = ("grid", "resolution", "rays", "size", "workers")
+_ASCII = {
+    "×": "x",
+    "…": "...",
+    "—": "-",
+    "–": "-",
+    "→": "->",
+    "°": " deg",
+    "±": "+-",
+    "·": "*",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. User errors are one line on stderr, never a traceback."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    _print_anything()
     try:
         args = build_parser(argv).parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else USAGE
     try:
-        return args.run(args) or OK
+        code = args.run(args) or OK
+        # Here it is still an error that can be told.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read our words (head, less) has seen enough; Python would complain once more at its end.
+        _silence()
+        return OK
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except DualEncError as error:
@@ -59,10 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        return _fail(
-            f"error: out of memory ({error}); use a smaller --resolution, close other programs, or --device cpu",
-            USER_ERROR,
-        )
+        smaller = [f"use a smaller --{name}" for name in _MEMORY if hasattr(args, name)][:1]
+        cpu = ["or use --device cpu"] if hasattr(args, "device") else []
+        advice = ", ".join([*smaller, "close other programs", *cpu])
+        return _fail(f"error: out of memory ({error}); {advice}", USER_ERROR)
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -91,6 +119,29 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
     return parser
+
+
+def _print_anything() -> None:
+    """Words that a console's code page or a redirected file lacks are printed as near as it can: work that is done must
+    not be lost over them."""
+    codecs.register_error("dualenc", _nearest)
+    for stream in (sys.stdout, sys.stderr):
+        # Streams that others have put there may be of any kind.
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="dualenc")
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    parts = error.object[error.start : error.end]
+    return "".join(_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in parts), error.end
+
+
+def _silence() -> None:
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        if sys.stdout is sys.__stdout__:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -22,6 +22,14 @@ class PointWeight(abc.ABC):
     def __call__(self, points: Tensor) -> Tensor:
         """World points [N,M,3] → weights [N,M,1] in 0..1."""
 
+    def check(self, count: int) -> None:
+        """Raise DualEncError unless it answers for ``count`` heads with weights: for what comes out of a file."""
+        corners = torch.tensor([[0.0, 0.0, 0.0], [0.3, -0.2, 0.1]]).expand(count, 2, 3)
+        odd = [name for name, value in self.numbers().items() if isinstance(value, str)]
+        weights = None if odd else self(corners)
+        if weights is None or weights.shape != (count, 2, 1) or not bool(((weights >= 0) & (weights <= 1)).all()):
+            raise DualEncError(f"a weight of kind {kind_of(self)} does not give numbers in 0..1 for {count} head(s)")
+
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that define it, by field name, cameras as labels; for storage."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

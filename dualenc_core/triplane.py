@@ -133,11 +133,20 @@ class Triplane:
                 parts = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                 weight = point_weight.from_parts(entry["kind"], parts, entry["numbers"])
                 overlays.append(Overlay(tensors[f"overlay{i}.planes"], weight))
-            return cls(
-                tensors["planes"], tensors["ws"], header["depth"], header["generator"], header["meta"], tuple(overlays)
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path} is not a usable triplane file: {error}; save it again") from error
+            kinds = {"depth": int, "generator": str, "meta": dict}
+            depth, generator, meta = (header[name] for name in kinds)
+            for name, kind in kinds.items():
+                if type(header[name]) is not kind:
+                    raise ValueError(f"{name} is {header[name]!r:.60}, expected {kind.__name__}")
+            head = cls(tensors["planes"], tensors["ws"], depth, generator, meta, tuple(overlays))
+            if 0 in (*head.planes.shape, *head.ws.shape):
+                raise ValueError(f"planes {tuple(head.planes.shape)} and ws {tuple(head.ws.shape)} hold nothing")
+            for overlay in overlays:
+                overlay.weight.check(len(head))
+            return head
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"{path} is not a usable triplane file: {reason}; save it again") from error
 
 
 @dataclass(frozen=True)
@@ -178,9 +187,12 @@ class TriplaneMask:
         """Read a file of `save`; raises CheckpointError for anything else."""
         tensors, header = _load(path, _MASK_FORMAT, "triplane mask")
         try:
+            if not isinstance(header["meta"], dict):
+                raise ValueError(f"meta is {header['meta']!r:.60}, expected dict")
             return cls(tensors["mask"], header["meta"])
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} is not a usable triplane mask file: {error}; save it again") from error
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"{path} is not a usable triplane mask file: {reason}; save it again") from error
 
 
 def _save(path: str | Path, tensors: dict[str, Tensor], kind: str, header: dict[str, Any]) -> Path:
@@ -203,17 +215,19 @@ def _load(path: str | Path, expected: str, what: str) -> tuple[dict[str, Tensor]
         raise CheckpointError(f"{what} file {path} does not exist; check the name")
     try:
         with safe_open(str(path), "pt") as file:
-            header = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+            entry = (file.metadata() or {}).get(_METADATA)
+            header = json.loads("{}" if entry is None else entry)
             if header.get("format") != expected:
-                raise CheckpointError(
-                    f"{path} has format {header.get('format')!r}, expected {expected!r}: it is not a {what} file"
-                )
+                hint = "another program wrote it" if entry is None else f"its format is {header.get('format')!r}"
+                raise CheckpointError(f"{path}: it is not a {what} file ({hint}, expected {expected!r})")
             tensors = {k: file.get_tensor(k) for k in file.keys()}
     except CheckpointError:
         raise
-    except (SafetensorError, OSError, ValueError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, AttributeError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be read as a {what}: {error}; it may be truncated") from error
-    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    if other := next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None):
+        raise CheckpointError(f"{path}: {other} is of type {tensors[other].dtype}, expected floating-point numbers")
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name} has NaN or infinite values; the file is damaged, save it again")

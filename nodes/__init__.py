@@ -19,6 +19,7 @@ from .edit import (
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
 from .errors import sentence_first
 from .export import DualEncMesh, DualEncSaveMesh
+from .mask_view import DualEncMaskView
 from .models import DualEncLoadEncoder, DualEncLoadPanoHead
 from .optimize import DualEncOptimize
 from .portrait import DualEncAlignPortrait
@@ -27,6 +28,7 @@ from .splats import DualEncSplat
 from .stitch import DualEncOcclusionMask, DualEncStitch
 from .storage import DualEncLoadTriplane, DualEncSaveTriplane
 from .turntable import DualEncTurntable
+from .video import DualEncSaveVideo
 
 NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncLoadPanoHead": "DualEnc Load PanoHead",
@@ -44,6 +46,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncRender": "DualEnc Render",
     "DualEncTurntable": "DualEnc Turntable (Turn with the Mouse)",
     "DualEncRegionMask": "DualEnc Region Mask",
+    "DualEncMaskView": "DualEnc Mask View",
     "DualEncTransferRegion": "DualEnc Transfer Region (Hair Transfer)",
     "DualEncBlend": "DualEnc Blend",
     "DualEncMorph": "DualEnc Morph",
@@ -54,6 +57,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncSplat": "DualEnc Splat",
     "DualEncSaveTriplane": "DualEnc Save Triplane",
     "DualEncLoadTriplane": "DualEnc Load Triplane",
+    "DualEncSaveVideo": "DualEnc Save Video (with Transparency)",
     "DualEncCompare": "DualEnc Compare",
 }
 _CLASSES = (
@@ -72,6 +76,7 @@ _CLASSES = (
     DualEncRender,
     DualEncTurntable,
     DualEncRegionMask,
+    DualEncMaskView,
     DualEncTransferRegion,
     DualEncBlend,
     DualEncMorph,
@@ -82,6 +87,7 @@ _CLASSES = (
     DualEncSplat,
     DualEncSaveTriplane,
     DualEncLoadTriplane,
+    DualEncSaveVideo,
     DualEncCompare,
 )
 NODE_CLASS_MAPPINGS = {cls.__name__: sentence_first(cls) for cls in _CLASSES}

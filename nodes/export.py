@@ -78,8 +78,8 @@ class DualEncSaveMesh:
 
     CATEGORY = "DualEnc/export"
     DESCRIPTION = (
-        "Saves a mesh with its colours or texture as GLB or PLY in the output folder: of DualEnc Mesh, or of any node "
-        "that gives a MESH. Link model_3d or path to a preview to look at it."
+        "Saves a mesh with its colours or texture as GLB, PLY, OBJ or STL in the output folder: of DualEnc Mesh, or of "
+        "any node that gives a MESH. Link model_3d or path to a preview to look at it."
     )
     SEARCH_ALIASES = [
         "save glb",
@@ -89,6 +89,9 @@ class DualEncSaveMesh:
         "export ply",
         "export mesh",
         "export avatar",
+        "save obj",
+        "save stl",
+        "3d print",
     ]
     RETURN_TYPES = ("STRING", FILE_3D)
     RETURN_NAMES = ("path", "model_3d")
@@ -106,7 +109,9 @@ class DualEncSaveMesh:
                 "mesh": socket("MESH", "From DualEnc Mesh, or from any node that changes or makes a mesh."),
                 "filename_prefix": text("dualenc/head", "Start of the file name; may name a folder inside output."),
                 "format": choice(
-                    ("glb", "ply"), "glb: for viewers, engines and the web; ply: for mesh tools, without the texture."
+                    ("glb", "ply", "obj", "stl"),
+                    "glb: for viewers, engines and the web; ply: for mesh tools, without the texture; obj: for other "
+                    "programs, with its texture beside it; stl: for printing, without colours.",
                 ),
             }
         }
@@ -114,15 +119,19 @@ class DualEncSaveMesh:
     def run(self, mesh, filename_prefix, format):
         found = meshes.from_comfy(mesh)
         missing = meshes.left_out(mesh)
-        lines, texts, paths = [], [], []
+        lines, files, texts, paths = [], [], [], []
         for ours in found:
-            path, line = runtime.new_output(filename_prefix, f".{format}")
-            dc.export.save_mesh(ours, path, unlit=bool(getattr(mesh, "unlit", ours.colours is not None)))
+            with runtime.new_output(
+                filename_prefix, f".{format}", beside=lambda path, ours=ours: dc.export.companions(path, ours)
+            ) as (path, line):
+                dc.export.save_mesh(ours, path, unlit=bool(getattr(mesh, "unlit", ours.colours is not None)))
             name = "/".join(part for part in (line["subfolder"], line["filename"]) if part)
             texts.append(f"{name}\n{len(ours.vertices):,} vertices, {len(ours.faces):,} triangles")
             lines.append(line)
+            files += [runtime.output_line(other) for other in dc.export.companions(path, ours)]
             paths.append((name, path))
         name, path = paths[0]
         warnings = [f"not in the file: {', '.join(missing)}; ComfyUI's Save 3D Model writes them"] if missing else []
-        ui = {"3d": lines, "text": ["\n".join(texts)], "dualenc_warnings": warnings}
+        # The mesh itself is in "3d" only: the assets panel would count it twice.
+        ui = {"3d": lines, "files": files, "text": ["\n".join(texts)], "dualenc_warnings": warnings}
         return {"ui": ui, "result": (name, runtime.file3d(path))}

@@ -115,7 +115,14 @@ def fingerprint(path: Path) -> str:
 
 
 def _files(kind: str) -> list[str]:
-    return [*weights.BUNDLED[kind], *weights.files_of(kind)]
+    files = [*weights.BUNDLED[kind], *weights.files_of(kind)]
+    # In the list itself, because that is where one looks for the files.
+    return files if (problem := _folder_problem()) is None else [*files, problem]
+
+
+def _folder_problem() -> str | None:
+    problem = runtime.models_problem()
+    return None if problem is None else f"({problem})"
 
 
 def _problem(kind: str, file: str) -> str | None:
@@ -132,6 +139,11 @@ def _locate(kind: str, file: str) -> Path:
         return dc.checkpoints.resolve(kind, alias)
     path = runtime.find_model(file)
     home = runtime.model_home()
+    if path is None and (problem := runtime.models_problem()) is not None:
+        raise CheckpointError(
+            f"{kind} file {file!r} cannot be found, because {problem}. Mend that and restart ComfyUI, or choose a "
+            f"bundled one ({', '.join(weights.BUNDLED[kind])})"
+        )
     if path is None:
         # The catalog knows where published files come from; only a bare name is looked up, never a path.
         entry = weights.entry_of(file)

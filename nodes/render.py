@@ -17,7 +17,7 @@ BACKGROUNDS = GENERATOR_BACKGROUND, COLOUR, TRANSPARENT = "generator", "colour",
 _FRAMES_AT_ONCE = 8
 _FOUR_CHANNELS = (
     "background is transparent, so the frames have a fourth (alpha) channel, which Create Video and Save Video do not "
-    "take; for a video set background to colour, and save transparent frames as PNG or animated WebP"
+    "take; save them with DualEnc Save Video, or set background to colour"
 )
 
 
@@ -147,8 +147,9 @@ def _frames(network, head, views, options, report, before, total):
 
 
 def resized(picture, size):
-    """[N,C,h,w] → [N,C,size,size]."""
-    return torch.nn.functional.interpolate(picture, (size, size), mode="bilinear", align_corners=False)
+    """[N,C,h,w] → [N,C,size,size], or of a height and width."""
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    return torch.nn.functional.interpolate(picture, size, mode="bilinear", align_corners=False)
 
 
 def _with_alpha(picture, coverage, colour):

@@ -5,13 +5,16 @@ Imported lazily, with plain-Python stand-ins, so that node classes can be import
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import itertools
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,6 +25,8 @@ from torch import nn
 
 from ..dualenc_core.devices import rays_at_once
 from ..dualenc_core.errors import DualEncError
+from ..dualenc_core.files import atomic_path, is_temporary, make_folder, reserve, reserved
+from .prefix import expand
 
 FOLDER = "dualenc"
 EXAMPLE = "dualenc_portrait.png"
@@ -246,7 +251,10 @@ def check_interrupt() -> None:
 
 
 def register_folder() -> None:
-    """Make models/dualenc known to ComfyUI, keeping what extra_model_paths.yaml has said about it."""
+    """Make models/dualenc known to ComfyUI, keeping what extra_model_paths.yaml has said about it.
+
+    A folder that cannot be made or read is no reason to do without the nodes: the bundled models need none.
+    """
     folders = comfy("folder_paths")
     if folders is None:
         return
@@ -254,13 +262,55 @@ def register_folder() -> None:
     folders.add_model_folder_path(FOLDER, home)
     # A new key accepts every file.
     folders.folder_names_and_paths[FOLDER][1].update(EXTENSIONS)
-    os.makedirs(home, exist_ok=True)
+    if (problem := models_problem()) is not None:
+        _say_once(f"{problem}; the bundled demo models work without it")
+
+
+def models_problem() -> str | None:
+    """Why no folder of weights files can be used, None if one can."""
+    folders = comfy("folder_paths")
+    if folders is None:
+        return None
+    own = os.path.join(folders.models_dir, FOLDER)
+    reasons = [_unusable(home, make=home == own) for home in folders.get_folder_paths(FOLDER)]
+    if reasons and None not in reasons:
+        return reasons[0]
+    try:
+        folders.get_filename_list(FOLDER)
+    except OSError as error:
+        return f"{own} cannot be listed: {error}"
+    return None
+
+
+@cache
+def _say_once(text: str) -> None:
+    log.warning("DualEnc: %s", text)
+
+
+def _unusable(home: str, make: bool) -> str | None:
+    """Why a folder cannot be read, or made."""
+    try:
+        if make:
+            make_folder(home)
+        with os.scandir(home) as entries:
+            next(entries, None)
+    except DualEncError as error:
+        return str(error)
+    except OSError as error:
+        return f"the folder {home} cannot be used: {error.strerror or error}"
+    return None
 
 
 def model_files() -> list[str]:
-    """Names of the files in models/dualenc and the other folders of that key."""
+    """Names of the files in models/dualenc and the other folders of that key; `models_problem` says why there are
+    none."""
     folders = comfy("folder_paths")
-    return [] if folders is None else folders.get_filename_list(FOLDER)
+    try:
+        return [] if folders is None else folders.get_filename_list(FOLDER)
+    except OSError as error:
+        # A drive that fails must not take the node away.
+        _unlisted(error)
+        return []
 
 
 def find_model(name: str) -> Path | None:
@@ -283,13 +333,25 @@ def place(kind: str) -> Path:
 
 
 def stored_files(extension: str) -> list[str]:
-    """Files with an extension in input/ (plain names) and output/ ("name [output]"), newest first."""
+    """Files with an extension in input/ (plain names) and output/ ("name [output]"), newest first.
+
+    What is not finished yet, empty, or vanishes meanwhile is left out.
+    """
     found = []
     for kind, mark in (("input", ""), ("output", " [output]")):
         root = place(kind)
-        paths = [path for path in root.rglob(f"*{extension}") if path.is_file()] if root.is_dir() else []
-        found += [(path.stat().st_mtime_ns, path.relative_to(root).as_posix() + mark) for path in paths]
+        for folder, _, names in os.walk(root, onerror=_unlisted):
+            for path in (Path(folder, name) for name in names if name.endswith(extension)):
+                with contextlib.suppress(OSError):
+                    stat, name = path.stat(), path.relative_to(root)
+                    if stat.st_size and not is_temporary(name):
+                        found.append((stat.st_mtime_ns, name.as_posix() + mark))
     return [name for _, name in sorted(found, key=lambda item: (-item[0], item[1]))]
+
+
+def _unlisted(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        _say_once(f"files cannot be listed: {error}")
 
 
 def stored_path(name: str) -> Path:
@@ -307,32 +369,75 @@ def stored_path(name: str) -> Path:
     return path
 
 
-def new_output(prefix: str, extension: str) -> tuple[Path, dict[str, str]]:
-    """A free path "prefix_00001_.ext" in output/, and its line for `ui`.
+@contextlib.contextmanager
+def new_output(
+    prefix: str,
+    extension: str,
+    size: tuple[int, int] = (0, 0),
+    beside: Callable[[Path], Iterable[Path]] = lambda path: (),
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield a path "prefix_00001_.ext" in output/ that nobody else has or gets, and its line for `ui`.
 
-    ``prefix`` may contain folders and ComfyUI's marks (%year%, %month%, …).
+    The path is taken for us (an empty file, to be written over); when that fails it is free again.
+
+    Args:
+        prefix: may contain folders and the marks of ComfyUI's own save nodes (`prefix.expand`).
+        size: width and height, for %width% and %height%.
+        beside: further files that will be written with a path, which must be free too.
     """
-    folders = comfy("folder_paths")
     root = place("output")
+    prompt, workflow = _running()
+    prefix = expand(prefix, datetime.now(), size, prompt, workflow)
+    folder, name, counter = _output_folder(root, prefix)
+
+    def names() -> Iterator[Path]:
+        for number in itertools.count(counter):
+            path = folder / f"{name}_{number:05}_{extension}"
+            if not any(os.path.lexists(other) for other in beside(path)):
+                yield path
+
+    with reserved(names()) as path:
+        yield path, output_line(path)
+
+
+def output_line(path: Path) -> dict[str, str]:
+    """What `ui` says of a file in output/."""
+    subfolder = path.parent.absolute().relative_to(place("output").absolute()).as_posix()
+    return {"filename": path.name, "subfolder": "" if subfolder == "." else subfolder, "type": "output"}
+
+
+def _output_folder(root: Path, prefix: str) -> tuple[Path, str, int]:
+    """Folder and name that a prefix means, and the number after the highest that is there."""
+    folders = comfy("folder_paths")
     if folders is None:
-        path = Path(prefix)
-        folder, name, subfolder, counter = root / path.parent, path.name, path.parent.as_posix(), 1
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        folder, name, counter, subfolder, _ = folders.get_save_image_path(prefix, str(root))
-    while (path := Path(folder) / f"{name}_{counter:05}_{extension}").exists():
-        counter += 1
-    subfolder = "" if subfolder in (".", "") else Path(subfolder).as_posix()
-    return path, {"filename": path.name, "subfolder": subfolder, "type": "output"}
+        folder = (root / prefix).parent
+        if not folder.resolve().is_relative_to(root.resolve()):
+            raise DualEncError(f"the prefix {prefix!r} leads out of the output folder; use a name inside it")
+        return make_folder(folder), Path(prefix).name, 1
+    try:
+        folder, name, counter, _, _ = folders.get_save_image_path(prefix, str(root))
+    except OSError:
+        # Says what is in the way, if something is.
+        make_folder((root / prefix).parent)
+        raise
+    return Path(folder), name, counter
+
+
+def _running() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The prompt that runs, and the browser's workflow of it; empty outside of ComfyUI, or when others run too."""
+    server = None if comfy("folder_paths") is None else comfy("server")
+    queue = getattr(getattr(getattr(server, "PromptServer", None), "instance", None), "prompt_queue", None)
+    try:
+        ((_, _, prompt, extra, *_),) = queue.currently_running.values()
+        return dict(prompt), dict((extra.get("extra_pnginfo") or {}).get("workflow") or {})
+    except (AttributeError, TypeError, ValueError):
+        return {}, {}
 
 
 def new_preview(name: str) -> tuple[Path, dict[str, str]]:
-    """A path for a picture in temp/, and its line for `ui`."""
-    root = place("temp")
-    root.mkdir(parents=True, exist_ok=True)
-    counter = 1
-    while (path := root / f"{name}_{counter:05}_.png").exists():
-        counter += 1
+    """A path for a picture in temp/ that is taken for us, and its line for `ui`."""
+    root = make_folder(place("temp"))
+    path = reserve(root / f"{name}_{number:05}_.png" for number in itertools.count(1))
     return path, {"filename": path.name, "subfolder": "", "type": "temp"}
 
 
@@ -342,10 +447,8 @@ def share_example(source: Path) -> None:
         return
     target = place("input") / EXAMPLE
     try:
-        if source.is_file() and target.parent.is_dir() and not target.exists():
-            from ..dualenc_core.files import atomic_path
-
+        if source.is_file() and target.parent.is_dir() and not os.path.lexists(target):
             with atomic_path(target) as temporary:
                 Path(temporary).write_bytes(source.read_bytes())
-    except OSError as error:
+    except (OSError, DualEncError) as error:
         log.info("the example portrait cannot be copied to %s: %s", target, error)

@@ -72,8 +72,8 @@ class DualEncSplat:
             save, warnings = "ply", [_NOWHERE]
         if save == NOT_SAVED:
             return {"ui": {"text": [size]}, "result": (runtime.splat(splats), "", None)}
-        path, line = runtime.new_output(filename_prefix, f".{save}")
-        dc.export.save_splats(splats, path)
+        with runtime.new_output(filename_prefix, f".{save}") as (path, line):
+            dc.export.save_splats(splats, path)
         name = "/".join(part for part in (line["subfolder"], line["filename"]) if part)
         report_text = f"{name}\n{size}, {path.stat().st_size / 1e6:.1f} MB"
         ui = {"3d": [line], "text": [report_text], "dualenc_warnings": warnings}

@@ -35,8 +35,8 @@ class DualEncSaveTriplane:
         }
 
     def run(self, triplane, filename_prefix, half):
-        path, line = runtime.new_output(filename_prefix, EXTENSION)
-        triplane.save(path, half)
+        with runtime.new_output(filename_prefix, EXTENSION) as (path, line):
+            triplane.save(path, half)
         name = "/".join(part for part in (line["subfolder"], line["filename"]) if part)
         return {"ui": {"files": [line], "text": [name]}, "result": (f"{name} [output]",)}
 

@@ -141,7 +141,7 @@ def _shape(strip: Strip, token: str) -> dict[str, Any]:
 def _keep(pictures: torch.Tensor, strip: Strip, token: str) -> tuple[Path, dict[str, Any]]:
     """All pictures as one file in temp/, for a page that is opened again; the oldest such file goes."""
     sheet, columns = atlas(pictures)
-    path = runtime.place("temp") / f"dualenc_turntable_{token}.jpg"
+    path = runtime.make_folder(runtime.place("temp")) / f"dualenc_turntable_{token}.jpg"
     with atomic_path(path) as temporary:
         temporary.write_bytes(jpeg(sheet))
     _sheets.append(path)

@@ -250,7 +250,7 @@ def test_mesh_writes_a_coloured_file(files, result, tmp_path, capsys) -> None:
     assert main(["mesh", head, "--out", str(tmp_path / "a" / "head.glb"), *common]) == 0
     assert (tmp_path / "a" / "head.glb").read_bytes()[:4] == b"glTF"
     assert "triangles" in capsys.readouterr().out
-    assert main(["mesh", head, "--out", str(tmp_path / "head.obj"), *common]) == 1
+    assert main(["mesh", head, "--out", str(tmp_path / "head.fbx"), *common]) == 1
     assert ".glb or .ply" in capsys.readouterr().err
     assert main(["mesh", head, "--out", str(tmp_path / "head.ply"), "--head", "3", *common]) == 1
     assert "holds 1 head(s)" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..files import atomic_path, sha256
+from ..files import read_text, sha256, write_text
 from .sniff import file_kind
 
 WEIGHTS_VARIABLE = "DUALENC_WEIGHTS"
@@ -106,7 +106,7 @@ def read_catalog(path: str | Path | None = None) -> tuple[Entry, ...]:
 
 @cache
 def _parse(path: Path, _modified: int) -> tuple[Entry, ...]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(read_text(path))
     return tuple(
         Entry(**{**entry, "files": tuple(KnownFile(**file) for file in entry["files"])}) for entry in content["entries"]
     )
@@ -271,7 +271,7 @@ def update(weights_dir: str | Path | None = None, path: str | Path | None = None
     """
     root = Path(weights_dir) if weights_dir else weights_folder()
     path = Path(path) if path else catalog_path()
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(read_text(path))
     changed = []
     for entry in (entry for entry in content["entries"] if entry.get("bundled")):
         for line in entry["files"]:
@@ -283,6 +283,5 @@ def update(weights_dir: str | Path | None = None, path: str | Path | None = None
                 line.update(size=measured.size, sha256=measured.sha256)
                 changed.append(line["name"])
     if changed:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return changed

@@ -18,7 +18,7 @@ from ..files import sha256
 from . import encoder_layout
 from .panohead_pickle import read_official
 from .sniff import file_kind
-from .store import WeightsFile, save_weights
+from .store import WeightsFile, read_entry, save_weights
 from .torch_file import read_torch_file
 
 _ENCODER_PREFIXES = {"psp_encoder.": "stage_one.", "encoder.": "stage_one.", "triplanenet_encoder.": "stage_two."}
@@ -110,7 +110,9 @@ def convert(
         raise CheckpointError(f"the target {target} must end in .safetensors")
     kind = file_kind(source)
     if kind == "safetensors":
-        raise CheckpointError(f"{source} is a safetensors file already; load it directly")
+        # Raises for what is none of ours, with a way that does not lead back here.
+        entry = read_entry(source)
+        raise CheckpointError(f"{source} is a file of ours already, of kind {entry['kind']!r}; load it as it is")
     if kind in ("torch-zip", "torch-legacy"):
         return _convert_torch(source, target, half, planes)
     return _convert_generator(source, target, half, progress)

@@ -10,6 +10,7 @@ LEGACY_TORCH_PREFIX = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 KINDS = {
     "missing": "no file at all",
+    "unreadable": "a file that cannot be read (check its permissions and its drive)",
     "empty": "an empty file",
     "torch-zip": "a zip archive (torch.save of PyTorch 1.6 or later writes one)",
     "torch-legacy": "a torch.save file of PyTorch before 1.6",
@@ -29,11 +30,14 @@ def file_kind(path: str | Path) -> str:
         path: any path; a directory counts as ``"missing"``.
     """
     path = Path(path)
-    if not path.is_file():
-        return "missing"
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(64)
+    try:
+        if not path.is_file():
+            return "missing"
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return "unreadable"
     if not head:
         return "empty"
     if head.startswith(b"PK\x03\x04"):

@@ -114,6 +114,8 @@ def read_entry(path: str | Path) -> dict:
         )
     if found == "missing":
         raise CheckpointError(f"{path} does not exist; `python -m dualenc_core weights` lists the known files")
+    if found == "unreadable":
+        raise CheckpointError(f"{path} is {KINDS[found]}")
     if found in ("empty", "html", "git-lfs", "gzip"):
         raise CheckpointError(f"{path} is {KINDS[found]}; a safetensors file is expected: download it again")
     try:
@@ -121,12 +123,13 @@ def read_entry(path: str | Path) -> dict:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}); download or convert it again"
+            f"{path} is not a whole safetensors file ({error}); download it again, or convert its original again"
         ) from error
     if METADATA_KEY not in metadata:
         raise CheckpointError(
-            f"{path} is a safetensors file without the {METADATA_KEY!r} metadata entry: its configuration is unknown; "
-            "use a file written by `python -m dualenc_core convert` or `train`"
+            f"{path} is a safetensors file without the {METADATA_KEY!r} metadata entry, made by another program: the "
+            "configuration of the network is unknown and cannot be added. Get the checkpoint that it was made from "
+            f"(.pkl, .pt or .pth) and run: python -m dualenc_core convert ORIGINAL {path.stem}-dualenc.safetensors"
         )
     try:
         entry = json.loads(metadata[METADATA_KEY])
@@ -134,6 +137,9 @@ def read_entry(path: str | Path) -> dict:
         raise CheckpointError(f"the metadata of {path} is not JSON ({error}); convert the file again") from error
     entry = entry if isinstance(entry, dict) else {}
     if entry.get("format") != FORMAT:
+        other = {"dualenc-triplane/1": "a saved head", "dualenc-mask/1": "a saved mask"}.get(entry.get("format"))
+        if other:
+            raise CheckpointError(f"{path} is {other}, not weights; choose the file of a network")
         raise CheckpointError(f"{path} has format {entry.get('format')!r}; {FORMAT!r} is read by this version")
     types = {"kind": str, "config": dict, "provenance": dict, "complete": bool}
     for key, kind in types.items():

@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..encoders import load_encoder
     from ..evaluation.benchmark import full_size_head, run_benchmark
+    from ..files import write_text
     from .folder import output_folder
     from .models import load_one_generator
     from .pipeline import write_json
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
             encoders=encoders,
         )
         table = result.markdown()
-        (folder / "bench.md").write_text(table + "\n", encoding="utf-8")
+        write_text(folder / "bench.md", table + "\n")
         write_json(folder / "bench.json", dataclasses.asdict(result))
     print(table)
 
@@ -83,6 +84,7 @@ def _fidelity(args: argparse.Namespace, device) -> None:
 
     from ..errors import DualEncError
     from ..evaluation.fidelity import fidelity
+    from ..files import write_text
     from .folder import output_folder
     from .models import load_one_generator
     from .pipeline import write_json
@@ -104,7 +106,7 @@ def _fidelity(args: argparse.Namespace, device) -> None:
             f"PSNR in dB of {args.heads} heads × 8 views: exact against the plain renderer, the others against exact"
         )
         table = "\n".join([title, "", "| quality | least | mean |", "|---|---|---|", *rows])
-        (folder / "fidelity.md").write_text(table + "\n", encoding="utf-8")
+        write_text(folder / "fidelity.md", table + "\n")
         write_json(folder / "fidelity.json", found)
     print(table)
 
@@ -125,6 +127,7 @@ def _on_accelerator(args: argparse.Namespace, device) -> None:
         measure_inversion,
         measure_rendering,
     )
+    from ..files import write_text
     from .models import load_one_generator
     from .pipeline import write_json
 
@@ -132,7 +135,7 @@ def _on_accelerator(args: argparse.Namespace, device) -> None:
         row = benchmark.rows[-1]
         time = "" if row.milliseconds is None else f"{row.milliseconds:.2f} ms"
         print(f"{row.stage} | {row.way}: {time} {row.note}", file=sys.stderr, flush=True)
-        (args.out / "bench.md").write_text(benchmark.markdown() + "\n", encoding="utf-8")
+        write_text(args.out / "bench.md", benchmark.markdown() + "\n")
         write_json(args.out / "bench.json", benchmark.content())
 
     args.out.mkdir(parents=True, exist_ok=True)

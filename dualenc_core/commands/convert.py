@@ -25,8 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..checkpoints import convert
+    from ..files import check_target
     from .feedback import progress_bar
 
+    check_target(args.target)
     with progress_bar("reading") as progress:
         report = convert(args.source, args.target, args.half, args.planes, progress)
     print(report)

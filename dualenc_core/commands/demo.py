@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from .feedback import Stopwatch
     from .folder import output_folder
     from .models import load_models
-    from .pipeline import VIEW_LABELS, ViewOptions, reconstruct
+    from .pipeline import VIEW_LABELS, ViewOptions, reconstruct, stale_results
     from .reconstruct import summary, without_background
 
     device = pick_device(args.device)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     for name, prepare in subjects.items():
         print(f"{name}:")
         clock = Stopwatch()
-        with output_folder(args.out / name) as folder:
+        with output_folder(args.out / name, stale_results(args.out / name)) as folder:
             with clock("prepare"):
                 subject = prepare()
             outcome = reconstruct(models, subject, options, folder, clock)

@@ -83,12 +83,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..editing.checks import check_pair
+    from ..errors import DualEncError
     from ..triplane import Triplane
     from .folder import output_folder
     from .models import load_one_generator
     from .pipeline import write_json
 
     heads = [Triplane.load(path) for path in args.triplane]
+    if len(heads) == 2:
+        # Here, and not after minutes of looking for a part.
+        (first, second), (one, other) = args.triplane, heads
+        if len(other) not in (1, len(one)):
+            raise DualEncError(f"{second} holds {len(other)} heads and {first} {len(one)}; expected one, or as many")
+        check_pair(one, other)
     generator = load_one_generator(args.generator, pick_device(args.device))
     heads = [head.to(generator.w_avg.device) for head in heads]
     with output_folder(args.out) as folder:

@@ -63,9 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..files import read_text
+
     run_protocol = _procedural if args.protocol == "procedural" else _photos
     run_protocol(args)
-    print((args.out / "report.md").read_text(encoding="utf-8"))
+    print(read_text(args.out / "report.md"))
 
 
 def _procedural(args: argparse.Namespace) -> None:
@@ -141,7 +143,7 @@ def _photos(args: argparse.Namespace) -> None:
     networks = load_networks(files)
     modules = {"generator": networks.generator, "encoder 1": networks.encoder1, "encoder 2": networks.encoder2}
     evaluate = evaluate_photos if args.protocol == "photos" else evaluate_mead
-    with output_folder(args.out) as out, progress_bar("photos") as progress:
+    with output_folder(args.out, ["report.png"]) as out, progress_bar("photos") as progress:
         report = evaluate(
             networks.generator,
             photo_methods(task),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_device, add_generator, add_resolution, pick_device, positive, whole
+from .options import add_background, add_device, add_generator, add_resolution, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core interpolate a.safetensors b.safetensors --out out/morph.mp4
   python -m dualenc_core interpolate a.safetensors b.safetensors c.safetensors --out out/morph.webp --loop --turn 360
@@ -14,7 +14,9 @@ EXAMPLES = """  python -m dualenc_core interpolate a.safetensors b.safetensors -
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("triplane", type=Path, nargs="+", help="saved heads, in order; a file may hold several")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .mp4, .gif or .webp file")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="such as morph.mp4 (formats as for orbit)"
+    )
     parser.add_argument("--frames", type=whole(2), default=72, help="default: 72")
     parser.add_argument("--fps", type=positive, default=24.0, help="frames a second (default: 24)")
     parser.add_argument("--loop", action="store_true", help="back to the first head at the end")
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yaw", type=float, default=0.0, help="degrees of the camera (default: 0)")
     parser.add_argument("--pitch", type=float, default=0.0, help="degrees above the horizon")
     parser.add_argument("--turn", type=float, default=0.0, metavar="DEGREES", help="how far the camera goes round")
+    add_background(parser)
     add_generator(parser)
     add_resolution(parser)
     add_device(parser)
@@ -33,12 +36,16 @@ def run(args: argparse.Namespace) -> None:
     from ..camera import Camera
     from ..editing import interpolate
     from ..errors import DualEncError
-    from ..export import save_video
+    from ..export import check_video, save_video, with_alpha
+    from ..files import check_target
+    from ..generator.background import read_background
     from ..triplane import Triplane
     from .feedback import progress_bar
     from .models import load_one_generator
     from .pipeline import provenance
 
+    background = read_background(args.background)
+    check_target(check_video(args.out, transparent=background == "none"))
     loaded = [Triplane.load(path) for path in args.triplane]
     generator = load_one_generator(args.generator, pick_device(args.device))
     heads = [part[i].to(generator.w_avg.device) for part in loaded for i in range(len(part))]
@@ -46,10 +53,11 @@ def run(args: argparse.Namespace) -> None:
         raise DualEncError("there is one head; give at least two to go from one to another")
     yaw = [args.yaw + args.turn * i / args.frames for i in range(args.frames)]
     cameras = Camera.look_at(yaw, args.pitch)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), progress_bar("frames") as progress:
         path = interpolate(heads, args.frames, loop=args.loop, space=args.space, generator=generator)
-        frames = (generator.render(head, cameras[i], args.resolution).image[0] for i, head in enumerate(path))
+        options = {"resolution": args.resolution, "background": background}
+        views = (generator.render(head, cameras[i], **options) for i, head in enumerate(path))
+        frames = (with_alpha(v.image[0], v.alpha[0]) if background == "none" else v.image[0] for v in views)
         comment = provenance({"heads": [dict(head.meta) for head in heads], "generator": heads[0].generator})
-        save_video(frames, args.out, args.fps, progress=lambda done: progress(done, args.frames), comment=comment)
-    print(f"{args.frames} frames are in {args.out}")
+        out = save_video(frames, args.out, args.fps, progress=lambda n: progress(n, args.frames), comment=comment)
+    print(f"{args.frames} frames are in {out}{' and the following files' if out != args.out else ''}")

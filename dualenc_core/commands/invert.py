@@ -2,8 +2,8 @@
 
 A folder of any photos is searched with its subfolders, and each is aligned; a folder with dataset.json, such as
 `prepare` writes, is taken as it is. Writes heads/ (triplanes, for `render` and all other verbs), previews/, and a
-report of what was rejected and why (report.md, report.json). The same command goes on where it was stopped. For one
-photo with everything about it, see `reconstruct`.
+report of what was rejected and why (report.md, report.json). The same command goes on where it was stopped. The exit
+code is 1 when there is no head. For one photo with everything about it, see `reconstruct`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     from ..data import InvertSettings, NetworkFiles, invert_folder
     from .feedback import progress_bar
 
@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
     before = f" ({result.resumed} were done before)" if result.resumed else ""
     print(f"{result.accepted} heads, {len(result.rejected)} photos rejected{before}")
     for name, (code, reason) in list(result.rejected.items())[:10]:
-        print(f"  {name}: {code}: {reason}")
+        print(f"  {' '.join(name.split())}: {code}: {reason}")
     if result.accepted:
         print(f"same view: PSNR {result.psnr:.2f} dB, mean over photos")
     print(f"heads are in {args.out / 'heads'}, the whole report in {args.out / 'report.md'}")
+    return 0 if result.accepted else 1

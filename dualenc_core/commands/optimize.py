@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     from .feedback import Stopwatch
     from .folder import output_folder
     from .models import describe, load_one_generator
-    from .pipeline import ViewOptions, present
+    from .pipeline import ViewOptions, present, stale_results
     from .reconstruct import check_photo, read_subject, summary
 
     clock = Stopwatch()
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     if args.mode == "refine":
         roles |= {"encoder 1": args.encoder1, "encoder 2": args.encoder2}
     files = [describe(role, name) for role, name in roles.items()]
-    with output_folder(args.out) as folder:
+    with output_folder(args.out, stale_results(args.out)) as folder:
         with clock("load"):
             generator = load_one_generator(args.generator, device)
         with clock("align"):

@@ -93,6 +93,16 @@ def add_quality(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_background(parser: argparse.ArgumentParser) -> None:
+    """Read it with `generator.background.read_background`."""
+    parser.add_argument(
+        "--background",
+        default="generator",
+        metavar="WHAT",
+        help="generator (default), none (transparent), a colour like #fff, or R,G,B in 0..1",
+    )
+
+
 def whole(least: int):
     """An argparse type: a whole number of at least ``least``."""
 

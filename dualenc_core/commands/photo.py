@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..errors import DualEncError
+from ..files import read_text
 from ..portrait.photo import Photo, read_mask, read_photo
 
 CROP = 512
@@ -55,9 +56,9 @@ def read_camera(text: str) -> Camera:
         if not path.is_file():
             raise DualEncError(f"the camera {text!r} is neither 25 numbers nor an existing file")
         try:
-            source = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise DualEncError(f"the camera file {path} is not text; expected 25 numbers or JSON") from error
+            source = read_text(path)
+        except DualEncError as error:
+            raise DualEncError(f"the camera file {path} is not text; expected 25 numbers or JSON ({error})") from error
     numbers = _numbers(source)
     if len(numbers) != 25 or not all(math.isfinite(n) for n in numbers):
         raise DualEncError(

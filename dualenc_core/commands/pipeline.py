@@ -17,7 +17,7 @@ from .. import __version__
 from ..camera import Camera
 from ..evaluation.metrics import psnr, ssim
 from ..export import contact_sheet, save_alpha, save_depth, save_png, save_video
-from ..files import atomic_path
+from ..files import read_text, write_text
 from ..generator import PanoHead
 from ..inversion import DualEncoder
 from ..rendering.output import Rendering
@@ -180,6 +180,18 @@ def turntable(generator: PanoHead, triplane: Triplane, options: ViewOptions) -> 
         yield from (view.image[0] for view in views)
 
 
+def stale_results(out: Path) -> tuple[str, ...]:
+    """What an earlier run may have left in a folder and this one may not write (`output_folder`).
+
+    A generator is only taken for an earlier result if the report there says so: it may be somebody's own.
+    """
+    try:
+        tuned = "generator.safetensors" in json.loads(read_text(out / "report.json")).get("note", "")
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        tuned = False
+    return ("overlay.png", "turntable.mp4", *(("generator.safetensors",) if tuned else ()))
+
+
 def resize(image: Tensor, size: int) -> Tensor:
     """[N,C,S,S] → [N,C,size,size], smoothed when it gets smaller."""
     if image.shape[-1] == size:
@@ -200,9 +212,7 @@ def describe_camera(camera: Camera) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Readable JSON, atomically; NaN becomes null because JSON has none."""
-    with atomic_path(path) as temporary:
-        text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def provenance(content: dict[str, Any]) -> str:

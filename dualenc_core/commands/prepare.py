@@ -1,7 +1,7 @@
 """Crop a folder of photos as PanoHead expects them, and estimate the camera of each.
 
 Writes images/ with dataset.json (the format of PanoHead and EG3D), masks/, and a report of what was rejected and why
-(report.md, report.json). The same command goes on where it was stopped.
+(report.md, report.json). The same command goes on where it was stopped. The exit code is 1 when no photo was accepted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     from ..data import PrepareSettings, prepare_folder
     from .feedback import progress_bar
 
@@ -52,5 +52,6 @@ def run(args: argparse.Namespace) -> None:
     before = f" ({result.resumed} were done before)" if result.resumed else ""
     print(f"{result.accepted} photos accepted, {len(result.rejected)} rejected{before}")
     for name, (code, reason) in list(result.rejected.items())[:10]:
-        print(f"  {name}: {code}: {reason}")
+        print(f"  {' '.join(name.split())}: {code}: {reason}")
     print(f"labels are in {args.out / 'images' / 'dataset.json'}, the whole report in {args.out / 'report.md'}")
+    return 0 if result.accepted else 1

@@ -44,12 +44,12 @@ def run(args: argparse.Namespace) -> None:
     from .feedback import Stopwatch
     from .folder import output_folder
     from .models import load_models
-    from .pipeline import ViewOptions, reconstruct
+    from .pipeline import ViewOptions, reconstruct, stale_results
 
     clock = Stopwatch()
     given = check_photo(args)
     device = pick_device(args.device)
-    with output_folder(args.out) as folder:
+    with output_folder(args.out, stale_results(args.out)) as folder:
         with clock("load"):
             models = load_models(args.generator, args.encoder1, args.encoder2, device)
         with clock("align"):

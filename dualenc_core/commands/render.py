@@ -1,15 +1,31 @@
-"""Pictures of a saved head from any camera, and optionally a video of them."""
+"""Pictures of a saved head from any camera, and optionally a video of them.
+
+Pictures and video of an earlier run into the same folder are replaced.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from .options import add_device, add_generator, add_out, add_quality, add_resolution, pick_device, positive, whole
+from .options import (
+    add_background,
+    add_device,
+    add_generator,
+    add_out,
+    add_quality,
+    add_resolution,
+    pick_device,
+    positive,
+    whole,
+)
+
+VIDEOS = ("mp4", "webm", "mov", "webp", "gif")
 
 EXAMPLES = """  python -m dualenc_core render out/photo/triplane.safetensors --out out/views --yaw -30 0 30 180
   python -m dualenc_core render out/photo/triplane.safetensors --out out/views --orbit 90 --pitch 15 --video
   python -m dualenc_core render out/photo/triplane.safetensors --out out/views --camera out/photo/report.json
+  python -m dualenc_core render out/photo/triplane.safetensors --out out/clear --orbit 60 --background none --video webm
 """
 
 
@@ -25,15 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--roll", type=float, default=0.0, help="degrees around the viewing direction")
     parser.add_argument("--radius", type=positive, default=2.7, help="distance of the camera (default: 2.7)")
     parser.add_argument("--fov", type=positive, help="field of view in degrees (default: 13.374, the generator's)")
-    parser.add_argument(
-        "--background",
-        default="generator",
-        metavar="WHAT",
-        help="generator (default), none (transparent PNGs), or R,G,B in 0..1",
-    )
+    add_background(parser)
     parser.add_argument("--samples", type=whole(4), help="samples a ray in each of the two passes")
     parser.add_argument("--depth", action="store_true", help="also write 16-bit depth and 8-bit alpha pictures")
-    parser.add_argument("--video", action="store_true", help="also write video.mp4")
+    parser.add_argument(
+        "--video",
+        nargs="?",
+        const="mp4",
+        choices=VIDEOS,
+        metavar="FORMAT",
+        help="also write a video: mp4 (default; without transparency), webm, mov (ProRes 4444), webp or gif",
+    )
     parser.add_argument("--fps", type=positive, default=24.0, help="frames a second of the video (default: 24)")
     add_resolution(parser)
     add_quality(parser)
@@ -43,20 +61,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from ..export import save_alpha, save_depth, save_png, save_video
+    from ..export import save_alpha, save_depth, save_png, save_video, with_alpha
+    from ..generator.background import read_background
     from ..triplane import Triplane
     from .feedback import progress_bar
     from .folder import output_folder
     from .models import load_one_generator
 
-    background = _background(args.background)
+    background = read_background(args.background)
     camera = _camera(args)
     triplane = Triplane.load(args.triplane)
     generator = load_one_generator(args.generator, pick_device(args.device))
     triplane = triplane.to(generator.w_avg.device)
     options = generator.config.render
     count = len(camera) * len(triplane)
-    with output_folder(args.out) as folder, torch.no_grad(), progress_bar("views") as progress:
+    clear = background == "none" and args.video != "mp4"
+    number = "[0-9]" * 4
+    stale = [f"{name}-{number}.png" for name in ("view", "depth", "alpha")] + [f"video.{s}" for s in VIDEOS]
+    with (
+        output_folder(args.out, stale, keep_finished=True) as folder,
+        torch.no_grad(),
+        progress_bar("views") as progress,
+    ):
 
         def pictures():
             """The pictures in order, each in its file before the next is made."""
@@ -79,10 +105,10 @@ def run(args: argparse.Namespace) -> None:
                         save_alpha(view.alpha[0], folder / f"alpha-{n:04d}.png")
                     n += 1
                     progress(n, count)
-                    yield view.image[0]
+                    yield with_alpha(view.image[0], view.alpha[0]) if clear else view.image[0]
 
         if args.video:
-            save_video(pictures(), folder / "video.mp4", args.fps)
+            save_video(pictures(), folder / f"video.{args.video}", args.fps)
         else:
             for _ in pictures():
                 pass
@@ -97,17 +123,3 @@ def _camera(args: argparse.Namespace):
         return read_camera(args.camera)
     yaw = [360 * i / args.orbit for i in range(args.orbit)] if args.orbit else args.yaw or [0.0]
     return Camera.look_at(yaw, args.pitch, args.roll, args.radius, args.fov)
-
-
-def _background(text: str):
-    from ..errors import DualEncError
-
-    if text in ("generator", "none"):
-        return text
-    try:
-        colour = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        colour = ()
-    if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
-        raise DualEncError(f"the background is {text!r}, expected generator, none, or three numbers 0..1 like 1,1,1")
-    return colour

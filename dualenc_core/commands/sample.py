@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     generator = load_one_generator(args.generator, pick_device(args.device))
     cameras = Camera.look_at(yaw=SHEET_YAWS)
     rows, labels = [], []
-    with output_folder(args.out) as folder, torch.no_grad(), progress_bar("views") as progress:
+    with output_folder(args.out, keep_finished=True) as folder, torch.no_grad(), progress_bar("views") as progress:
         for i in range(args.count):
             seed = args.seed + i
             triplane = generator.synthesize(generator.mapping(generator.latents(seed), truncation_psi=args.psi))

@@ -25,12 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from .. import export
     from ..errors import DualEncError
+    from ..files import check_target
     from ..triplane import Triplane
     from .feedback import progress_bar
     from .models import load_one_generator
 
     if args.out.suffix.lower() not in (".ply", ".spz"):
         raise DualEncError(f"--out is {args.out}, expected a file that ends in .ply or .spz")
+    check_target(args.out)
     heads = Triplane.load(args.triplane)
     if args.head >= len(heads):
         raise DualEncError(f"--head is {args.head}, but {args.triplane} holds {len(heads)} head(s), counted from 0")
@@ -40,6 +42,5 @@ def run(args: argparse.Namespace) -> None:
         views = export.colour_views(generator, head, progress=progress)
     with progress_bar("splats") as progress:
         splats = export.bake_splats(generator, head, args.count, args.threshold, views, progress)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     export.save_splats(splats, args.out)
     print(f"{len(splats)} splats are in {args.out}")

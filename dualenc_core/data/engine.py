@@ -122,7 +122,7 @@ class _RayWorker:
     def __call__(self, row: dict[str, _Parcel]) -> dict[str, _Parcel]:
         try:
             return {"parcel": _Parcel(self.function(row["parcel"].content))}
-        except DualEncError as error:
+        except (DualEncError, OSError) as error:
             # As it is, without Ray's own traceback around it.
             return {"parcel": _Parcel(error)}
 
@@ -142,6 +142,6 @@ def _ray(function, items: Sequence[dict[str, Any]], workers: int, gpus: int) -> 
     )
     for row in found.iter_rows():
         result = row["parcel"].content
-        if isinstance(result, DualEncError):
+        if isinstance(result, (DualEncError, OSError)):
             raise result
         yield result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..errors import DualEncError
+from ..files import is_temporary
 from ..portrait.photo import Photo, read_mask, read_photo
 from .labels import FILE, read_labels
 from .rebalance import camera_density, copies_by_density
@@ -59,7 +60,7 @@ class ImageFolder:
     """Images that have labels, sorted by name.
 
     An image that cannot be read, is not square, or lacks its mask is left out and listed in ``problems`` with the
-    reason, when it is first asked for; it never ends a run.
+    reason, when it is first asked for; it never ends a run. Remarks on images that are used stand there too.
 
     Attributes:
         root: folder of the images, with ``dataset.json``.
@@ -68,7 +69,8 @@ class ImageFolder:
         masks: folder of masks with the images' paths (.png allowed), or None.
         mirror: every image also counts mirrored.
         copies: how often each image counts, [M].
-        problems: what was left out, and why.
+        problems: what was left out, and why; and remarks.
+        unreadable: names that turned out not to be usable.
     """
 
     root: Path
@@ -79,6 +81,13 @@ class ImageFolder:
     mirror: bool = False
     copies: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     problems: dict[str, str] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """`problems` without remarks on images that are used."""
+        used = set(self.names) - self.unreadable
+        return {name: reason for name, reason in self.problems.items() if name not in used}
 
     @classmethod
     def open(
@@ -105,17 +114,16 @@ class ImageFolder:
             root = root / IMAGES
         labels, problems = read_labels(root)
         there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES}
+        there = {name for name in there if not is_temporary(Path(name))}
         names = sorted(labels.keys() & there)
         problems |= {name: "is in dataset.json but not in the folder" for name in labels.keys() - there}
         folder = _mask_folder(root, masks)
         inside = "" if folder is None or not folder.is_relative_to(root) else folder.relative_to(root).as_posix() + "/"
         unlabelled = [name for name in there - labels.keys() if not (inside and name.startswith(inside))]
-        problems |= {name: "has no label in dataset.json" for name in unlabelled}
+        # Where a label is wrong, that is the better reason.
+        problems = {name: "has no label in dataset.json" for name in unlabelled} | problems
         if not names:
-            raise DualEncError(
-                f"{root} has {len(there)} images and {len(labels)} usable labels, none of which belong together; "
-                "names in dataset.json must be paths relative to the folder"
-            )
+            raise DualEncError(_why_empty(root, there, labels, problems))
         table = torch.stack([labels[name] for name in names])
         copies = torch.ones(len(names), dtype=torch.int64)
         if rebalance:
@@ -131,13 +139,14 @@ class ImageFolder:
         """Image ``index`` of ``names``; negative numbers -1-i are image i mirrored. None = left out (`problems`)."""
         number = -1 - index if index < 0 else index
         name = self.names[number]
-        if name in self.problems:
+        if name in self.unreadable:
             return None
         try:
             image = self._square(read_photo(self.root / name), name)
             matte = self._matte(name)
-        except DualEncError as error:
+        except (DualEncError, OSError) as error:
             self.problems[name] = str(error)
+            self.unreadable.add(name)
             return None
         camera = Camera.from_label(self.labels[number])
         example = Example((name,), image * 2 - 1, matte, camera)
@@ -190,8 +199,8 @@ class ImageFolder:
             other = (number + step) % len(self.names)
             if (example := self.read(-1 - other if index < 0 else other)) is not None:
                 return example
-        name, reason = next(iter(self.problems.items()))
-        raise DualEncError(f"no image of {self.root} can be read; for example {name}: {reason}")
+        name = self.names[number]
+        raise DualEncError(f"no image of {self.root} can be read; for example {name}: {self.problems[name]}")
 
     def _matte(self, name: str) -> Tensor | None:
         if self.masks is None:
@@ -210,6 +219,24 @@ class ImageFolder:
             raise DualEncError(f"{name} is {photo.width}×{photo.height} pixels, expected an aligned square crop")
         scale = photo.width / self.size
         return photo.window([[scale, 0.0, 0.0], [0.0, scale, 0.0]], self.size, border="border")
+
+
+def _why_empty(root: Path, there: set[str], labels: Mapping[str, Tensor], problems: Mapping[str, str]) -> str:
+    """The sentence for a folder of which nothing can be used."""
+    found = f"{root} has {len(there)} images and {len(labels)} usable labels"
+    if not there:
+        return (
+            f"{found}, none of which belong together; put the images beside {FILE} (looked for "
+            f"{', '.join(_SUFFIXES)}, subfolders too)"
+        )
+    if not labels:
+        # What is wrong with the labels of images that are there says more than images without one.
+        example = next((n for n, reason in problems.items() if not reason.startswith("has no label in")), None)
+        return f"{found}: {FILE} is empty" if example is None else f"{found}; for example {example} {problems[example]}"
+    return (
+        f"{found}, none of which belong together; names in {FILE} must be paths relative to the folder: it says "
+        f"{min(labels)!r}, and the folder has {min(there)!r}"
+    )
 
 
 def _mask_folder(root: Path, masks: str | Path | None) -> Path | None:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera
-from ..errors import DualEncError, NoFaceError
-from ..files import atomic_path
+from ..errors import DualEncError
+from ..files import write_text
 from ..generator import PanoHead
 from ..triplane import Triplane
 from .engine import run
@@ -28,7 +28,9 @@ from .records import (
     all_records,
     find_photos,
     is_done,
+    rejection,
     rejections,
+    result_name,
     same_settings,
     stamp,
     tables,
@@ -88,7 +90,8 @@ def invert_folder(
 ) -> Inverted:
     """Invert every photo with both encoders.
 
-    Writes heads/NAME.EXT.safetensors (`Triplane.load` reads it), previews/NAME.EXT.png, report.json and report.md.
+    Writes heads/NAME.EXT.safetensors (`Triplane.load` reads it), previews/NAME.EXT.png, report.json and report.md
+    (names that do not fit or are no text are changed, see `files.portable_name`).
     Every photo is written on its own, atomically, with a record of how it went; a run that was stopped in whatever way
     goes on there, and the result is the same, whatever the engine. Photos that have changed are done again.
 
@@ -99,8 +102,9 @@ def invert_folder(
         engine, workers: as for `engine.run`.
         progress: called as progress(photos done, photos).
 
-    A photo that cannot be read or has no face is listed. Raises DualEncError when there are no photos, ``out`` was made
-    with other settings or weights, or the encoders do not fit the generator.
+    A photo that cannot be used, for whatever reason, is listed and never ends the run. Raises DualEncError when there
+    are no photos, ``out`` was made with other settings or weights, or the encoders do not fit the generator; OSError
+    when results cannot be written.
     """
     settings = settings or InvertSettings()
     photos, out = Path(photos).absolute(), Path(out).absolute()
@@ -134,26 +138,26 @@ def invert_one(item: dict[str, Any]) -> dict[str, Any]:
     networks = load_networks(item["networks"])
     generator, device = networks.generator, networks.generator.w_avg.device
     record: dict[str, Any] = {"photo": name, "stamp": stamp(root / name)}
+    dual = DualEncoder(generator, networks.encoder1, networks.encoder2, settings.stitch, settings.hidden_colours)
+    files = _files(out, name, InvertSettings(previews=True))
+    head = None
     try:
         image, camera, matte, warnings = (_crop if item["aligned"] else _align)(root, name)
-    except DualEncError as error:
-        code = "no-face" if isinstance(error, NoFaceError) else "unreadable"
-        record |= {"status": "rejected", "code": code, "reason": str(error)}
-        # A head of what this photo was before must not pass for one of what it is now.
-        for path in _files(out, name, InvertSettings(previews=True)):
-            path.unlink(missing_ok=True)
-    else:
         image, camera = image.to(device), camera.to(device)
         matte = None if matte is None else matte.to(device)
         if matte is not None and not settings.keep_background:
             image = on_backdrop(generator, image, matte)
-        dual = DualEncoder(generator, networks.encoder1, networks.encoder2, settings.stitch, settings.hidden_colours)
         head = dual.invert(image, camera, matte).triplane
-        head.save(out / HEADS / f"{name}.safetensors", half=settings.half)
+    except Exception as error:
+        record |= rejection(error)
+        # A head of what this photo was before must not pass for one of what it is now.
+        for path in files:
+            path.unlink(missing_ok=True)
+    # Not above: a disk that is full is no fault of the photo.
+    if head is not None:
+        head.save(files[0], half=settings.half)
         record |= {"status": "accepted", "code": "", "reason": "", "warnings": warnings}
-        record |= _measured(
-            generator, head, image, camera, out / PREVIEWS / f"{name}.png" if settings.previews else None
-        )
+        record |= _measured(generator, head, image, camera, files[1] if settings.previews else None)
     write_record(out, record)
     return {"photo": name, "status": record["status"]}
 
@@ -164,7 +168,7 @@ def _source(photos: Path, out: Path) -> tuple[Path, list[str], bool, dict[str, s
         return photos.parent, [photos.name], False, {}
     if any((folder / FILE).is_file() for folder in (photos, photos / IMAGES)):
         found = ImageFolder.open(photos, SIZE)
-        return found.root, list(found.names), True, dict(found.problems)
+        return found.root, list(found.names), True, found.left_out
     return photos, find_photos(photos, out), False, {}
 
 
@@ -214,8 +218,9 @@ def _measured(
 
 
 def _files(out: Path, name: str, settings: InvertSettings) -> list[Path]:
-    preview = [out / PREVIEWS / f"{name}.png"] if settings.previews else []
-    return [out / HEADS / f"{name}.safetensors", *preview]
+    stem = result_name(name)
+    preview = [out / PREVIEWS / f"{stem}.png"] if settings.previews else []
+    return [out / HEADS / f"{stem}.safetensors", *preview]
 
 
 def _finish(out: Path, names: list[str], networks: NetworkFiles, settings: InvertSettings, resumed: int) -> Inverted:
@@ -241,6 +246,5 @@ def _finish(out: Path, names: list[str], networks: NetworkFiles, settings: Inver
         lines += [f"Same view, mean over photos: PSNR {psnr:.2f} dB."]
     lines += ["", "| file | SHA-256 |", "|---|---|"]
     lines += [f"| {found['file']} | {found['sha256']} |" for found in networks.describe().values()]
-    with atomic_path(out / "report.md") as temporary:
-        temporary.write_text("\n".join([*lines, "", *tables(records)]) + "\n", encoding="utf-8")
+    write_text(out / "report.md", "\n".join([*lines, "", *tables(records)]) + "\n")
     return Inverted(len(accepted), rejected, resumed, psnr)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
+import posixpath
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,24 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..errors import DualEncError
-from ..files import atomic_path
+from ..files import read_text, write_text
 
 FILE = "dataset.json"
 NUMBERS = 25
+TWICE = "is listed twice; the first one counts"
 
 
 def read_labels(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Labels by name, and what is wrong with the entries that were left out.
+    """Labels by name, and what is wrong with entries.
 
-    Numbers may be floats (EG3D) or strings (PanoHead). Names use forward slashes.
+    Numbers may be floats (EG3D) or strings (PanoHead). Names use forward slashes; "./a.png" is "a.png". Of a name that
+    is listed several times the first entry counts, and the remark about it is all that is wrong.
 
     Args:
         path: the file, or the folder that holds ``dataset.json``.
 
-    Returns ({name: [25] float32}, {name: reason}). Raises DualEncError when the file is missing, is not JSON, or has
-    no list of labels.
+    Returns ({name: [25] float32}, {name: remark}); a name with a remark and no label was left out. Raises DualEncError
+    when the file is missing, is not JSON, or has no list of labels.
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
@@ -38,7 +41,9 @@ def read_labels(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             "prepare` makes one from photos"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
+    except DualEncError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise DualEncError(f"{path} cannot be read as JSON: {error}") from error
     entries = content.get("labels") if isinstance(content, dict) else None
@@ -50,15 +55,26 @@ def read_labels(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if not (isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)):
             problems[f"entry {number}"] = "is not a pair of a file name and a label"
             continue
-        name = entry[0].replace("\\", "/")
-        reason, label = _parse(entry[1])
+        name = _plain(entry[0])
         if name in labels:
-            reason = "is listed twice; the first one counts"
+            problems[name] = TWICE
+            continue
+        if name in problems:
+            continue
+        reason, label = _parse(entry[1])
+        if name in ("", ".", "..") or "\0" in name or re.match(r"/|\.\./|[A-Za-z]:/", name):
+            reason = "is not the path of an image relative to the folder"
         if reason:
             problems[name] = reason
         else:
             labels[name] = label
     return labels, problems
+
+
+def _plain(name: str) -> str:
+    """With forward slashes, and without ``.`` and ``..`` in between."""
+    name = name.replace("\\", "/")
+    return posixpath.normpath(name) if name else name
 
 
 def write_labels(path: str | Path, labels: Mapping[str, Tensor | Camera]) -> Path:
@@ -75,9 +91,7 @@ def write_labels(path: str | Path, labels: Mapping[str, Tensor | Camera]) -> Pat
             raise DualEncError(f"the label of {name} {reason}; nothing was written to {path}")
         rows.append([name, [f"{number:.6f}" for number in numbers.double().tolist()]])
     lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
-    with atomic_path(path) as temporary:
-        temporary.write_text(f'{{"labels": [\n{lines}\n]}}\n', encoding="utf-8")
-    return Path(path)
+    return write_text(path, f'{{"labels": [\n{lines}\n]}}\n')
 
 
 def _parse(label: Any) -> tuple[str, Tensor]:
@@ -85,14 +99,19 @@ def _parse(label: Any) -> tuple[str, Tensor]:
     if label is None:
         return "has no label", nothing
     try:
-        numbers = [float(number) for number in label]
+        # A text would be taken letter by letter, an object key by key.
+        numbers = [float(number) for number in label] if isinstance(label, (list, tuple)) else None
+    except OverflowError:
+        return "has NaN or infinite numbers", nothing
     except (TypeError, ValueError):
+        numbers = None
+    if numbers is None:
         return f"has a label that is not a list of numbers ({str(label)[:60]})", nothing
     if len(numbers) != NUMBERS:
         return f"has {len(numbers)} numbers, expected {NUMBERS} (16 cam2world, 9 intrinsics)", nothing
-    if not all(math.isfinite(number) for number in numbers):
-        return "has NaN or infinite numbers", nothing
     value = torch.tensor(numbers, dtype=torch.float64)
+    if not bool(torch.isfinite(value.float()).all()):
+        return "has NaN or infinite numbers", nothing
     rotation = value[:16].reshape(4, 4)[:3, :3]
     if (rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max() > 1e-2 or rotation.det() < 0:
         return "has a cam2world whose upper left 3×3 part is not a rotation", nothing

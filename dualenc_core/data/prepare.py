@@ -11,15 +11,18 @@ from typing import Any
 import torch
 
 from ..camera import Camera
-from ..errors import DualEncError, NoFaceError
-from ..files import atomic_path
+from ..errors import DualEncError
+from ..files import make_folder, write_text
 from .engine import run
 from .labels import FILE, write_labels
 from .records import (
     all_records,
+    drop_stale,
     find_photos,
     is_done,
+    rejection,
     rejections,
+    result_name,
     same_settings,
     stamp,
     tables,
@@ -79,9 +82,10 @@ def prepare_folder(
 ) -> Prepared:
     """Crop every photo of a folder as PanoHead expects it (`align_portrait`), and write labels and a report.
 
-    Writes images/NAME.EXT.png with images/dataset.json, masks/NAME.EXT.png, report.json and report.md. Every photo is
-    written on its own, atomically, with a record of how it went; a run that was stopped in whatever way goes on there,
-    and the result is the same. Photos that have changed are done again.
+    Writes images/NAME.EXT.png with images/dataset.json, masks/NAME.EXT.png, report.json and report.md (names that do
+    not fit or are no text are changed, see `files.portable_name`). Every photo is written on its own, atomically, with
+    a record of how it went; a run that was stopped in whatever way goes on there, and the result is the same. Photos
+    that have changed are done again.
 
     Args:
         photos: searched with its subfolders.
@@ -89,7 +93,8 @@ def prepare_folder(
         engine, workers: as for `engine.run`.
         progress: called as progress(photos done, photos).
 
-    Raises DualEncError when there are no photos, or ``out`` was prepared with other settings.
+    A photo that cannot be used, for whatever reason, is listed and never ends the run. Raises DualEncError when there
+    are no photos, or ``out`` was prepared with other settings; OSError when results cannot be written.
     """
     settings = settings or PrepareSettings()
     photos, out = Path(photos).absolute(), Path(out).absolute()
@@ -97,7 +102,8 @@ def prepare_folder(
     same_settings(out, asdict(settings))
     items, done = [], 0
     for name in names:
-        if is_done(out, name, photos / name, [out / folder / f"{name}.png" for folder in (IMAGES, MASKS)]):
+        made = [out / folder / f"{result_name(name)}.png" for folder in (IMAGES, MASKS)]
+        if is_done(out, name, photos / name, made):
             done += 1
         else:
             items.append({"photos": str(photos), "out": str(out), "name": name, **asdict(settings)})
@@ -121,8 +127,12 @@ def prepare_one(item: dict[str, Any]) -> dict[str, Any]:
     settings = PrepareSettings(**{name: item[name] for name in names})
     photos, out, name = Path(item["photos"]), Path(item["out"]), item["name"]
     record: dict[str, Any] = {"photo": name, "stamp": stamp(photos / name)}
+    portrait = None
     try:
         portrait = align_portrait(photos / name, size=settings.size)
+    except Exception as error:
+        record |= rejection(error)
+    if portrait is not None:
         code, reason = _verdict(portrait.report, settings)
         record |= {"status": "rejected" if code else "accepted", "code": code, "reason": reason}
         record |= {
@@ -133,12 +143,8 @@ def prepare_one(item: dict[str, Any]) -> dict[str, Any]:
         }
         if not code:
             record["label"] = [round(number, 6) for number in portrait.camera.label[0].double().tolist()]
-            save_png(portrait.image[0], out / IMAGES / f"{name}.png")
-            save_alpha(portrait.matte[0], out / MASKS / f"{name}.png")
-    except NoFaceError as error:
-        record |= {"status": "rejected", "code": "no-face", "reason": str(error)}
-    except DualEncError as error:
-        record |= {"status": "rejected", "code": "unreadable", "reason": str(error)}
+            save_png(portrait.image[0], out / IMAGES / f"{result_name(name)}.png")
+            save_alpha(portrait.matte[0], out / MASKS / f"{result_name(name)}.png")
     write_record(out, record)
     return {"photo": name, "status": record["status"]}
 
@@ -163,14 +169,9 @@ def _finish(photos: Path, out: Path, names: list[str], settings: PrepareSettings
     records = all_records(out, names)
     accepted = [r for r in records if r["status"] == "accepted"]
     rejected = rejections(records)
-    # A photo that was accepted once and is rejected now, or is gone, must not stay in the data.
-    keep = {f"{r['photo']}.png" for r in accepted}
-    for folder in (IMAGES, MASKS):
-        for path in (out / folder).rglob("*.png"):
-            if path.relative_to(out / folder).as_posix() not in keep:
-                path.unlink()
-    (out / IMAGES).mkdir(parents=True, exist_ok=True)
-    write_labels(out / IMAGES / FILE, {f"{r['photo']}.png": Camera.from_label(r["label"]) for r in accepted})
+    drop_stale(out, (r["photo"] for r in accepted), {IMAGES: ".png", MASKS: ".png"})
+    cameras = {f"{result_name(r['photo'])}.png": Camera.from_label(r["label"]) for r in accepted}
+    write_labels(make_folder(out / IMAGES) / FILE, cameras)
     for record in records:
         record.pop("stamp"), record.pop("label", None)
     counts = Counter(code for code, _ in rejected.values())
@@ -183,8 +184,7 @@ def _finish(photos: Path, out: Path, names: list[str], settings: PrepareSettings
         "records": records,
     }
     write_json(out / "report.json", report)
-    with atomic_path(out / "report.md") as temporary:
-        temporary.write_text(_markdown(report), encoding="utf-8")
+    write_text(out / "report.md", _markdown(report))
     return Prepared(len(accepted), rejected, resumed)
 
 

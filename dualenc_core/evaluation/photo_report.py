@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..files import atomic_path
+from ..files import write_text
 from .methods import LABELS
 from .paper import ABLATION, MEAD_DUAL, SAME_METHOD, SAME_VIEW
 from .photos import PhotoReport
@@ -32,8 +32,7 @@ def write_photo_report(report: PhotoReport, out_dir: str | Path) -> dict[str, Pa
         "md": markdown(report),
     }
     for suffix, path in paths.items():
-        with atomic_path(path) as temporary:
-            temporary.write_text(texts[suffix], encoding="utf-8")
+        write_text(path, texts[suffix])
     return paths
 
 

@@ -19,7 +19,7 @@ from ..camera import Camera
 from ..data import ImageFolder
 from ..data.engine import in_order
 from ..data.folder import IMAGES, Example
-from ..errors import DualEncError
+from ..errors import CheckpointError, DualEncError, MissingDependencyError
 from ..generator import PanoHead
 from ..inversion import Fitted, on_backdrop
 from . import metrics
@@ -210,7 +210,7 @@ def _evaluate(
             if progress is not None and kind == protocol:
                 progress(done, count)
         if not total.rows:
-            reason = next(iter((bench.folder.problems | total.problems).items()), ("", "there is none"))
+            reason = next(iter((total.problems | bench.folder.left_out).items()), ("", "there is none"))
             raise DualEncError(f"no photo of {bench.folder.root} could be evaluated; for example {': '.join(reason)}")
     return total.report(protocol, bench, provenance)
 
@@ -270,9 +270,17 @@ class PhotoBench:
         """Photo, moment of MEAD ("mead") or sample of the generator ("samples") of this number."""
         part = Part(first=self.fresh)
         self.fresh = False
-        known = set(self.folder.problems)
-        {"photos": self._photo, "mead": self._moment, "samples": self._sample}[kind](part, number)
-        part.problems = {name: why for name, why in self.folder.problems.items() if name not in known}
+        known = dict(self.folder.problems)
+        try:
+            {"photos": self._photo, "mead": self._moment, "samples": self._sample}[kind](part, number)
+        except DualEncError as error:
+            if kind == "samples" or isinstance(error, (CheckpointError, MissingDependencyError)):
+                raise
+            # One photo that cannot be inverted; half of its rows would weigh some methods more than others.
+            part = Part(first=part.first)
+            name = self.folder.names[number] if kind == "photos" else self._moments()[number]
+            self.folder.problems[name] = str(error)
+        part.problems = {name: why for name, why in self.folder.problems.items() if known.get(name) != why}
         unit = 2**20 if sys.platform == "darwin" else 2**10
         part.memory = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
         if self.device.type == "cuda":
@@ -402,7 +410,7 @@ class _Total:
         root = folder.root.parent if folder.root.name == IMAGES else folder.root
         photos = len({row["photo"] for row in self.rows})
         settings = asdict(bench.settings) | {"photos": photos, "folder": root.name}
-        skipped = dict(sorted((folder.problems | self.problems).items()))
+        skipped = dict(sorted((folder.left_out | self.problems).items()))
         return PhotoReport(
             protocol, settings, provenance or {}, self.rows, fid, seconds, self.memory, absent, about, skipped
         )

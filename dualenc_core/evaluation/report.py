@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import require
-from ..files import atomic_path
+from ..files import atomic_path, write_text
 from .results import METRICS, REGIONS, SCALED, Report
 
 LABELS = {
@@ -61,10 +61,8 @@ def write_report(report: Report, out_dir: str | Path) -> dict[str, Path]:
     """
     folder = Path(out_dir)
     paths = {suffix: folder / f"report.{suffix}" for suffix in ("json", "md", "png")}
-    with atomic_path(paths["json"]) as temporary:
-        temporary.write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    with atomic_path(paths["md"]) as temporary:
-        temporary.write_text(markdown(report), encoding="utf-8")
+    write_text(paths["json"], json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_text(paths["md"], markdown(report))
     with atomic_path(paths["png"]) as temporary:
         plot(report, temporary)
     return paths
@@ -157,7 +155,7 @@ def plot(report: Report, path: str | Path) -> None:
         axes.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -15,6 +15,8 @@ from ..errors import DualEncError
 GIF_MOST_FPS = 50
 WEBP_QUALITY = 90
 _PALETTE_FRAMES = 16
+# The last entry of a palette, where there is transparency.
+_CLEAR = 255
 _XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>'
@@ -30,25 +32,34 @@ def write_gif(
     comment: str,
     progress: Callable[[int], None] | None,
 ) -> None:
-    """Write a GIF of frames [H,W,3] uint8, which are all held in memory.
+    """Write a GIF of frames [H,W,3 or 4] uint8, which are all held in memory.
 
-    One palette serves all frames, or still surfaces would shimmer. Raises DualEncError for more than 50 frames a
-    second.
+    One palette serves all frames, or still surfaces would shimmer. A GIF knows no half transparent pixels: those below
+    one half are clear. Raises DualEncError for more than 50 frames a second.
     """
     if fps > GIF_MOST_FPS:
         raise DualEncError(f"fps is {fps}, but a GIF plays at most {GIF_MOST_FPS}; use fewer, or .webp or .mp4")
     frames = list(pixels)
+    clear = frames[0].shape[-1] == 4
     chosen = np.linspace(0, len(frames) - 1, min(len(frames), _PALETTE_FRAMES)).round().astype(int)
-    palette = Image.fromarray(np.concatenate([frames[i] for i in chosen])).quantize(256, Image.Quantize.MEDIANCUT)
+    sample = Image.fromarray(np.concatenate([frames[i][..., :3] for i in chosen]))
+    palette = sample.quantize(_CLEAR if clear else 256, Image.Quantize.MEDIANCUT)
 
     def quantized():
         for i, frame in enumerate(frames):
-            yield Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+            colours = Image.fromarray(np.ascontiguousarray(frame[..., :3]))
+            picture = colours.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+            if clear:
+                picture.paste(_CLEAR, mask=Image.fromarray(np.where(frame[..., 3] < 128, 255, 0).astype(np.uint8)))
+            yield picture
             if progress is not None:
                 progress(i + 1)
 
     images = quantized()
     options = {"loop": 0} if loop else {}
+    if clear:
+        # Each frame replaces the one before, or that would show through.
+        options |= {"transparency": _CLEAR, "disposal": 2}
     if comment:
         options["comment"] = comment.encode()
     durations = [10 * ticks for ticks in frame_ticks(len(frames), 100 / fps)]
@@ -64,7 +75,7 @@ def write_webp(
     comment: str,
     progress: Callable[[int], None] | None,
 ) -> None:
-    """Write an animated WebP of frames [H,W,3] uint8, which are all held in memory.
+    """Write an animated WebP of frames [H,W,3 or 4] uint8, which are all held in memory.
 
     Raises DualEncError where Pillow has no WebP.
     """

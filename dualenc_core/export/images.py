@@ -24,6 +24,12 @@ def to_uint8(image: Tensor) -> np.ndarray:
     return levels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
+def with_alpha(image: Tensor, alpha: Tensor) -> Tensor:
+    """A picture [3,H,W] in [-1,1] and its alpha [1,h,w] in 0..1 → [4,H,W] in [-1,1], as `save_video` takes them."""
+    alpha = F.interpolate(alpha[None].float(), image.shape[-2:], mode="bilinear", align_corners=False)[0]
+    return torch.cat([image, (alpha.clamp(0, 1) * 2 - 1).to(image)])
+
+
 def save_png(image: Tensor, path: str | Path, alpha: Tensor | None = None) -> Path:
     """Write [3,H,W] in [-1,1] as an 8-bit PNG, atomically.
 

@@ -1,8 +1,10 @@
-"""Meshes as files: GLB and PLY, in metres, upright, with their provenance. Equal meshes give equal bytes."""
+"""Meshes as files: GLB, PLY, OBJ and STL, in metres, upright, with their provenance. Equal meshes give equal bytes."""
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,16 +16,20 @@ from PIL import Image
 from .. import __version__
 from ..camera import METRES_PER_UNIT
 from ..errors import DualEncError, require
-from ..files import atomic_path
+from ..files import atomic_path, portable_name
 from .mesh import Mesh
 from .transfer_curve import to_linear
 
+MESH_SUFFIXES = (".glb", ".ply", ".obj", ".stl")
+# Of what `companions` add to a name.
+_ROOM = 16
 _COMMENT = "dualenc: "
+_MATERIAL = "head"
 _COMMENT_WIDTH = 120
 
 
 def save_mesh(mesh: Mesh, path: str | Path, unlit: bool = True) -> Path:
-    """Write a GLB or PLY file, by the path's suffix, atomically.
+    """Write a GLB, PLY, OBJ or STL file, by the path's suffix, atomically.
 
     The axes of the world are those of glTF, +y up and +z to the front, so that viewers show the head upright and from
     its face. Vertices are in metres.
@@ -33,35 +39,52 @@ def save_mesh(mesh: Mesh, path: str | Path, unlit: bool = True) -> Path:
             pictures already. False = a matt material that the viewer lights once more.
 
     A GLB carries the texture if there is one, else the vertex colours (linear, as glTF asks for, in 16 bits), and the
-    provenance in ``extras`` of its asset and scene. A PLY carries vertex colours and the provenance as comments.
+    provenance in ``extras`` of its asset and scene. A PLY carries vertex colours and the provenance as comments, an OBJ
+    the same, and the texture if there is one in two more files (`companions`). An STL knows no colours.
 
     Raises DualEncError for another suffix, an empty mesh, or NaN; MissingDependencyError without trimesh.
     """
     path = Path(path)
-    writers = {".glb": lambda trimesh: _glb(trimesh, mesh, unlit), ".ply": lambda trimesh: _ply(trimesh, mesh)}
-    if path.suffix.lower() not in writers:
-        raise DualEncError(f"the mesh {path} must end in .glb or .ply")
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
+        raise DualEncError(f"the mesh {path} must end in .glb or .ply, or in .obj or .stl")
     if len(mesh.faces) == 0:
         raise DualEncError(f"the mesh for {path} has no faces; nothing was written")
     for name in ("vertices", "normals", "colours", "uv", "texture"):
         value = getattr(mesh, name)
         if value is not None and not bool(torch.isfinite(value).all()):
             raise DualEncError(f"mesh {name} have NaN or infinite values; nothing was written to {path}")
-    content = writers[path.suffix.lower()](require("trimesh", "trimesh"))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    trimesh = require("trimesh", "trimesh")
+    if suffix == ".obj":
+        files = _obj(trimesh, mesh, path)
+    else:
+        write = {".glb": lambda: _glb(trimesh, mesh, unlit), ".ply": lambda: _ply(trimesh, mesh)}
+        files = {path: write.get(suffix, lambda: _stl(trimesh, mesh))()}
+    # What names the others comes last, so that it never names what is not there.
+    for place, content in reversed(files.items()):
+        with atomic_path(place) as temporary:
+            temporary.write_bytes(content)
     return path
+
+
+def companions(path: str | Path, mesh: Mesh) -> list[Path]:
+    """The files that `save_mesh` writes beside ``path``: of an OBJ with a texture the material and the picture.
+
+    Their names have no spaces, which readers of OBJ take for the end of a name.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".obj" or mesh.texture is None:
+        return []
+    stem = re.sub(r"\s", "_", portable_name(path.stem, _ROOM))
+    return [path.with_name(f"{stem}.mtl"), path.with_name(f"{stem}-texture.png")]
 
 
 def _glb(trimesh: ModuleType, mesh: Mesh, unlit: bool) -> bytes:
     body = _body(trimesh, mesh)
     if mesh.uv is not None:
-        pixels = None if mesh.texture is None else _levels(mesh.texture.permute(1, 2, 0), 255).astype(np.uint8)
-        picture = None if pixels is None else Image.fromarray(pixels)
+        picture = None if mesh.texture is None else _picture(mesh)
         material = trimesh.visual.material.PBRMaterial(baseColorTexture=picture)
-        # trimesh counts v upwards and turns it around again when it writes.
-        uv = mesh.uv.numpy().astype(np.float64) * [1, -1] + [0, 1]
-        body.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+        body.visual = trimesh.visual.TextureVisuals(uv=_uv(mesh), material=material)
     if mesh.texture is None and mesh.colours is not None:
         # trimesh would write eight bits, too few for dark linear colours; as an attribute it keeps what it is given.
         body.vertex_attributes["_COLOR_0"] = _with_alpha(_levels(to_linear(mesh.colours), 65535), 65535, np.uint16)
@@ -94,17 +117,56 @@ def _ply(trimesh: ModuleType, mesh: Mesh) -> bytes:
     if mesh.colours is not None:
         body.visual.vertex_colors = _with_alpha(_levels(mesh.colours, 255), 255, np.uint8)
     content = trimesh.exchange.ply.export_ply(body, vertex_normal=True, include_attributes=False)
-    # Readers keep lines in small buffers, so a long text takes several.
-    text = json.dumps(provenance(mesh), sort_keys=True)
-    lines = [text[i : i + _COMMENT_WIDTH] for i in range(0, len(text), _COMMENT_WIDTH)]
-    comments = "".join(f"comment {_COMMENT}{line}\n" for line in lines).encode()
+    comments = "".join(f"comment {line}\n" for line in _comments(mesh)).encode()
     mark = b"element vertex"
     return content.replace(mark, comments + mark, 1)
+
+
+def _obj(trimesh: ModuleType, mesh: Mesh, path: Path) -> dict[Path, bytes]:
+    """The OBJ and its `companions`."""
+    body = _body(trimesh, mesh)
+    beside = companions(path, mesh)
+    options = {"include_normals": True, "header": "\n# ".join([f"dualenc {__version__}", *_comments(mesh)])}
+    if not beside:
+        if mesh.colours is not None:
+            body.visual.vertex_colors = _with_alpha(_levels(mesh.colours, 255), 255, np.uint8)
+        return {path: trimesh.exchange.obj.export_obj(body, include_texture=False, **options).encode()}
+    material, picture = beside
+    image = _picture(mesh)
+    plain = trimesh.visual.material.SimpleMaterial(image=image, name=_MATERIAL)
+    body.visual = trimesh.visual.TextureVisuals(uv=_uv(mesh), material=plain)
+    text, _ = trimesh.exchange.obj.export_obj(body, return_texture=True, mtl_name=material.name, **options)
+    # Not trimesh's own material: the colours hold light already, and are not to be darkened.
+    lines = (f"newmtl {_MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {picture.name}")
+    with io.BytesIO() as buffer:
+        image.save(buffer, format="PNG", compress_level=6)
+        return {path: text.encode(), material: "\n".join([*lines, ""]).encode(), picture: buffer.getvalue()}
+
+
+def _stl(trimesh: ModuleType, mesh: Mesh) -> bytes:
+    content = trimesh.exchange.stl.export_stl(_body(trimesh, mesh))
+    heading = f"dualenc {__version__}, metres".encode()
+    return heading.ljust(80, b" ") + content[80:]
 
 
 def provenance(mesh: Mesh) -> dict[str, Any]:
     """What files say about where a mesh comes from: its meta, the program and the unit."""
     return {**mesh.meta, "program": f"dualenc {__version__}", "metres_per_unit": METRES_PER_UNIT}
+
+
+def _comments(mesh: Mesh) -> list[str]:
+    """The provenance; readers keep lines in small buffers, so a long text takes several."""
+    text = json.dumps(provenance(mesh), sort_keys=True)
+    return [_COMMENT + text[i : i + _COMMENT_WIDTH] for i in range(0, len(text), _COMMENT_WIDTH)]
+
+
+def _picture(mesh: Mesh) -> Image.Image:
+    return Image.fromarray(_levels(mesh.texture.permute(1, 2, 0), 255).astype(np.uint8))
+
+
+def _uv(mesh: Mesh) -> np.ndarray:
+    """As trimesh and OBJ count, v upwards."""
+    return mesh.uv.numpy().astype(np.float64) * [1, -1] + [0, 1]
 
 
 def _body(trimesh: ModuleType, mesh: Mesh):

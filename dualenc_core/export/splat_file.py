@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..camera import METRES_PER_UNIT
 from ..errors import DualEncError
 from ..files import atomic_path
-from .mesh_file import METRES_PER_UNIT
 from .splats import Splats
 
 # The constant of spherical harmonics of degree 0: colour = 0.5 + SH0 · coefficient.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..errors import DualEncError
 
 Background = str | Sequence[float]
+_EXPECTED = "generator, none, a colour like #ffffff or #fff, or three numbers 0..1 like 1,1,1"
 
 
 def replace_background(front: Tensor, back: Tensor, alpha: Tensor, colour: Sequence[float]) -> Tensor:
@@ -27,11 +29,34 @@ def replace_background(front: Tensor, back: Tensor, alpha: Tensor, colour: Seque
 
 
 def parse_background(background: Background) -> Sequence[float] | None:
-    """None = the generator's own, () = none, three numbers = a colour."""
+    """None = the generator's own, () = none, three numbers in 0..1 = a colour ("#rrggbb" and "#rgb" are read too)."""
     if background == "generator":
         return None
     if background == "none":
         return ()
-    if not isinstance(background, str) and len(background) == 3 and all(0 <= float(v) <= 1 for v in background):
+    if isinstance(background, str):
+        return read_colour(background)
+    if len(background) == 3 and all(0 <= float(v) <= 1 for v in background):
         return [float(v) for v in background]
-    raise DualEncError(f"background is {background!r}, expected 'generator', 'none' or three numbers in 0..1")
+    raise DualEncError(f"background is {background!r}, expected {_EXPECTED}")
+
+
+def read_background(text: str) -> Background:
+    """What a person types ("generator", "none", "#fff", "1,1,1") as `PanoHead.render` takes it."""
+    return text if text in ("generator", "none") else read_colour(text)
+
+
+def read_colour(text: str) -> tuple[float, float, float]:
+    """ "#rgb", "#rrggbb" or "R,G,B" in 0..1 → three numbers in 0..1. Raises DualEncError for anything else."""
+    digits = text.strip().removeprefix("#")
+    if re.fullmatch(r"[0-9a-fA-F]{3}|[0-9a-fA-F]{6}", digits):
+        step = len(digits) // 3
+        parts = (digits[i : i + step] * (3 - step) for i in range(0, len(digits), step))
+        return tuple(int(part, 16) / 255 for part in parts)
+    try:
+        colour = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        colour = ()
+    if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
+        raise DualEncError(f"the background is {text!r}, expected {_EXPECTED}")
+    return colour

@@ -11,6 +11,8 @@ from ..errors import DualEncError
 from ..rendering.renderer import RenderOptions
 
 SUPPORTED_SUPER_RESOLUTION = "SuperresolutionHybrid8XDC"
+# Channels of the two blocks of the released super-resolution.
+PUBLISHED_WIDTHS = (256, 128)
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,20 @@ class SuperResolutionConfig:
     """
 
     input_resolution: int = 128
-    hidden_widths: tuple[int, int] = (256, 128)
+    hidden_widths: tuple[int, int] = PUBLISHED_WIDTHS
     w_dim: int = 512
     half: bool = True
     antialias: bool = True
     noise: str = "none"
+
+    @property
+    def continues(self) -> bool:
+        """Whether the features are continued beyond the border of a picture instead of ending in zeros there.
+
+        The published network learnt on whole pictures to live with the zeros. Smaller ones, which learn on patches, do
+        not, and would draw a grey frame.
+        """
+        return self.noise == "none" and self.hidden_widths != PUBLISHED_WIDTHS
 
 
 @dataclass(frozen=True)
@@ -168,7 +179,7 @@ class GeneratorConfig:
             ),
             sr=SuperResolutionConfig(
                 input_resolution=input_resolution,
-                hidden_widths=tuple(sr.get("hidden_widths", (256, 128))),
+                hidden_widths=tuple(sr.get("hidden_widths", PUBLISHED_WIDTHS)),
                 w_dim=int(sr.get("w_dim", 512)),
                 half=int(init.get("sr_num_fp16_res", 4)) > 0,
                 antialias=bool(rendering.get("sr_antialias", True)),

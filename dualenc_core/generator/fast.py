@@ -104,7 +104,7 @@ class FastHead:
         def fold() -> FoldedSuperResolution | None:
             if config.sr.noise == "random":
                 return None
-            return FoldedSuperResolution.of(generator.superresolution, triplane.ws[0, -1], dtype)
+            return FoldedSuperResolution.of(generator.superresolution, triplane.ws[0, -1], dtype, config.sr.continues)
 
         return cls(
             triplane,
@@ -196,7 +196,7 @@ class FastHead:
 
     def _super_resolve(self, generator: PanoHead, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
         if self.super_resolution is None:
-            return generator.superresolution(raw, features, self.ws.expand(len(raw), -1, -1))
+            return generator.superresolution.picture(raw, features, self.ws.expand(len(raw), -1, -1))
         return self.super_resolution(raw, features, backdrop)
 
 

@@ -20,13 +20,10 @@ from torch import Tensor
 
 from ..devices import full_float32, layout
 from .layers import LEAK, SQRT2, SynthesisLayer, ToRGBLayer, upsample2d
-from .superresolution import SuperResolution, resize
+from .superresolution import REACH, SuperResolution, continued, resize, within
 from .synthesis import SynthesisBlock
 
-# Pixels of the input that an output pixel depends on, to each side: each doubling reads 1, and the 3×3 convolutions at
-# twice and four times the size add ½, ½ (the second doubling) and ¼.
-REACH = 3
-# The same for what each layer must deliver to the ones after it, in pixels of its output: conv0, conv1 of both blocks.
+# `REACH` for what each layer must deliver to the ones after it, in pixels of its output: conv0, conv1 of both blocks.
 _HALO = ((3, 2), (1, 0))
 _BAND = 16
 
@@ -186,59 +183,75 @@ class FoldedBlock:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """What a head is drawn over: the network's input [1,C,s,s] and output [1,3,4s,4s] for the background alone."""
+    """What a head is drawn over: the network's input [1,C,s,s] and output [1,3,4s,4s] for the background alone.
+
+    ``whole`` is the output with what lies beyond the border, where the network sees that.
+    """
 
     features: Tensor
-    image: Tensor
+    whole: Tensor
+    continues: bool
+
+    @property
+    def image(self) -> Tensor:
+        """The picture itself."""
+        return within(self.whole) if self.continues else self.whole
 
 
 @dataclass(frozen=True)
 class FoldedSuperResolution:
-    """`SuperResolution` for one head."""
+    """`SuperResolution` for one head; ``continues`` as in `SuperResolutionConfig`."""
 
     blocks: tuple[FoldedBlock, FoldedBlock]
     input_resolution: int
     antialias: bool
     dtype: torch.dtype
+    continues: bool = False
 
     @classmethod
     @torch.no_grad()
-    def of(cls, network: SuperResolution, w: Tensor, dtype: torch.dtype = torch.float32) -> FoldedSuperResolution:
-        """From the network and the last row of ws [w_dim]."""
+    def of(
+        cls, network: SuperResolution, w: Tensor, dtype: torch.dtype = torch.float32, continues: bool = False
+    ) -> FoldedSuperResolution:
+        """From the network and the last row of ws [w_dim]: its `picture` if ``continues``, else its `forward`."""
         noise = network.config.noise
         with full_float32():
             blocks = tuple(FoldedBlock.of(block, w, noise, dtype) for block in (network.block0, network.block1))
-        return cls(blocks, network.config.input_resolution, network.config.antialias, dtype)
+        config = network.config
+        return cls(blocks, config.input_resolution, config.antialias, dtype, continues)
 
     def __call__(self, raw: Tensor, features: Tensor, backdrop: Backdrop | None = None) -> Tensor:
-        """raw [N,3,r,r], features [N,C,r,r] → [N,3,4s,4s], as `SuperResolution.forward` with this head's ws.
+        """raw [N,3,r,r], features [N,C,r,r] → [N,3,4s,4s], as the `SuperResolution` with this head's ws.
 
         Args:
             backdrop: its pixels are used wherever the features are exactly the backdrop's (on CPUs). raw must be a
                 function of the features.
         """
         raw, features = self.resized(raw), self.resized(features)
-        if raw.device.type != "cpu":
-            # Large pieces keep an accelerator busy, and to ask it what has changed would make it wait.
-            x = features.to(self.dtype, memory_format=layout(raw.device, self.dtype))
-            return self._part(raw, x, Window(0, self.input_resolution, 0, self.input_resolution))
-        return torch.cat([self._draw(*one, backdrop) for one in zip(raw.split(1), features.split(1), strict=True)])
+        whole = self._whole(raw, features, backdrop)
+        return within(whole) if self.continues else whole
 
     def backdrop(self, raw: Tensor, features: Tensor) -> Backdrop:
         """Of a background's raw image and features, as in a call."""
-        return Backdrop(self.resized(features), self(raw, features))
+        raw, features = self.resized(raw), self.resized(features)
+        return Backdrop(features, self._whole(raw, features, None), self.continues)
+
+    def _whole(self, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
+        if raw.device.type != "cpu":
+            # Large pieces keep an accelerator busy, and to ask it what has changed would make it wait.
+            x = features.to(self.dtype, memory_format=layout(raw.device, self.dtype))
+            return self._part(raw, x, Window(0, raw.shape[-1], 0, raw.shape[-1]))
+        return torch.cat([self._draw(*one, backdrop) for one in zip(raw.split(1), features.split(1), strict=True)])
 
     def resized(self, x: Tensor) -> Tensor:
-        """Pictures at the network's input size."""
+        """Pictures at the network's input size, continued beyond their border where the network needs it."""
         # Bilinear kernels of different memory layouts round differently, and equal pixels must stay equal.
-        return resize(x.contiguous(), self.input_resolution, self.antialias)
+        x = resize(x.contiguous(), self.input_resolution, self.antialias)
+        return continued(x) if self.continues else x
 
     def _draw(self, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
-        size = self.input_resolution
-        if backdrop is None:
-            image = raw.new_empty(1, 3, 4 * size, 4 * size)
-        else:
-            image = backdrop.image.clone()
+        size = raw.shape[-1]
+        image = raw.new_empty(1, 3, 4 * size, 4 * size) if backdrop is None else backdrop.whole.clone()
         x = features.to(self.dtype, memory_format=torch.channels_last)
         for window in _windows(features, backdrop):
             window.scaled(4).of(image).copy_(self._part(raw, x, window))
@@ -246,7 +259,7 @@ class FoldedSuperResolution:
 
     def _part(self, image: Tensor, x: Tensor, window: Window) -> Tensor:
         """The output [1,3,h,w] that belongs to a window of the input."""
-        size = self.input_resolution
+        size = x.shape[-1]
         shown = window.grown(REACH, REACH, size)
         x, image = shown.of(x), shown.of(image)
         for scale, block, halos in zip((2, 4), self.blocks, _HALO, strict=True):

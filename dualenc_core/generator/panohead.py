@@ -473,18 +473,22 @@ class PanoHead(nn.Module):
         depth, alpha = rays.depth.reshape(shape), rays.alpha.reshape(shape)
         if scene is not None:
             features = features + (1 - alpha) * scene
-        raw, image = self._shade(features, triplane.ws, super_resolve)
+        # With the reference's random numbers goes the reference's border.
+        exact = draws is not None
+        raw, image = self._shade(features, triplane.ws, super_resolve, exact)
         if colour is not None:
             empty = torch.zeros_like(features) if scene is None else scene.expand_as(features)
-            behind = self._shade(empty, triplane.ws, super_resolve)
+            behind = self._shade(empty, triplane.ws, super_resolve, exact)
             raw, image = (
                 replace_background(front, back, alpha, colour) for front, back in zip((raw, image), behind, strict=True)
             )
         return Rendering(image, raw, depth, alpha)
 
-    def _shade(self, features: Tensor, ws: Tensor, super_resolve: bool) -> tuple[Tensor, Tensor]:
+    def _shade(self, features: Tensor, ws: Tensor, super_resolve: bool, exact: bool) -> tuple[Tensor, Tensor]:
         raw = self.to_rgb(features, ws)
-        return raw, self.superresolution(raw, features, ws) if super_resolve else raw
+        if not super_resolve:
+            return raw, raw
+        return raw, (self.superresolution if exact else self.superresolution.picture)(raw, features, ws)
 
     def check(self, triplane: Triplane) -> None:
         """Raise GeneratorMismatchError unless this generator can read the triplane.

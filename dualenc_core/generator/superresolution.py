@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from .config import SuperResolutionConfig
 from .synthesis import SynthesisBlock
 
+# Pixels of the input that an output pixel depends on, to each side: each doubling reads 1, and the 3×3 convolutions at
+# twice and four times the size add ½, ½ (the second doubling) and ¼.
+REACH = 3
 # The reference clamps activations of float16-capable blocks, in float32 too.
 _CLAMP = 256.0
 
@@ -31,12 +34,32 @@ class SuperResolution(nn.Module):
             raw, features = (resize(t, size, self.config.antialias) for t in (raw, features))
         return self.upscale(raw, features, ws)
 
+    def picture(self, raw: Tensor, features: Tensor, ws: Tensor) -> Tensor:
+        """`forward`, with the features continued beyond the border where the network needs it."""
+        if not self.config.continues:
+            return self(raw, features, ws)
+        raw, features = (
+            continued(resize(t, self.config.input_resolution, self.config.antialias)) for t in (raw, features)
+        )
+        return within(self.upscale(raw, features, ws))
+
     def upscale(self, raw: Tensor, features: Tensor, ws: Tensor) -> Tensor:
         """The two blocks without the resize; works on patches of any size when there is no noise."""
         rows = ws[:, -1:].expand(-1, 3, -1)
         fused = not self.training
         x, image = self.block0(features, raw, rows, self.config.noise, fused)
         return self.block1(x, image, rows, self.config.noise, fused)[1]
+
+
+def continued(x: Tensor) -> Tensor:
+    """Pictures [N,C,s,s] with their border pixels repeated outside, further than the network looks."""
+    return F.pad(x, (REACH,) * 4, mode="replicate")
+
+
+def within(image: Tensor) -> Tensor:
+    """The output of the network for `continued` pictures without what is outside."""
+    margin = 4 * REACH
+    return image[..., margin:-margin, margin:-margin]
 
 
 def resize(x: Tensor, size: int, antialias: bool = True) -> Tensor:

@@ -8,7 +8,7 @@ from .latent import LatentSettings, optimise_latent
 from .occlusion import Surface, occlusion_mask, surface_resolution, visibility, visible_surface
 from .perceptual import Distance, find_distance
 from .pivotal import PivotalSettings, pivotal_tuning
-from .preview import mask_preview
+from .preview import mask_preview, mask_view
 from .refine import RefineSettings, refine_triplane
 from .stitching import stitch
 
@@ -27,6 +27,7 @@ __all__ = [
     "find_distance",
     "latent_statistics",
     "mask_preview",
+    "mask_view",
     "match_hidden_colours",
     "occlusion_mask",
     "on_backdrop",

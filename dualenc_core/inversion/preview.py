@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from ..camera import Camera
 from ..generator import PanoHead
 from ..point_weight import PointWeight, Visibility
+from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import lookup
 from ..triplane import Triplane, TriplaneMask
@@ -35,12 +38,42 @@ def mask_preview(
     if turn:
         camera = Camera.look_at(yaw + turn, pitch, radius=radius).to(triplane.planes.device)
     view = generator.render(triplane, camera, quality="exact")
-    origins, directions = camera_rays(camera, view.depth.shape[-1])
-    points = origins + view.depth.flatten(1)[..., None] * directions
-    hidden = hidden_share(mask, points, generator.config.render.box_warp).reshape(view.depth.shape)
-    share = F.interpolate(_STRENGTH * hidden * view.alpha, view.image.shape[-2:], mode="bilinear", align_corners=False)
+    share = _STRENGTH * _seen(generator, view, mask, camera)
     tint = torch.tensor(TINT).to(view.image).view(1, 3, 1, 1)
     return torch.lerp(view.image.clamp(-1, 1), tint.expand_as(view.image), share)
+
+
+@torch.no_grad()
+def mask_view(
+    generator: PanoHead,
+    triplane: Triplane,
+    mask: TriplaneMask | PointWeight,
+    camera: Camera,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """The part of one head that a mask marks, as cameras see it: [V,1,H,W] in 0..1, of the size of a render.
+
+    Args:
+        triplane: a batch of one, the head that the mask was made from.
+        mask: as in `mask_preview`; of a `Visibility` what it hides.
+        camera: V views.
+        progress: called as progress(views done, views in all).
+    """
+    views = []
+    for i in range(len(camera)):
+        one = camera[i].to(triplane.planes.device)
+        views.append(_seen(generator, generator.render(triplane, one, quality="exact"), mask, one))
+        if progress is not None:
+            progress(i + 1, len(camera))
+    return torch.cat(views)
+
+
+def _seen(generator: PanoHead, view: Rendering, mask: TriplaneMask | PointWeight, camera: Camera) -> Tensor:
+    """How much each pixel [N,1,H,W] of a rendering shows of a mask, the background nothing."""
+    origins, directions = camera_rays(camera, view.depth.shape[-1])
+    points = origins + view.depth.flatten(1)[..., None] * directions
+    share = hidden_share(mask, points, generator.config.render.box_warp).reshape(view.depth.shape) * view.alpha
+    return F.interpolate(share, view.image.shape[-2:], mode="bilinear", align_corners=False).clamp(0, 1)
 
 
 def hidden_share(mask: TriplaneMask | PointWeight, points: Tensor, box_warp: float) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dualenc_core.errors import DualEncError, MissingDependencyError
-from dualenc_core.export import METRES_PER_UNIT, Mesh, bake_texture, colour_mesh, extract_mesh, save_mesh
+from dualenc_core.export import METRES_PER_UNIT, Mesh, bake_texture, colour_mesh, companions, extract_mesh, save_mesh
 from dualenc_core.export.measure import FieldGenerator
 
 from .conftest import ball, ellipsoid
@@ -189,7 +189,7 @@ def test_what_cannot_be_written_leaves_no_file(coloured, tmp_path) -> None:
     broken = coloured.vertices.clone()
     broken[3] = float("nan")
     for mesh, name, words in (
-        (coloured, "head.obj", r"must end in \.glb or \.ply"),
+        (coloured, "head.fbx", r"must end in \.glb or \.ply"),
         (coloured.replace(vertices=broken), "head.glb", "vertices have NaN"),
         (coloured.replace(faces=coloured.faces[:0]), "head.ply", "no faces"),
     ):
@@ -203,3 +203,66 @@ def test_a_missing_package_is_named(coloured, tmp_path, monkeypatch) -> None:
     with pytest.raises(MissingDependencyError, match="pip install trimesh"):
         save_mesh(coloured, tmp_path / "head.glb")
     assert list(tmp_path.iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------------------------- OBJ and STL
+
+
+def test_a_textured_obj_comes_back_with_its_picture(textured, tmp_path) -> None:
+    path = save_mesh(textured, tmp_path / "my head.obj")
+    assert {file.name for file in tmp_path.iterdir()} == {"my head.obj", "my_head.mtl", "my_head-texture.png"}
+    assert [path, *companions(path, textured)] == [
+        tmp_path / n for n in ("my head.obj", "my_head.mtl", "my_head-texture.png")
+    ]
+    mesh = trimesh.load(path, process=False, maintain_order=True)
+    assert np.array_equal(mesh.faces, textured.faces.numpy())
+    assert np.abs(mesh.vertices - textured.vertices.numpy() * METRES_PER_UNIT).max() < 1e-6
+    expected = textured.uv.numpy() * [1, -1] + [0, 1]
+    assert np.abs(mesh.visual.uv - expected).max() < 1e-6
+    pixels = np.asarray(mesh.visual.material.image.convert("RGB"))
+    assert np.abs(pixels / 255 - textured.texture.permute(1, 2, 0).numpy()).max() < 0.51 / 255
+    assert tuple(mesh.visual.material.diffuse[:3]) == (255, 255, 255), "the texture is not to be darkened"
+    text = path.read_text(encoding="utf-8")
+    assert json.loads("".join(line[11:] for line in text.splitlines() if line.startswith("# dualenc: ")))["mesh"]
+
+
+def test_an_obj_without_a_texture_has_colours_of_vertices(coloured, tmp_path) -> None:
+    path = save_mesh(coloured, tmp_path / "head.obj")
+    assert [file.name for file in tmp_path.iterdir()] == ["head.obj"] and companions(path, coloured) == []
+    mesh = trimesh.load(path, process=False, maintain_order=True)
+    assert np.array_equal(mesh.faces, coloured.faces.numpy())
+    assert np.abs(mesh.visual.vertex_colors[:, :3] / 255 - coloured.colours.numpy()).max() < 1.01 / 255
+    assert np.abs(mesh.vertex_normals - coloured.normals.numpy()).max() < 1e-5
+
+
+def test_an_stl_is_the_same_closed_surface(coloured, tmp_path) -> None:
+    path = save_mesh(coloured, tmp_path / "head.stl")
+    mesh, expected = trimesh.load(path), only_mesh(save_mesh(coloured, tmp_path / "head.glb"))
+    assert mesh.is_watertight and len(mesh.faces) == len(coloured.faces)
+    assert mesh.volume == pytest.approx(expected.volume, rel=1e-4)
+    assert np.abs(mesh.bounds - expected.bounds).max() < 1e-6
+    assert path.read_bytes()[:7] == b"dualenc", "a header that begins with 'solid' is taken for text"
+
+
+def test_what_goes_wrong_halfway_leaves_no_part_of_an_obj(textured, tmp_path, monkeypatch) -> None:
+    import os
+
+    replace, done = os.replace, []
+
+    def full(source, target):
+        if str(target).endswith(".mtl"):
+            raise OSError(28, "No space left on device", str(source))
+        done.append(str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_mesh(textured, tmp_path / "head.obj")
+    assert not (tmp_path / "head.obj").exists(), "the file that names the others comes last"
+
+
+@pytest.mark.parametrize("suffix", ["obj", "stl"])
+def test_equal_meshes_give_equal_files(textured, tmp_path, suffix) -> None:
+    first, second = (save_mesh(textured, tmp_path / name / f"a.{suffix}") for name in "ab")
+    for one, other in zip([first, *companions(first, textured)], [second, *companions(second, textured)], strict=True):
+        assert one.read_bytes() == other.read_bytes()

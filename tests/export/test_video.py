@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from dualenc_core.errors import DualEncError
-from dualenc_core.export import save_video, to_uint8
+from dualenc_core.export import save_video, to_uint8, with_alpha
 
 av = pytest.importorskip("av")
 
@@ -170,3 +170,109 @@ def test_a_gif_faster_than_browsers_play_is_refused(tmp_path) -> None:
     with pytest.raises(DualEncError, match="at most 50"):
         save_video(ramp(2), tmp_path / "x.gif", fps=60)
     assert list(tmp_path.iterdir()) == []
+
+
+# -------------------------------------------------------------------------------------------------------- transparency
+
+CLEAR = ("webm", "mov", "webp", "gif", "png")
+
+
+def discs(count: int, size: int = 64) -> list[torch.Tensor]:
+    """A disc that moves over nothing, with a colour that changes across it."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    frames = []
+    for i in range(count):
+        alpha = ((x - 0.3 * i / count) ** 2 + y**2 < 0.4).float()[None]
+        frames.append(with_alpha(torch.stack([x, y, 0 * x]) * alpha + (alpha - 1), alpha))
+    return frames
+
+
+def transparent(path) -> list[np.ndarray]:
+    """Frames [H,W,4] uint8 of any format."""
+    suffix = path.suffix[1:]
+    if suffix == "png":
+        return [np.asarray(Image.open(file)) for file in sorted(path.parent.glob("*.png"))]
+    if suffix in ("webp", "gif"):
+        with Image.open(path) as image:
+            return [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if suffix == "webm":
+            # FFmpeg's own decoder of VP9 leaves the transparency out.
+            assert stream.metadata["alpha_mode"] == "1"
+            decoder = av.CodecContext.create("libvpx-vp9", "r")
+            found = [frame for packet in container.demux(stream) for frame in decoder.decode(packet)]
+        else:
+            assert stream.codec_context.name == "prores" and "yuva444" in stream.codec_context.pix_fmt
+            found = list(container.decode(stream))
+    return [frame.to_ndarray(format="rgba") for frame in found]
+
+
+@pytest.mark.parametrize("suffix", CLEAR)
+def test_transparent_frames_come_back(tmp_path, suffix) -> None:
+    frames, seen = discs(5), []
+    path = save_video(iter(frames), tmp_path / f"turn.{suffix}", fps=24, progress=seen.append)
+    found = transparent(path)
+    assert len(found) == 5 and seen == [1, 2, 3, 4, 5]
+    for picture, frame in zip(found, frames, strict=True):
+        expected = ((frame + 1) * 127.5).round().permute(1, 2, 0).numpy()
+        picture = picture.astype(float)
+        assert np.abs(picture[..., 3] - expected[..., 3]).mean() < 1
+        inside = expected[..., 3] > 0
+        assert np.abs(picture[..., :3] - expected[..., :3])[inside].mean() < 6
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in CLEAR if suffix != "png"])
+def test_opaque_frames_stay_opaque_in_these_formats(tmp_path, suffix) -> None:
+    frames = ramp(3)
+    for picture, frame in zip(transparent_or_not(save_video(frames, tmp_path / f"a.{suffix}")), frames, strict=True):
+        assert np.abs(picture[8:-8, 8:-8, :3].astype(int) - to_uint8(frame)[8:-8, 8:-8]).mean() < 8
+
+
+def transparent_or_not(path) -> list[np.ndarray]:
+    return play(path)[0] if path.suffix in (".webp", ".gif") else decode(path)
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in CLEAR if suffix != "png"])
+def test_equal_transparent_frames_give_equal_bytes(tmp_path, suffix) -> None:
+    first, second = (save_video(discs(3), tmp_path / f"{name}.{suffix}", comment="a") for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["webm", "mov"])
+def test_films_keep_comment_speed_and_colour_space(tmp_path, suffix) -> None:
+    with av.open(str(save_video(discs(3, 33), tmp_path / f"a.{suffix}", fps=12.5, comment="Zoë"))) as container:
+        stream = container.streams.video[0]
+        assert "Zoë" in {**container.metadata}.values() and float(stream.average_rate) == 12.5
+        assert stream.codec_context.colorspace == 1
+
+
+def test_an_mp4_is_never_transparent(tmp_path) -> None:
+    with pytest.raises(DualEncError, match="MP4 knows no transparency; use .webm, .mov"):
+        save_video(discs(2), tmp_path / "a.mp4")
+    with pytest.raises(DualEncError, match="expected"):
+        save_video([discs(1)[0], discs(1)[0][:3]], tmp_path / "a.webm")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sequence_replaces_a_longer_one_and_nothing_else(tmp_path) -> None:
+    for name in ("turn-2024.png", "turn.png", "turn-00001.png"):
+        (tmp_path / name).write_bytes(b"mine")
+    assert save_video(ramp(5), tmp_path / "turn.png").name == "turn-0000.png"
+    save_video(ramp(2), tmp_path / "turn.png")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"turn-0000.png", "turn-0001.png", "turn-2024.png", "turn.png", "turn-00001.png"}
+    assert (tmp_path / "turn-2024.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(("error", "kept"), [(OSError(28, "No space left"), 2), (KeyboardInterrupt(), 0)])
+def test_a_sequence_that_ends_early(tmp_path, error, kept) -> None:
+    """A full disk keeps the pictures that are finished, an interrupt none: it is the user who stopped."""
+
+    def frames():
+        yield from ramp(2)
+        raise error
+
+    with pytest.raises(type(error)):
+        save_video(frames(), tmp_path / "a.png")
+    assert len(list(tmp_path.iterdir())) == kept

@@ -345,6 +345,27 @@ def splat(studio: Studio) -> Page:
     return [([plain, drawn], ("rendered", "splats"), [f"yaw {yaw}" for yaw in yaws])]
 
 
+def save_video(studio: Studio) -> Page:
+    import av
+
+    cameras = studio.run("Orbit", frames=3, start=-50.0, end=70.0)[0]
+    view = {"generator": studio.generator, "triplane": studio.donor, "camera": cameras}
+    clear = studio.run("Render", background="transparent", **view)[0]
+    path = Path("output", studio.run("SaveVideo", image=clear, format="webm")[0])
+    # FFmpeg's own decoder of VP9 leaves the transparency out.
+    decoder = av.CodecContext.create("libvpx-vp9", "r")
+    with av.open(str(path)) as container:
+        decoded = [frame for packet in container.demux(video=0) for frame in decoder.decode(packet)]
+    side = clear.shape[1]
+    stripes = (torch.arange(side) // 16 % 2).float().expand(3, side, side)
+    behind = (torch.full((3, side, side), 0.8), 0.55 + 0.35 * stripes, torch.full((3, side, side), 0.12))
+    pictures = []
+    for frame, back in zip(decoded, behind, strict=True):
+        pixels = torch.from_numpy(frame.to_ndarray(format="rgba")).permute(2, 0, 1) / 255
+        pictures.append((pixels[:3] * pixels[3:] + back * (1 - pixels[3:])) * 2 - 1)
+    return [([pictures], (), ("plain", "striped", "dark"))]
+
+
 def loaded(core: ModuleType, path: Path) -> Any:
     """The mesh of a GLB file, in world units, with sRGB colours."""
     import trimesh
@@ -408,6 +429,7 @@ PAGES: dict[str, Callable[[Studio], Page]] = {
     "DualEncSaveMesh": save_mesh,
     "DualEncSplat": splat,
     "DualEncSaveTriplane": triplane_file,
+    "DualEncSaveVideo": save_video,
     "DualEncCompare": compare,
 }
 

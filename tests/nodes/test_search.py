@@ -93,3 +93,17 @@ def test_a_colour_is_picked_where_comfyui_has_a_picker(pack, monkeypatch) -> Non
     kind, options = inputs.colour("A colour.")
     # STRING too, so that saved workflows with a link keep it.
     assert kind.split(",") == ["COLOR", "STRING"] and options["widgetType"] == "COLOR"
+
+
+def test_a_part_is_a_mask_of_a_picture(node, generator, head) -> None:
+    """From the front hair is above the face, and from behind there is more of it; a threshold makes it hard."""
+    hair = node("DualEncRegionMask", generator=generator, triplane=head, part="hair")[0]
+    cameras = node("DualEncOrbit", frames=2)[0]
+    given = {"generator": generator, "triplane": head, "mask": hair, "camera": cameras}
+    soft = node("DualEncMaskView", **given)[0]
+    assert soft.ndim == 3 and len(soft) == 2 and 0 <= soft.min() and soft.max() <= 1
+    front, back = soft
+    side = front.shape[-1]
+    assert front[: side // 2].sum() > 2 * front[side // 2 :].sum() and back.sum() > front.sum() > 0
+    hard = node("DualEncMaskView", threshold=0.5, **given)[0]
+    assert set(hard.unique().tolist()) == {0.0, 1.0}

@@ -17,14 +17,19 @@ from typing import Any
 
 from .definitions import API, Definition, definitions, prompts
 from .layout import Box, depths, flow, note_box, place, size
-from .stages import PLANS
+from .stages import PLANS, RESULT, Plan
 
 ROOT = API.parents[1]
 COMFYUI = "0.3.64"
 FRONTEND = "1.27.10"
-WINDOW = (1600, 850)
+# Pixels: what a window of 1280 × 800 shows of the canvas in width, one of 1600 × 1000 in height; the corner that its
+# menus cover.
+WINDOW = (1270, 880)
+CORNER = (70, 110)
 # Below it the classic canvas writes no text.
 READABLE = 0.62
+# The frontend's own are olive, on which its links and quotations cannot be read.
+NOTE_COLOURS = {"color": "#353535", "bgcolor": "#222222"}
 OPTIONAL = 7  # the frontend's shape of a socket that may stay empty
 HUGGING_FACE = "https://huggingface.co/"
 # Lets the frontend offer the download.
@@ -62,6 +67,7 @@ def workflow(name: str, prompt: dict[str, Any], known: dict[str, Definition], pr
     boxes, frames = place(plan, prompt, {key: size(known[node["class_type"]]) for key, node in prompt.items()})
     depth = depths(prompt, dict.fromkeys(prompt, 0))
     order = {key: i for i, key in enumerate(sorted(prompt, key=lambda key: (depth[key], numbers[key])))}
+    labels = {} if plan.app is None else {(key, widget): label for key, widget, label in plan.app.inputs}
     links: list[list[Any]] = []
     nodes = {}
     for key, entry in prompt.items():
@@ -73,6 +79,8 @@ def workflow(name: str, prompt: dict[str, Any], known: dict[str, Definition], pr
                 line["shape"] = OPTIONAL
             if declared.is_widget:
                 line["widget"] = {"name": declared.name}
+            if (key, declared.name) in labels:
+                line["label"] = labels[key, declared.name]
             value = entry["inputs"].get(declared.name)
             if isinstance(value, list):
                 kind = known[prompt[value[0]]["class_type"]].outputs[value[1]][1]
@@ -97,7 +105,8 @@ def workflow(name: str, prompt: dict[str, Any], known: dict[str, Definition], pr
         nodes[list(prompt)[source - 1]]["outputs"][slot]["links"].append(number)
     text = flow(plan.note)
     note = note_box(text)
-    stages = [stage for column in plan.columns for stage in column]
+    stages = [stage for row in plan.rows for column in row for stage in column]
+    results = [frame for stage, frame in zip(stages, frames, strict=True) if stage.colour == RESULT]
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{project['name']}/workflows/{name}")),
         "revision": 0,
@@ -117,7 +126,7 @@ def workflow(name: str, prompt: dict[str, Any], known: dict[str, Definition], pr
             for i, (stage, frame) in enumerate(zip(stages, frames, strict=True), start=1)
         ],
         "config": {},
-        "extra": {"ds": view([note, *frames]), "frontendVersion": FRONTEND},
+        "extra": {"ds": view([note, *frames], results), "frontendVersion": FRONTEND} | app(plan, numbers),
         "version": 0.4,
     }
 
@@ -148,6 +157,17 @@ def properties(definition: Definition, entry: dict[str, Any], project: dict[str,
     return found | ({"models": models} if models else {})
 
 
+def app(plan: Plan, numbers: dict[str, int]) -> dict[str, Any]:
+    """What App mode shows; the graph opens as a graph, and the app is one click away."""
+    if plan.app is None:
+        return {}
+    inputs = [[numbers[key], widget] for key, widget, _ in plan.app.inputs]
+    return {
+        "linearMode": False,
+        "linearData": {"inputs": inputs, "outputs": [numbers[key] for key in plan.app.outputs]},
+    }
+
+
 def note_node(number: int, text: str, box: Box) -> dict[str, Any]:
     return {
         "id": number,
@@ -162,16 +182,16 @@ def note_node(number: int, text: str, box: Box) -> dict[str, Any]:
         "title": "Read me",
         "properties": {},
         "widgets_values": [text],
-        "color": "#432",
-        "bgcolor": "#653",
+        **NOTE_COLOURS,
     }
 
 
-def view(boxes: list[Box]) -> dict[str, Any]:
-    """Scale and offset that show everything in a usual window, or the beginning in letters that can be read."""
-    right, bottom = max(b.right for b in boxes), max(b.bottom for b in boxes)
-    scale = round(min(1.0, max(READABLE, min(WINDOW[0] / (right + 180), WINDOW[1] / (bottom + 180)))), 3)
-    return {"scale": scale, "offset": [130, 130]}
+def view(boxes: list[Box], results: list[Box]) -> dict[str, Any]:
+    """Scale and offset that show the whole width, and the results without scrolling, in letters that can be read."""
+    right, bottom = max(b.right for b in boxes), max(b.bottom for b in results)
+    fitting = min((WINDOW[0] - CORNER[0]) / right, (WINDOW[1] - CORNER[1]) / bottom)
+    scale = round(min(1.0, max(READABLE, fitting)), 3)
+    return {"scale": scale, "offset": [round(pixels / scale) for pixels in CORNER]}
 
 
 # -------------------------------------------------------------------------------------------------------------- files

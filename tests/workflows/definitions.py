@@ -1,11 +1,12 @@
 """What nodes take and give, in the form of ComfyUI's /object_info.
 
-Our nodes are asked directly. The core nodes are in core_nodes.json, recorded from a real ComfyUI 0.3.64:
+Our nodes are asked directly. The core nodes are in core_nodes.json, recorded from a real ComfyUI 0.3.64, and those that
+only newer versions have (`NEWER` names the workflows that need them) from 0.33:
 
     python -m tests.workflows.definitions
 
-starts one (see tests/comfyui/server.py) and writes the definitions of the core nodes that the shipped prompts use.
-Lists of files are left empty: they say what is on that machine.
+starts one (see tests/comfyui/server.py) and writes the definitions of the core nodes that the shipped prompts use; what
+that one does not know stays as it is. Lists of files are left empty: they say what is on that machine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ API = HERE.parents[1] / "workflows" / "api"
 CORE = HERE / "core_nodes.json"
 # Combos of files: their values depend on the user's folders.
 FILES = ("image", "ckpt_name", "control_net_name")
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+OUR_FILES = (("DualEncConvert", "file"),)
+# Workflows with nodes that ComfyUI 0.3.64 does not have.
+NEWER = ("13_head_into_3d",)
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", DYNAMIC)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Input:
         kind, *rest = [declared] if isinstance(declared, str) else declared
         options = rest[0] if rest else {}
         choices = tuple(kind if isinstance(kind, (list, tuple)) else options.get("options", ()))
+        choices = tuple(choice["key"] if isinstance(choice, dict) else choice for choice in choices)
         return cls(name, kind if isinstance(kind, str) else "COMBO", options, choices, required)
 
     @property
@@ -61,8 +67,8 @@ class Input:
 
     def problem(self, value: Any) -> str | None:
         """Why ComfyUI would refuse a value of this widget, None if it would not."""
-        kinds = {"INT": int, "FLOAT": (int, float), "BOOLEAN": bool, "STRING": str, "COMBO": str}
-        if not isinstance(value, kinds[self.kind]) or (isinstance(value, bool) and self.kind != "BOOLEAN"):
+        kinds = {"INT": int, "FLOAT": (int, float), "BOOLEAN": bool}
+        if not isinstance(value, kinds.get(self.kind, str)) or (isinstance(value, bool) and self.kind != "BOOLEAN"):
             return f"{value!r} is not a {self.kind}"
         if self.choices and value not in self.choices:
             return f"{value!r} is not one of {', '.join(self.choices)}"
@@ -119,6 +125,9 @@ def definitions(classes: dict[str, Any]) -> dict[str, Definition]:
             "output_name": cls.RETURN_NAMES,
             "output_node": getattr(cls, "OUTPUT_NODE", False),
         }
+    for name, field in OUR_FILES:
+        if name in infos:
+            infos[name]["input"]["required"][field][0].clear()
     return {name: Definition.parse(info) for name, info in infos.items()}
 
 
@@ -134,7 +143,8 @@ def record() -> None:
     used = {node["class_type"] for prompt in prompts().values() for node in prompt.values()}
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server:
         infos = server.get("/object_info")
-    core = {name: infos[name] for name in sorted(used) if not name.startswith("DualEnc")}
+    before = json.loads(CORE.read_text(encoding="utf-8"))
+    core = {name: infos.get(name) or before[name] for name in sorted(used) if not name.startswith("DualEnc")}
     for info in core.values():
         for name, declared in info["input"].get("required", {}).items():
             if name in FILES and isinstance(declared[0], list):

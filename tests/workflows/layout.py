@@ -1,8 +1,9 @@
-"""Places for nodes: columns by dependency depth, stages from left to right, a note in front."""
+"""Places for nodes: rows of stages, columns by dependency depth within them, a note in the upper left corner."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,9 @@ SLOT, WIDGET = 20, 24
 GAP_X, GAP_Y = 60, 60
 PADDING, HEADING, FOOT = 20, 50, 50
 STAGE_GAP = 40
-WIDTH, WIDE = 310, 340
+WIDTH, WIDE = 310, 310
 NOTE_WIDTH = 400
-PICTURE = 290
+PICTURE = 260
 # What is below the widgets: previews of pictures, texts, reports, the pose pad.
 BELOW = {
     "LoadImage": PICTURE,
@@ -25,14 +26,16 @@ BELOW = {
     "SaveImage": PICTURE,
     "SaveVideo": 320,
     "CLIPTextEncode": 90,
-    "DualEncAlignPortrait": 120 + PICTURE,
+    "DualEncAlignPortrait": 136 + PICTURE,
     "DualEncCamera": 220,
-    "DualEncCompare": 88,
+    "DualEncCompare": 84,
+    "DualEncConvert": 110,
     "DualEncRegionMask": 220,
-    "DualEncSaveMesh": 64,
-    "DualEncSaveTriplane": 64,
-    "Preview3D": 420,
-    "SaveGLB": 420,
+    "DualEncSaveMesh": 72,
+    "DualEncSaveTriplane": 60,
+    "Preview3D": 400,
+    "Preview3DAdvanced": 400,
+    "SaveGLB": 400,
 }
 
 
@@ -63,13 +66,17 @@ def size(definition: Definition) -> tuple[int, int]:
     return (WIDE if below >= PICTURE else WIDTH), height
 
 
-def depths(prompt: dict[str, Any], ids: dict[str, int]) -> dict[str, int]:
-    """Longest path to each node from the nodes of ``ids`` that need no other of them, each at least as deep as told."""
+def depths(prompt: dict[str, Any], ids: dict[str, int], pinned: Collection[str] = ()) -> dict[str, int]:
+    """Longest path to each node from the nodes of ``ids`` that need no other of them, each at least as deep as told.
+
+    Those that are ``pinned`` are exactly as deep as told.
+    """
     found: dict[str, int] = {}
 
     def depth(key: str) -> int:
         if key not in found:
-            found[key] = max([ids[key], *(1 + depth(source) for source in sources(prompt[key]) if source in ids)])
+            before = [] if key in pinned else [1 + depth(source) for source in sources(prompt[key]) if source in ids]
+            found[key] = max([ids[key], *before])
         return found[key]
 
     return {key: depth(key) for key in ids}
@@ -81,28 +88,39 @@ def sources(node: dict[str, Any]) -> list[str]:
 
 
 def place(plan: Plan, prompt: dict[str, Any], sizes: dict[str, tuple[int, int]]) -> tuple[dict[str, Box], list[Box]]:
-    """Boxes of the nodes by id, and of the stages in the order of the plan."""
+    """Boxes of the nodes by id, and of the stages in the order of the plan.
+
+    The first column of the first row stands below the note. Every stage stands as high as those of earlier rows, and of
+    its own column, let it.
+    """
     nodes: dict[str, Box] = {}
     groups: list[Box] = []
-    left = NOTE_WIDTH + GAP_X
-    for column in plan.columns:
-        ids = {key: least for stage in column for key, least in stage.ids.items()}
-        depth = depths(prompt, ids)
-        widths = [max(sizes[k][0] for k in ids if depth[k] == d) for d in range(max(depth.values()) + 1)]
-        starts = [left + PADDING + sum(widths[:d]) + d * GAP_X for d in range(len(widths))]
-        top = 0
-        for stage in column:
-            ends = dict.fromkeys(depth.values(), top + HEADING)
-            for key in stage.ids:
-                width, height = sizes[key]
-                y = ends[depth[key]] + TITLE
-                nodes[key] = Box(starts[depth[key]], y, width, height)
-                ends[depth[key]] = y + height + GAP_Y
-            boxes = [nodes[key] for key in stage.ids]
-            x, bottom = min(b.x for b in boxes) - PADDING, max(b.bottom for b in boxes) + FOOT
-            groups.append(Box(x, top, max(b.right for b in boxes) + PADDING - x, bottom - top))
-            top = bottom + STAGE_GAP
-        left = starts[-1] + widths[-1] + PADDING + GAP_X
+    note = note_box(flow(plan.note))
+    # Without the title, which the note has above its box.
+    earlier = [Box(0, 0, note.width, note.bottom)]
+    for row in plan.rows:
+        left = 0
+        for column in row:
+            ids = {key: least for stage in column for key, least in stage.ids.items()}
+            depth = depths(prompt, ids, {key for stage in column for key in stage.pinned})
+            widths = [max(sizes[k][0] for k in ids if depth[k] == d) for d in range(max(depth.values()) + 1)]
+            right = left + 2 * PADDING + sum(widths) + GAP_X * (len(widths) - 1)
+            starts = [left + PADDING + sum(widths[:d]) + d * GAP_X for d in range(len(widths))]
+            top = max((b.bottom + STAGE_GAP for b in earlier if b.x < right and left < b.right), default=0)
+            for stage in column:
+                ends = dict.fromkeys(depth.values(), top + HEADING)
+                for key in stage.ids:
+                    width, height = sizes[key]
+                    y = ends[depth[key]] + TITLE
+                    nodes[key] = Box(starts[depth[key]], y, width, height)
+                    ends[depth[key]] = y + height + GAP_Y
+                boxes = [nodes[key] for key in stage.ids]
+                x, bottom = min(b.x for b in boxes) - PADDING, max(b.bottom for b in boxes) + FOOT
+                groups.append(Box(x, top, max(b.right for b in boxes) + PADDING - x, bottom - top))
+                top = bottom + STAGE_GAP
+            beside_note = row is plan.rows[0] and column is row[0]
+            left = (max(right, note.right) if beside_note else right) + STAGE_GAP
+        earlier = [*earlier, *groups]
     return nodes, groups
 
 

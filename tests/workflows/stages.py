@@ -1,10 +1,12 @@
 """How the shipped workflows are laid out: the note, and the nodes by stage.
 
-Stages are given in columns from left to right; the stages of one column stand below each other.
+Stages are given in rows, each in columns from left to right; the stages of one column stand below each other. What a
+person gives and gets is in the first row, beside the note: it is in view after a run. How it is done is below.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 INPUT, MODEL, HEAD, VIEW, RESULT = "#3f789e", "#b58b2a", "#a1309b", "#8A8", "#b06634"
@@ -12,11 +14,23 @@ INPUT, MODEL, HEAD, VIEW, RESULT = "#3f789e", "#b58b2a", "#a1309b", "#8A8", "#b0
 
 @dataclass(frozen=True)
 class Stage:
-    """A group of nodes: ids in the API prompt, each with the least column (from 0) within the column of stages."""
+    """A group of nodes: ids in the API prompt, each with the least column (from 0) within the column of stages.
+
+    ``pinned`` ones stand in that very column.
+    """
 
     title: str
     colour: str
     ids: dict[str, int]
+    pinned: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class App:
+    """What the App mode of newer frontends shows: (node id, widget, label) and the ids of the nodes with results."""
+
+    inputs: tuple[tuple[str, str, str], ...]
+    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -24,13 +38,15 @@ class Plan:
     """A workflow: ``note`` is Markdown."""
 
     note: str
-    columns: tuple[tuple[Stage, ...], ...]
+    rows: tuple[tuple[tuple[Stage, ...], ...], ...]
+    app: App | None = None
 
 
 def stage(title: str, colour: str, ids: str) -> Stage:
-    """From words like "render" or "render@2", the latter not left of column 2."""
-    words = (word.partition("@") for word in ids.split())
-    return Stage(title, colour, {key: int(least or 0) for key, _, least in words})
+    """From words like "render", "render@2", not left of column 2, or "render=0", in column 0."""
+    parts = [re.match(r"(\w+)(?:([@=])(\d+))?$", word).groups() for word in ids.split()]
+    pinned = frozenset(key for key, mark, _ in parts if mark == "=")
+    return Stage(title, colour, {key: int(least or 0) for key, _, least in parts}, pinned)
 
 
 PHOTO = stage("Photo", INPUT, "load_photo align")
@@ -42,8 +58,8 @@ _YOUR_PHOTO = """
 sit on the face. If not, set *pose* to *by hand*.
 """
 _REAL_WEIGHTS = """
-**Demo models:** they are small and know only heads like these. For photos of people put converted PanoHead weights and
-their encoders into `models/dualenc`, press **R**, and choose them under *Models*.
+**Other models:** put them into **models/dualenc**, press **R**, and choose them under *Models*. PanoHead's own weights:
+workflow 12.
 """
 
 PLANS = {
@@ -61,10 +77,23 @@ Press **Run**: one photo becomes a head that you can see from all sides.
 Change *start*, *end* or *pitch* in *Once round the head* and run again: only the pictures are drawn anew.
 """,
         (
-            (stage("1 · Photo", INPUT, "load_photo align"), MODELS),
-            (stage("2 · Two heads", HEAD, "encode_1 encode_2 preview_portrait"),),
-            (stage("3 · Join them", HEAD, "mask preview_mask stitch"),),
-            (stage("4 · Views", VIEW, "orbit render save"),),
+            (
+                (MODELS,),
+                (stage("1 · Photo", INPUT, "load_photo align"),),
+                (
+                    stage("The head from eight sides", RESULT, "save"),
+                    stage("On the way", VIEW, "preview_portrait=0 preview_mask=0"),
+                ),
+            ),
+            (
+                (stage("2 · Two heads", HEAD, "encode_1 encode_2"),),
+                (stage("3 · Join them", HEAD, "mask stitch"),),
+                (stage("4 · Views", VIEW, "orbit=0 render=0"),),
+            ),
+        ),
+        App(
+            (("load_photo", "image", "Photo"), ("orbit", "frames", "Pictures"), ("orbit", "pitch", "From above (°)")),
+            ("save",),
         ),
     ),
     "02_photo_to_turntable_video": Plan(
@@ -77,10 +106,25 @@ Press **Run**: the photo becomes a head, the head a video of two seconds that lo
 - Its **fps** go to the video by the link.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
-            (PHOTO, MODELS),
-            (stage("Head", HEAD, "invert"),),
-            (stage("Frames", VIEW, "orbit render"),),
-            (stage("Video", RESULT, "video save_video"),),
+            (
+                (MODELS,),
+                (PHOTO,),
+                (stage("The video", RESULT, "save_video"),),
+            ),
+            (
+                (stage("Head", HEAD, "invert"),),
+                (stage("Frames", VIEW, "orbit render"),),
+                (stage("Together", VIEW, "video"),),
+            ),
+        ),
+        App(
+            (
+                ("load_photo", "image", "Photo"),
+                ("orbit", "frames", "Frames"),
+                ("orbit", "swing", "To and fro"),
+                ("orbit", "fps", "Frames a second"),
+            ),
+            ("save_video",),
         ),
     ),
     "03_sample_heads": Plan(
@@ -93,9 +137,11 @@ Press **Run**: eight heads that nobody has ever seen. No photo needed.
 - **Camera**: drag on the pad.
 """,
         (
-            (GENERATOR,),
-            (stage("Heads", HEAD, "sample"), stage("Camera", VIEW, "camera")),
-            (stage("Pictures", RESULT, "render save"),),
+            (
+                (GENERATOR,),
+                (stage("Heads", HEAD, "sample"), stage("Camera", VIEW, "camera")),
+                (stage("Eight heads", RESULT, "save=0"), stage("Render", VIEW, "render=0")),
+            ),
         ),
     ),
     "04_pose_controlled_views": Plan(
@@ -109,16 +155,17 @@ Press **Run**: three views of one head, each from a camera of its own.
 - *From behind* is **transparent**: background is set to *transparent*, and the saved PNG has an alpha channel.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
-            (PHOTO, MODELS),
-            (stage("Head", HEAD, "invert"),),
             (
-                stage("From the left", VIEW, "camera_left render_left save_left"),
-                stage(
-                    "From above, with depth, alpha and normals",
-                    VIEW,
-                    "camera_above render_above save_above save_depth alpha save_alpha save_normal@3",
-                ),
-                stage("From behind, transparent", VIEW, "camera_behind render_cutout save_cutout"),
+                (MODELS,),
+                (PHOTO,),
+                (stage("Views", RESULT, "save_left save_above save_cutout"),),
+                (stage("Depth, alpha, normals", RESULT, "save_depth save_alpha save_normal"),),
+            ),
+            (
+                (stage("Head", HEAD, "invert"),),
+                (stage("From the left", VIEW, "camera_left=0 render_left=0"),),
+                (stage("From above", VIEW, "camera_above=0 render_above=0 alpha=0"),),
+                (stage("From behind, transparent", VIEW, "camera_behind=0 render_cutout=0"),),
             ),
         ),
     ),
@@ -129,9 +176,9 @@ The head sets pose and shape, Stable Diffusion adds the detail, then paints a ne
 
 **You need two files** (any SD 1.5 checkpoint and its depth ControlNet will do; choose yours in the two loaders):
 
-- `models/checkpoints/`
+- **models/checkpoints/**
   [v1-5-pruned-emaonly-fp16.safetensors](https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive)
-- `models/controlnet/`
+- **models/controlnet/**
   [control_v11f1p_sd15_depth_fp16.safetensors](https://huggingface.co/comfyanonymous/ControlNet-v1-1_fp16_safetensors)
 
 Then press **Run**.
@@ -143,22 +190,30 @@ Then press **Run**.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
             (
-                PHOTO,
-                MODELS,
-                stage(
-                    "Your files and words",
-                    MODEL,
-                    "load_checkpoint load_controlnet prompt_head prompt_background prompt_negative",
-                ),
+                (MODELS,),
+                (PHOTO,),
+                (stage("The refined head", RESULT, "save_refined"), stage("Depth", VIEW, "preview_depth")),
+                (stage("On a new background", RESULT, "save_background"),),
             ),
-            (stage("Head", HEAD, "invert"), stage("Camera", VIEW, "camera")),
-            (stage("View and depth", VIEW, "render scale_image scale_depth preview_depth"),),
             (
-                stage("Refine the head", RESULT, "control encode refine decode save_refined"),
-                stage(
-                    "Paint a background",
-                    RESULT,
-                    "background_mask@2 encode_background paint_background decode_background save_background",
+                (stage("Head and camera", HEAD, "invert=0 camera=0"),),
+                (stage("View and depth", VIEW, "render=0 scale_image=0 scale_depth=0"),),
+                (
+                    stage(
+                        "Your files and words",
+                        MODEL,
+                        "load_checkpoint=0 load_controlnet=0 prompt_head=1 prompt_background=1 prompt_negative=1",
+                    ),
+                ),
+                (stage("Refine the head", HEAD, "control=0 encode=0 refine=0 decode=0"),),
+            ),
+            (
+                (
+                    stage(
+                        "Paint a background",
+                        HEAD,
+                        "background_mask encode_background paint_background decode_background",
+                    ),
                 ),
             ),
         ),
@@ -166,7 +221,7 @@ Then press **Run**.
     "06_save_and_reload": Plan(
         """# Save and reload a head
 
-Press **Run**: a head is saved to `output/dualenc` and loaded again from there.
+Press **Run**: a head is saved to **output/dualenc** and loaded again from there.
 
 - The **path** link gives the file that was just saved. To load an older head, cut the link and choose it in **file**
   (press **R** if it is not listed yet).
@@ -174,9 +229,11 @@ Press **Run**: a head is saved to `output/dualenc` and loaded again from there.
 - A head renders only with the generator that made it.
 """,
         (
-            (GENERATOR,),
-            (stage("Make and save", HEAD, "sample save_head"),),
-            (stage("Load and render", VIEW, "load_head orbit render save"),),
+            (
+                (GENERATOR,),
+                (stage("Make and save", HEAD, "sample=0 save_head=0"), stage("Load", VIEW, "load_head=0 orbit=0")),
+                (stage("The loaded head", RESULT, "save=0"), stage("Render", VIEW, "render=0")),
+            ),
         ),
     ),
     "07_compare_encoders": Plan(
@@ -191,16 +248,16 @@ Press **Run**: the same photo by Encoder 1, by Encoder 2, and by both joined.
 LPIPS and identity need weights of their own: turn on *perceptual* in a compare node, its message says which.
 """,
         (
-            (PHOTO, MODELS),
-            (stage("Three heads", HEAD, "encode_1 encode_2 invert"),),
             (
-                stage("Numbers", RESULT, "compare_1 compare_2 compare_both"),
-                stage("From the photo's side", VIEW, "front_1 front_2 front save_front"),
-                stage(
-                    "From behind",
-                    VIEW,
-                    "camera render_1 render_2 render_both behind_1 behind save_behind",
-                ),
+                (MODELS,),
+                (PHOTO,),
+                (stage("Numbers", RESULT, "compare_1 compare_2 compare_both"),),
+                (stage("From the photo's side", RESULT, "save_front"), stage("From behind", RESULT, "save_behind")),
+            ),
+            (
+                (stage("Three heads", HEAD, "encode_1 encode_2 invert"),),
+                (stage("Views from behind", VIEW, "camera=0 render_1=0 render_2=1 render_both=1"),),
+                (stage("Side by side", VIEW, "front_1=0 front_2=1 front=1 behind_1=0 behind=1"),),
             ),
         ),
     ),
@@ -219,14 +276,25 @@ Press **Run**: the head of the photo gets somebody else's hair, all round.
 - Eyes, mouth or nose: change **part** in both masks and **recipe** in *Transfer the hair*.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
-            (PHOTO, MODELS),
-            (stage("Two heads", HEAD, "invert sample"),),
-            (stage("Their hair", HEAD, "hair_reference hair_target"),),
-            (stage("Transfer", HEAD, "transfer"), stage("Camera", VIEW, "orbit")),
             (
-                stage("After", RESULT, "render save"),
-                stage("Before", VIEW, "render_before preview_before"),
+                (MODELS,),
+                (PHOTO,),
+                (stage("After", RESULT, "save"), stage("Before", RESULT, "preview_before")),
             ),
+            (
+                (stage("Two heads", HEAD, "invert sample"),),
+                (stage("Their hair", HEAD, "hair_reference=0 hair_target=1"),),
+                (stage("Transfer", HEAD, "transfer"), stage("Camera", VIEW, "orbit")),
+                (stage("Views", VIEW, "render render_before"),),
+            ),
+        ),
+        App(
+            (
+                ("load_photo", "image", "Photo"),
+                ("sample", "seed", "Whose hair"),
+                ("transfer", "match", "Colour of the hair"),
+            ),
+            ("save", "preview_before"),
         ),
     ),
     "09_morph_video": Plan(
@@ -242,10 +310,11 @@ loops.
 - Heads half-way look like a veil? Set **mix** to *styles*.
 """,
         (
-            (GENERATOR,),
-            (stage("Heads", HEAD, "sample"), stage("Camera", VIEW, "orbit")),
-            (stage("Frames", VIEW, "morph"),),
-            (stage("Video", RESULT, "video save_video"),),
+            (
+                (GENERATOR,),
+                (stage("Heads", HEAD, "sample"), stage("Camera", VIEW, "orbit"), stage("Frames", VIEW, "morph=0")),
+                (stage("The video", RESULT, "save_video=0"), stage("Together", VIEW, "video=0")),
+            ),
         ),
     ),
     "10_coloured_mesh": Plan(
@@ -254,17 +323,24 @@ loops.
 Press **Run**: the photo becomes a head, the head a mesh for viewers, Blender, games and printing: upright, facing the
 front, in metres.
 
-- *Save with colours* writes a GLB to `output/dualenc`. **format** *ply* is for mesh tools.
+- *Save with colours* writes a GLB to **output/dualenc**. **format** *ply* is for mesh tools.
 - *Look at it* shows the file: drag to turn it.
-- *ComfyUI's own, shape only* is the same mesh by Save GLB, as other mesh nodes see it.
+- *ComfyUI's own* is the same mesh by its Save node (older ComfyUI: the shape only).
 - **For games and the web:** in *Head to mesh* set **triangles** to 10000 and **texture** to 1024.
 - **Finer:** **resolution** 256. Ripples go away with **smooth** 3.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
-            (PHOTO, MODELS),
-            (stage("Head", HEAD, "invert"),),
-            (stage("Mesh", HEAD, "mesh"),),
-            (stage("Files", RESULT, "save_mesh preview_mesh save_shape"),),
+            (
+                (MODELS,),
+                (PHOTO,),
+                (stage("The mesh", RESULT, "preview_mesh"),),
+                (stage("By ComfyUI", RESULT, "save_shape"),),
+            ),
+            (
+                (stage("Head", HEAD, "invert"),),
+                (stage("Mesh", HEAD, "mesh"),),
+                (stage("Save", RESULT, "save_mesh"),),
+            ),
         ),
     ),
     "11_optimize_and_compare": Plan(
@@ -281,17 +357,74 @@ Press **Run** and wait a minute or two: the same photo by both encoders, by **W+
 The report below each optimize node says which measure of likeness was used; LPIPS needs a weights file.
 """,
         (
-            (PHOTO, MODELS),
-            (stage("Encoders", HEAD, "invert"),),
-            (stage("Optimize", HEAD, "search improve"),),
             (
-                stage("Numbers", RESULT, "compare_invert compare_search compare_improve"),
-                stage("From the photo's side", VIEW, "front_1 front save_front"),
-                stage(
-                    "From behind",
-                    VIEW,
-                    "camera render_invert render_search render_improve behind_1 behind save_behind",
-                ),
+                (MODELS,),
+                (PHOTO,),
+                (stage("Numbers", RESULT, "compare_invert compare_search compare_improve"),),
+                (stage("From the photo's side", RESULT, "save_front"), stage("From behind", RESULT, "save_behind")),
+            ),
+            (
+                (stage("Encoders", HEAD, "invert"),),
+                (stage("Optimize", HEAD, "search=0 improve=0"),),
+                (stage("Views from behind", VIEW, "camera=0 render_invert=0 render_search=1 render_improve=1"),),
+                (stage("Side by side", VIEW, "front_1=0 front=0 behind_1=0 behind=0"),),
+            ),
+        ),
+    ),
+    "12_real_panohead": Plan(
+        """# The real PanoHead
+
+PanoHead's own weights, from the download to a turntable.
+
+1. Download **easy-khair-180-gpc0.8-trans10-025000.pkl** from the
+   [models folder of PanoHead](https://drive.google.com/drive/folders/1m517-F1NCTGA159dePs5R5qj02svtX1_?usp=sharing).
+   Treat the weights, and what you make with them, as non-commercial.
+2. Put it into **models/dualenc** of this ComfyUI and press **R**.
+3. Press **Run**. *Convert PanoHead* makes a safe file of it once; nothing in the download is executed.
+
+Nobody has published encoders for these weights yet, so *Photo to head, without encoders* searches for the head
+(**steps**) and then tunes a copy of PanoHead to the photo (**tune_steps**). That is slow: the progress bar of the first
+steps shows how long your computer will take; without a graphics card count with hours. For a first look set both to 50;
+the published setting is 500 each.
+
+**Your own photo:** choose it in *Photo*. Box, mesh and axes below *Align the portrait* should sit on the face.
+""",
+        (
+            (
+                (stage("PanoHead", MODEL, "convert=0 load_generator=0"),),
+                (PHOTO,),
+                (stage("The video", RESULT, "save_video"), stage("The head", VIEW, "preview")),
+            ),
+            (
+                (stage("Optimize", HEAD, "optimize"),),
+                (stage("Frames", VIEW, "orbit render"),),
+                (stage("Together", VIEW, "video"),),
+            ),
+        ),
+    ),
+    "13_head_into_3d": Plan(
+        f"""# Head into ComfyUI's 3D nodes
+
+Needs a ComfyUI with mesh nodes (0.33 or newer). Press **Run**: the photo becomes a head, the head a mesh that ComfyUI's
+own nodes work on, and back.
+
+- *Fewer triangles* is ComfyUI's node; *Save the mesh* is ours and writes what came out of it, in colour.
+- **Camera:** drag on the pad of *Camera for both*. The same camera drives our *Render the head*, ComfyUI's
+  *Render the mesh* and the viewer *Turn it*: compare both pictures.
+- Other mesh nodes (Fill Holes, Unwrap Mesh, Rotate Mesh …) go between *Head to mesh* and *Save the mesh*.
+{_YOUR_PHOTO}{_REAL_WEIGHTS}""",
+        (
+            (
+                (MODELS,),
+                (PHOTO,),
+                (stage("The head", RESULT, "save_head"), stage("Turn it", RESULT, "preview_mesh")),
+                (stage("The mesh", RESULT, "save_picture"),),
+            ),
+            (
+                (stage("Head", HEAD, "invert"),),
+                (stage("Camera", VIEW, "camera=0 render=0"),),
+                (stage("Mesh", HEAD, "mesh=0 decimate=0"),),
+                (stage("Render and save", HEAD, "render_mesh=0 save_mesh=0"),),
             ),
         ),
     ),

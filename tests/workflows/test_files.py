@@ -204,10 +204,73 @@ def test_nodes_neither_overlap_nor_leave_their_group(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links_go_from_left_to_right(name: str) -> None:
+def test_links_go_from_left_to_right_or_from_row_to_row(name: str) -> None:
     shipped = graph(name)
     boxes = {node["id"]: rectangle(node) for node in shipped["nodes"]}
-    assert [link for link in shipped["links"] if boxes[link[1]][2] >= boxes[link[3]][0]] == []
+
+    def back(source: tuple[float, ...], target: tuple[float, ...]) -> bool:
+        beside = source[1] < target[3] and target[1] < source[3]
+        return beside and source[2] >= target[0]
+
+    assert [link for link in shipped["links"] if back(boxes[link[1]], boxes[link[3]])] == []
+
+
+def on_screen(name: str) -> tuple[float, list[tuple[float, ...]], list[tuple[float, ...]]]:
+    """The scale of a workflow as it opens, and rectangles in pixels of all nodes, and of those that show results."""
+    shipped = graph(name)
+    scale, (x, y) = shipped["extra"]["ds"]["scale"], shipped["extra"]["ds"]["offset"]
+
+    def pixels(node: dict[str, Any]) -> tuple[float, ...]:
+        left, top, right, bottom = rectangle(node)
+        return (left + x) * scale, (top + y) * scale, (right + x) * scale, (bottom + y) * scale
+
+    results = [node for node in shipped["nodes"] if node["type"] in SHOWS]
+    return scale, [pixels(node) for node in shipped["nodes"]], [pixels(node) for node in results]
+
+
+SHOWS = ("SaveImage", "SaveVideo", "Preview3D", "Preview3DAdvanced", "SaveGLB", "DualEncCompare")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_are_in_view_after_a_run(name: str) -> None:
+    """In a window of 1600 × 1000 at once, in one of 1280 × 800 by scrolling down, never to the right."""
+    scale, nodes, results = on_screen(name)
+    assert 0.6 < scale <= 1 and results
+    assert max(right for *_, right, _ in results) <= 1280 and max(bottom for *_, bottom in results) <= 960
+    assert max(right for *_, right, _ in nodes) <= 1290
+    # The menu bar is 90 pixels high, the side bar 60 wide.
+    assert min(left for left, *_ in nodes) >= 60 and min(top for _, top, *_ in nodes) >= 90
+    # Nothing is left empty that could show more.
+    assert max(right for *_, right, _ in nodes) > 1000 and max(bottom for *_, bottom in nodes) > 600
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notes_can_be_read(name: str) -> None:
+    """Light grey on the note's own colour, and no quoted code, whose colours the frontend chooses."""
+    (note,) = [node for node in graph(name)["nodes"] if node["type"] in NOTES]
+    levels = [int(note["bgcolor"][i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    luminance = sum(w * level**2.2 for w, level in zip((0.2126, 0.7152, 0.0722), levels, strict=True))
+    grey = (0xBB / 255) ** 2.2
+    assert (grey + 0.05) / (luminance + 0.05) > 7
+    assert "`" not in note["widgets_values"][0]
+
+
+APPS = {"01_photo_to_360_head", "02_photo_to_turntable_video", "08_hair_transfer"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_apps_show_labelled_inputs_and_results(known, name: str) -> None:
+    extra = graph(name)["extra"]
+    assert ("linearData" in extra) == (name in APPS)
+    if name not in APPS:
+        return
+    nodes = {node["id"]: node for node in graph(name)["nodes"]}
+    for number, widget in extra["linearData"]["inputs"]:
+        (line,) = [line for line in nodes[number]["inputs"] if line["name"] == widget]
+        assert line["widget"]["name"] == widget and line["link"] is None
+        assert line["label"][0].isupper() and line["label"] != widget
+    for number in extra["linearData"]["outputs"]:
+        assert known[nodes[number]["type"]].output_node
 
 
 @pytest.mark.parametrize("name", NAMES)

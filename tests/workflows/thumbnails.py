@@ -126,7 +126,22 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
             *(s(f"render_{key}") for key in ("invert", "search", "improve")),
         ],
     ),
+    "12_real_panohead": (4, ("render",), lambda s: [s("load_photo"), s("optimize", 3), *s("render")[::10].split(1)]),
+    "13_head_into_3d": (
+        3,
+        ("render", "mesh"),
+        lambda s: [s("load_photo"), s("render"), *mesh_tiles(s("mesh").dualenc, (30, 60, 100, 150))],
+    ),
 }
+
+
+def runnable(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The prompt with the bundled generator in place of PanoHead's own weights, which are not here."""
+    ours = {key: node for key, node in prompt.items() if node["class_type"] != "DualEncConvert"}
+    for node in ours.values():
+        if node["class_type"] == "DualEncLoadPanoHead":
+            node["inputs"].pop("path", None)
+    return ours
 
 
 def mesh_tiles(mesh: Any, yaws: Sequence[int]) -> Tiles:
@@ -172,7 +187,7 @@ def main(names: Sequence[str]) -> None:
             try:
                 Path("input").mkdir()
                 shutil.copy(PORTRAIT, "input")
-                tiles = pick(Shots(executor.run(shipped[name], wanted)))
+                tiles = pick(Shots(executor.run(runnable(shipped[name]), wanted)))
             finally:
                 os.chdir(here)
         data = jpeg(sheet(tiles, columns))

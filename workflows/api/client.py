@@ -1,7 +1,9 @@
 """python client.py SERVER PHOTO PROMPT_FILE OUT_FOLDER (see README.md; needs aiohttp, which ComfyUI brings)."""
 
 import asyncio
+import hashlib
 import json
+import os
 import sys
 import uuid
 from pathlib import Path
@@ -9,12 +11,22 @@ from pathlib import Path
 import aiohttp
 
 
+def file_name(name, most=200):
+    """The name, in whatever script, if every disk and server takes it; else like it, with a mark of its own."""
+    plain = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in name)
+    if plain == name and len(name.encode()) <= most:
+        return name
+    stem, suffix = os.path.splitext(plain)
+    mark = "-" + hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8] + suffix[:12]
+    return stem.encode()[: most - len(mark.encode())].decode("utf-8", "ignore") + mark
+
+
 async def run(server, photo, prompt_file, out_folder):
-    prompt, client, files = json.loads(Path(prompt_file).read_text("utf-8")), uuid.uuid4().hex, []
+    prompt, client, files = json.loads(Path(prompt_file).read_bytes()), uuid.uuid4().hex, []
     async with aiohttp.ClientSession(server) as http:
         if photo:
-            form = aiohttp.FormData()
-            form.add_field("image", Path(photo).read_bytes(), filename=Path(photo).name)
+            form = aiohttp.FormData(quote_fields=False)  # else a name arrives as %E6%97%A5…
+            form.add_field("image", Path(photo).read_bytes(), filename=file_name(Path(photo).name))
             async with http.post("/upload/image", data=form, raise_for_status=True) as answer:
                 prompt["load_photo"]["inputs"]["image"] = (await answer.json())["name"]
         async with http.ws_connect("/ws", params={"clientId": client}, max_msg_size=0) as events:
@@ -36,9 +48,10 @@ async def run(server, photo, prompt_file, out_folder):
         async with http.get(f"/history/{queued['prompt_id']}", raise_for_status=True) as answer:
             outputs = (await answer.json())[queued["prompt_id"]]["outputs"]
         for key, output in outputs.items():
-            for line in (x for values in output.values() for x in values if isinstance(x, dict) and "filename" in x):
+            lines = (x for values in output.values() for x in values if isinstance(x, dict) and "filename" in x)
+            for line in {json.dumps(x, sort_keys=True): x for x in lines}.values():  # some are listed twice
                 async with http.get("/view", params=line, raise_for_status=True) as answer:
-                    files.append(Path(out_folder, f"{key}_{Path(line['filename']).name}"))
+                    files.append(Path(out_folder, file_name(f"{key}_{Path(line['filename']).name}")))
                     files[-1].parent.mkdir(parents=True, exist_ok=True)
                     files[-1].write_bytes(await answer.read())
         return outputs, files

@@ -207,6 +207,9 @@ export async function reportChecks({ page, job, shot }) {
     ["DualEncSaveTriplane", 330, 330],
   ]);
   const before = await page.locator(".dualenc-report").allInnerTexts();
+  const emptyHeights = await page.evaluate(() =>
+    [...document.querySelectorAll(".dualenc-report")].map((element) => element.offsetHeight),
+  );
   // The other two lack what they need; a run takes the nodes that can run.
   await page.evaluate(([a, b, c]) => {
     const node = (id) => app.graph.getNodeById(Number(id));
@@ -264,7 +267,55 @@ export async function reportChecks({ page, job, shot }) {
   await shot("report");
   await executed(align, { text: ["1 face"], dualenc_warnings: [] });
   const cleared = await page.locator('.dualenc-report [data-part="warning"]').count();
-  return { before, inputs, saved, reports, after, toasts, amber, cleared, nodes2: job.nodes2 };
+  const fail = (id, sentence) =>
+    page.evaluate(
+      ([node, words]) => {
+        const detail = {
+          node_id: node,
+          node_type: "DualEncAlignPortrait",
+          prompt_id: "test",
+          executed: [],
+          exception_type: "NoFaceError",
+          exception_message: words,
+          traceback: [],
+          current_inputs: {},
+          current_outputs: [],
+        };
+        app.api.dispatchEvent(new CustomEvent("execution_error", { detail }));
+      },
+      [id, sentence],
+    );
+  await fail(align, "no face was found in the 300×200 photo\n");
+  await page.waitForTimeout(300);
+  const error = await page.evaluate(() => {
+    const line = document.querySelector('.dualenc-report [data-part="error"]');
+    return { text: line?.innerText, colour: line && getComputedStyle(line).borderLeftColor };
+  });
+  await shot("error");
+  await page.keyboard.press("Escape");
+  await executed(align, { text: ["1 face"], dualenc_warnings: [] });
+  const errorGone = (await page.locator('.dualenc-report [data-part="error"]').count()) === 0;
+  return { before, emptyHeights, inputs, saved, reports, after, toasts, amber, cleared, error, errorGone, nodes2: job.nodes2 };
+}
+
+/** Colours of our data types: of links, of slots in Nodes 2.0, and after a change of the palette. */
+export async function colourChecks({ page }) {
+  const types = ["GENERATOR", "ENCODER", "TRIPLANE", "MASK", "CAMERA"].map((name) => `DUALENC_${name}`);
+  const links = () =>
+    page.evaluate(
+      (names) => Object.fromEntries(names.map((name) => [name, app.canvas.constructor.link_type_colors[name] || null])),
+      types,
+    );
+  const slots = await page.evaluate((names) => {
+    const style = getComputedStyle(document.documentElement);
+    return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--color-datatype-${name}`).trim()]));
+  }, types);
+  const before = await links();
+  await page.evaluate(() => app.extensionManager.setting.set("Comfy.ColorPalette", "light"));
+  await page.waitForTimeout(500);
+  const afterPalette = await links();
+  await page.evaluate(() => app.extensionManager.setting.set("Comfy.ColorPalette", "dark"));
+  return { links: before, slots, afterPalette };
 }
 
 /** Opens the help of DualEnc Render as the selection's info button does. */
@@ -317,5 +368,7 @@ export async function templates({ page, job, shot }) {
     const shown = [thumbnail.status, picture.byteLength];
     loaded[name] = { missing, prompt, dialogs, nodes: graph.nodes.length, thumbnail: shown };
   }
-  return { listed: listed[job.pack] ?? [], loaded };
+  // As the list of templates asks for them.
+  const order = await page.evaluate(async (pack) => (await app.api.getWorkflowTemplates())[pack], job.pack);
+  return { listed: listed[job.pack] ?? [], order, loaded };
 }

@@ -7,7 +7,7 @@
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { helpPage, padChecks, reportChecks, templates } from "./checks.mjs";
+import { colourChecks, helpPage, padChecks, reportChecks, templates } from "./checks.mjs";
 
 const START = 180_000;
 
@@ -51,6 +51,7 @@ try {
     pad: await padChecks(visit),
     report: await reportChecks(visit),
     help: await helpPage(visit),
+    colours: await colourChecks(visit),
     ...seen,
   };
   process.stdout.write(JSON.stringify(result));
