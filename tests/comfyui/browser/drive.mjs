@@ -8,6 +8,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { colourChecks, helpPage, padChecks, reportChecks, templates } from "./checks.mjs";
+import { turntableChecks } from "./turntable.mjs";
 
 const START = 180_000;
 
@@ -52,6 +53,7 @@ try {
     report: await reportChecks(visit),
     help: await helpPage(visit),
     colours: await colourChecks(visit),
+    turntable: await turntableChecks(visit),
     ...seen,
   };
   process.stdout.write(JSON.stringify(result));
