@@ -16,7 +16,7 @@ class DualEncSplat:
 
     CATEGORY = "DualEnc/export"
     DESCRIPTION = (
-        "Turns a head into Gaussian splats and saves them: small soft discs that viewers draw at once from every side, "
+        "Turns a head into Gaussian splats and saves them: small soft spots that viewers draw at once from every side, "
         "as soft as the pictures."
     )
     SEARCH_ALIASES = [

@@ -1,4 +1,4 @@
-"""A head as splats: discs on its surface in the colours of its own pictures."""
+"""A head as splats: soft spots on its surface in the colours of its own pictures."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ from .surfels import Lattice, SurfaceField, Surfels, surfels
 
 Progress = Callable[[int, int], None]
 
-# Standard deviation of a disc, in sides of the square that it stands for: less leaves holes, more blurs ...
+# Standard deviation of a splat, in sides of the square that it stands for: less leaves holes, more blurs ...
 SPREAD = 0.55
-# ... and across the disc, in parts of that.
-THICKNESS = 0.1
+# ... and across the surface, in parts of that. Nearly round: along a silhouette thin ones leave gaps, and renderers that
+# work with the inverse of the covariance (ComfyUI's Render Splat) lose their digits. The shortest axis is the normal.
+THICKNESS = 0.9
+# Furthest that splats are drawn in, in sides of their squares.
+_FURTHEST = 4.0
 # What no view sees is kept when it is at most this many coarse cells from what one sees; hollows are further inside.
 _HIDDEN = 3
-# Discs overlap their neighbours: light that crosses the surface meets this much of them, in opacities.
+# Splats overlap their neighbours: light that crosses the surface meets this much of them, in opacities.
 _OVERLAP = 2 * math.pi * SPREAD**2
 # Side of the pictures in which silhouettes are compared: the blur of viewers is one of pixels.
 _SIDE = 512
@@ -45,11 +48,11 @@ def bake_splats(
 ) -> Splats:
     """Turn one head into splats.
 
-    Discs lie on the surface that the density has at ``threshold``, one for about every cell of a lattice, as large as
+    They lie on the surface that the density has at ``threshold``, one for about every cell of a lattice, as large as
     the surface that it stands for (a lattice cuts surfaces of some directions more often). Their colours are those of
     the super-resolved views that see them, the most direct ones first; they are as opaque as these views see them.
-    Last, all are drawn in a little, as far as makes the whole cover as much of its pictures as the head does: soft
-    discs reach beyond the surface that they lie on.
+    Last, all are drawn in a little, as far as makes the whole cover as much of its pictures as the head does: what is
+    soft reaches beyond the surface that it lies on.
 
     Args:
         triplane: a batch of one.
@@ -87,7 +90,7 @@ def bake_splats(
         near = lattice.cells_near(rough.points, options.box_warp / coarse)
         surface = surfels(field, lattice, near, progress)
         cell *= 1.005 * math.sqrt(max(1.0, len(surface.points) / count))
-    splats = _discs(surface, views)
+    splats = _spots(surface, views)
     splats = _drawn_in(splats, surface, generator, triplane)
     meta = {"generator": triplane.generator, "triplane": dict(triplane.meta), "splats": {"cell": lattice.cell}}
     return splats.replace(meta=meta)
@@ -105,7 +108,7 @@ def _outside(surface: Surfels, views: ColourViews, reach: float) -> Tensor:
     return torch.from_numpy(distance <= reach)
 
 
-def _discs(surface: Surfels, views: ColourViews) -> Splats:
+def _spots(surface: Surfels, views: ColourViews) -> Splats:
     colours, seen = blend_views(views, surface.points, surface.normals)
     cover = F.interpolate(views.visible.alpha, views.image.shape[-2:], mode="bilinear", align_corners=False)
     as_pictures = ColourViews(views.camera, (cover * 2 - 1).expand_as(views.image), views.visible)
@@ -131,4 +134,4 @@ def _drawn_in(splats: Splats, surface: Surfels, generator: PanoHead, triplane: T
 
     before, after = (float(render_splats(at(share), camera, _SIDE)[1].mean()) for share in (0.0, 1.0))
     share = (before - wanted) / (before - after) if before > after else 0.0
-    return at(min(max(share, 0.0), 2.0))
+    return at(min(max(share, 0.0), _FURTHEST))

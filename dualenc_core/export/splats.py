@@ -1,4 +1,4 @@
-"""Gaussian splats: a head as many small soft discs, which programs of 3D Gaussian Splatting show."""
+"""Gaussian splats: a head as many small soft spots, which programs of 3D Gaussian Splatting show."""
 
 from __future__ import annotations
 

@@ -244,6 +244,13 @@ def test_a_new_view_goes_on_without_new_pictures(visit) -> None:
     assert len(facts["saved"]) == len([v for v in facts["prompt"].values() if not isinstance(v, list)])
 
 
+def test_the_viewer_turns_in_an_app(visit) -> None:
+    facts = visit["turntable"]["app"]
+    if facts is None:
+        pytest.skip("this frontend has no App mode")
+    assert 0 <= facts["before"] != facts["after"] >= 0 and "yaw" in facts["text"]
+
+
 def test_a_node_made_anew_shows_its_pictures(visit) -> None:
     paused, anew = visit["turntable"]["paused"], visit["turntable"]["anew"]
     assert anew["pictures"] == 36 and anew["shown"] == paused["shown"] and anew["yaw"] == paused["yaw"]

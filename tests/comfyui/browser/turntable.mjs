@@ -144,6 +144,44 @@ export async function turntableChecks({ page, job, shot }) {
     .catch(() => {});
   facts.anew = await look();
   await shot("turntable");
-  facts.nodes2 = job.nodes2;
+  facts.app = await asApp({ page, shot }, id);
+  return facts;
+}
+
+/** The graph opened as an app whose only input is the viewer; null where the frontend has no App mode. */
+async function asApp({ page, shot }, id) {
+  const known = await page.evaluate(() =>
+    app.extensionManager.command.commands?.some((command) => command.id === "Comfy.ToggleLinear"),
+  );
+  if (!known) return null;
+  await page.evaluate(async (key) => {
+    const graph = JSON.parse(JSON.stringify(app.graph.serialize()));
+    const set = { linearMode: true, linearData: { inputs: [[Number(key), "turntable"]], outputs: [Number(key)] } };
+    await app.loadGraphData({ ...graph, extra: { ...graph.extra, ...set } });
+  }, id);
+  const viewer = page.locator(`${VIEWER}:visible`);
+  await viewer.waitFor({ state: "visible" });
+  // A tour lies over the first app that one opens.
+  const skip = page.getByRole("button", { name: "Skip" });
+  await skip.waitFor({ state: "visible", timeout: 5_000 }).catch(() => {});
+  if (await skip.isVisible()) await skip.click();
+  const run = page.getByRole("button", { name: "Run", exact: true }).last();
+  await run.click();
+  await page.waitForFunction(
+    (selector) => [...document.querySelectorAll(selector)].some((element) => element.dataset.pictures === "36"),
+    VIEWER,
+    { timeout: RUN },
+  );
+  const before = Number(await viewer.getAttribute("data-shown"));
+  const { x, y, width, height } = await viewer.boundingBox();
+  await page.mouse.move(x + width / 2, y + height / 2);
+  await page.mouse.down();
+  await page.mouse.move(x + width / 2 - 70, y + height / 2, { steps: 4 });
+  await shot("turntable-app");
+  await page.mouse.up();
+  await settle(page);
+  const facts = { before, after: Number(await viewer.getAttribute("data-shown")), text: await viewer.innerText() };
+  // Later checks meet the graph again.
+  await page.evaluate(() => app.extensionManager.command.execute("Comfy.ToggleLinear"));
   return facts;
 }
