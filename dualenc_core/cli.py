@@ -24,6 +24,7 @@ VERBS = {
     "edit": "a part of another head, a blend, a mirror image, other styles",
     "interpolate": "a video of heads that turn into one another",
     "mesh": "a coloured mesh of a saved head",
+    "splat": "a saved head as Gaussian splats",
     "convert": "an official checkpoint to a safetensors file",
     "weights": "list the known weights files: which are here, where to get the others",
     "prepare": "a folder of photos to aligned crops with cameras, for training and evaluation",

@@ -25,8 +25,10 @@ from .models import DualEncLoadEncoder, DualEncLoadPanoHead
 from .optimize import DualEncOptimize
 from .portrait import DualEncAlignPortrait
 from .render import DualEncRender
+from .splats import DualEncSplat
 from .stitch import DualEncOcclusionMask, DualEncStitch
 from .storage import DualEncLoadTriplane, DualEncSaveTriplane
+from .turntable import DualEncTurntable
 from .video import DualEncSaveVideo
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -43,6 +45,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncCamera": "DualEnc Camera",
     "DualEncOrbit": "DualEnc Orbit",
     "DualEncRender": "DualEnc Render",
+    "DualEncTurntable": "DualEnc Turntable (Turn with the Mouse)",
     "DualEncRegionMask": "DualEnc Region Mask",
     "DualEncMaskView": "DualEnc Mask View",
     "DualEncTransferRegion": "DualEnc Transfer Region (Hair Transfer)",
@@ -52,6 +55,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncMixStyles": "DualEnc Mix Styles",
     "DualEncMesh": "DualEnc Mesh",
     "DualEncSaveMesh": "DualEnc Save Mesh",
+    "DualEncSplat": "DualEnc Splat",
     "DualEncSaveTriplane": "DualEnc Save Triplane",
     "DualEncLoadTriplane": "DualEnc Load Triplane",
     "DualEncSaveVideo": "DualEnc Save Video (with Transparency)",
@@ -71,6 +75,7 @@ _CLASSES = (
     DualEncCamera,
     DualEncOrbit,
     DualEncRender,
+    DualEncTurntable,
     DualEncRegionMask,
     DualEncMaskView,
     DualEncTransferRegion,
@@ -80,6 +85,7 @@ _CLASSES = (
     DualEncMixStyles,
     DualEncMesh,
     DualEncSaveMesh,
+    DualEncSplat,
     DualEncSaveTriplane,
     DualEncLoadTriplane,
     DualEncSaveVideo,

@@ -172,6 +172,27 @@ def mesh_fields(ours: Any) -> dict[str, Any]:
     }
 
 
+def splat(ours: Any) -> Any:
+    """ComfyUI's SPLAT of splats of ours: a batch of one, in metres and in the axes of 3D Gaussian Splatting."""
+    from ..dualenc_core.export import harmonics, in_file_axes
+
+    turned = in_file_axes(ours)
+    kind = comfy("comfy_api.latest._util").SPLAT if has_splats() else SimpleNamespace
+    return kind(
+        positions=turned.positions[None],
+        scales=turned.scales[None],
+        rotations=turned.rotations[None],
+        opacities=turned.opacities[None, :, None],
+        sh=harmonics(turned.colours)[None, :, None],
+        counts=None,
+    )
+
+
+def has_splats() -> bool:
+    """Whether this ComfyUI has nodes that take a SPLAT."""
+    return hasattr(comfy("comfy_api.latest._util"), "SPLAT")
+
+
 def file3d(path: Path) -> Any:
     """ComfyUI's FILE_3D of a file; None where ComfyUI does not know such a thing yet."""
     types = comfy("comfy_api.latest._util")
@@ -203,6 +224,20 @@ def percent() -> Progress:
     """`progress` for work whose size is not known beforehand, or that comes in several passes."""
     report = progress(100)
     return lambda done, total: report(round(100 * done / max(total, 1)), 100)
+
+
+def executing_node() -> str | None:
+    """Id of the node that runs, as the browser knows it."""
+    utils = comfy("comfy_execution.utils")
+    context = None if utils is None else utils.get_executing_context()
+    return None if context is None else context.node_id
+
+
+def send(event: str, data: dict[str, Any]) -> None:
+    """A message to the page that queued the running prompt, if there is one."""
+    server = getattr(getattr(comfy("server"), "PromptServer", None), "instance", None)
+    if server is not None and server.client_id is not None:
+        server.send_sync(event, data, server.client_id)
 
 
 def check_interrupt() -> None:

@@ -6,6 +6,10 @@ from .mesh import Mesh, extract_mesh, normals_of
 from .mesh_colour import ColourViews, colour_cameras, colour_mesh, colour_views
 from .mesh_file import MESH_SUFFIXES, METRES_PER_UNIT, companions, save_mesh
 from .sheet import contact_sheet
+from .splat_bake import bake_splats
+from .splat_file import harmonics, in_file_axes, save_splats
+from .splat_raster import render_splats
+from .splats import Splats
 from .texture import bake_texture
 from .transfer_curve import to_linear, to_srgb
 from .video import VIDEO_SUFFIXES, check_video, save_video
@@ -17,6 +21,8 @@ __all__ = [
     "ColourViews",
     "DensityGrid",
     "Mesh",
+    "Splats",
+    "bake_splats",
     "bake_texture",
     "check_video",
     "colour_cameras",
@@ -26,11 +32,15 @@ __all__ = [
     "contact_sheet",
     "density_grid",
     "extract_mesh",
+    "harmonics",
+    "in_file_axes",
     "normals_of",
+    "render_splats",
     "save_alpha",
     "save_depth",
     "save_mesh",
     "save_png",
+    "save_splats",
     "save_video",
     "surface_density",
     "to_linear",

@@ -198,6 +198,64 @@ def test_the_glyph_sees_as_the_camera_does(visit, pack) -> None:
             assert point[name] == pytest.approx(axis, abs=1e-5), (point["pose"], name)
 
 
+# ------------------------------------------------------------------------------------------------------------ turntable
+
+
+def test_the_head_can_be_turned_within_a_second_of_the_run(visit) -> None:
+    facts = visit["turntable"]
+    assert facts["empty"]["shown"] == -1 and "Run, then drag" in facts["empty"]["text"]
+    assert facts["seconds"] <= 1, facts["seconds"]
+    print(f"the head was turned {facts['seconds']:+.2f} s after the end of the run")
+
+
+def test_views_appear_while_they_are_made(visit) -> None:
+    counts = visit["turntable"]["counts"]
+    assert counts == sorted(counts) and len([count for count in counts if 0 < count < 36]) >= 3, counts
+
+
+def test_the_viewer_follows_the_pointer(visit) -> None:
+    """To the left, the camera goes to the right; down, it goes up, as far as there are pictures."""
+    dragged, tilted, far = (visit["turntable"][key] for key in ("dragged", "tilted", "far"))
+    assert 20 < dragged["yaw"] < 90 and dragged["pitch"] == 0
+    assert dragged["shown"] == 12 + round(dragged["yaw"] / 30) and dragged["text"].startswith(f"yaw {dragged['yaw']}°")
+    assert tilted["yaw"] == dragged["yaw"] and 12.5 < tilted["pitch"] <= 25 and tilted["shown"] == dragged["shown"] + 12
+    assert far["pitch"] == 25 and tilted["sum"] != dragged["sum"]
+    assert (far["scale"], far["position"]) == (dragged["scale"], dragged["position"]), "the canvas or the node moved"
+
+
+def test_wheel_keys_and_double_click(visit) -> None:
+    far, wheeled, keyed, front = (visit["turntable"][key] for key in ("far", "wheeled", "keyed", "front"))
+    assert 1.2 < wheeled["zoom"] <= 4 and wheeled["scale"] == far["scale"] and wheeled["sum"] != far["sum"]
+    assert keyed["yaw"] == wheeled["yaw"] + 30 and keyed["shown"] != wheeled["shown"]
+    assert (front["yaw"], front["pitch"], front["zoom"], front["shown"]) == (0, 0, 1, 12)
+
+
+def test_it_plays_and_stops_where_it_is(visit) -> None:
+    playing, paused = visit["turntable"]["playing"], visit["turntable"]["paused"]
+    assert visit["turntable"]["played"] >= 3
+    assert playing["yaw"] == 0, "each frame would be a step of undo"
+    assert paused["yaw"] != 0 and f"yaw {paused['yaw']}°" in paused["text"]
+
+
+def test_a_new_view_goes_on_without_new_pictures(visit) -> None:
+    facts = visit["turntable"]
+    assert facts["prompt"]["yaw"] == facts["paused"]["yaw"] and facts["again"] == 0
+    assert not [name for name in facts["prompt"] if name == "turntable"]
+    assert len(facts["saved"]) == len([v for v in facts["prompt"].values() if not isinstance(v, list)])
+
+
+def test_the_viewer_turns_in_an_app(visit) -> None:
+    facts = visit["turntable"]["app"]
+    if facts is None:
+        pytest.skip("this frontend has no App mode")
+    assert 0 <= facts["before"] != facts["after"] >= 0 and "yaw" in facts["text"]
+
+
+def test_a_node_made_anew_shows_its_pictures(visit) -> None:
+    paused, anew = visit["turntable"]["paused"], visit["turntable"]["anew"]
+    assert anew["pictures"] == 36 and anew["shown"] == paused["shown"] and anew["yaw"] == paused["yaw"]
+
+
 # --------------------------------------------------------------------------------------------------------- report, help
 
 

@@ -234,3 +234,42 @@ def test_the_oldest_way_to_look_at_a_mesh(server: Server) -> None:
     outputs = server.run(prompt)
     assert outputs["look"]["result"][0].startswith("chains/mesh")
     assert outputs["look"]["result"][1]["cameraType"] == "perspective"
+
+
+def head_splat(save: str, count: int = 60_000) -> dict[str, Any]:
+    """An invented head and its splats."""
+    options = {"count": count, "save": save, "filename_prefix": "chains/splat", "threshold": 0.0, "head": 0}
+    prompt = {key: value for key, value in head_mesh().items() if key != "mesh"}
+    prompt["splat"] = node("DualEncSplat", generator=["generator", 0], triplane=["head", 0], **options)
+    return prompt
+
+
+def test_splats_are_saved_on_every_comfyui(server: Server, known) -> None:
+    output = server.run(head_splat("no", 5_000), seconds=400)["splat"]
+    if "RenderSplat" in known:
+        assert "3d" not in output and "splats" in output["text"][0]
+        output = server.run(head_splat("spz", 5_000), seconds=400)["splat"]
+    assert len(server.view(output["3d"][0])) > 30_000
+
+
+def test_render_splat_draws_from_our_camera_what_we_draw(server: Server, needs) -> None:
+    needs("RenderSplat", "SplatToFile3D")
+    prompt = head_splat("ply")
+    prompt["camera"] = node("DualEncCamera", **POSE)
+    plain = {"background": "colour", "colour": "#000000", "resolution": 0, "samples": 0, "super_resolution": True}
+    scene = {"generator": ["generator", 0], "triplane": ["head", 0], "camera": ["camera", 0]}
+    prompt["picture"] = node("DualEncRender", **scene, **plain, quality="exact")
+    look = {"width": 512, "height": 512, "frames": 1, "splat_scale": 1.0, "sharpen": 1.0, "headlight_shading": 0.0}
+    look |= {"opacity_threshold": 0.0, "render_style": "color", "background": "#000000"}
+    prompt["drawn"] = node("RenderSplat", splat=["splat", 0], camera_info=["camera", 1], **look)
+    # The file says the same as the socket.
+    prompt["read"] = node("File3DToSplat", model_3d=["splat", 2])
+    prompt["again"] = node("RenderSplat", splat=["read", 0], camera_info=["camera", 1], **look)
+    for key in ("picture", "drawn", "again"):
+        prompt[f"save_{key}"] = node("SaveImage", images=[key, 0], filename_prefix=f"chains/{key}")
+    outputs = server.run(prompt, seconds=500)
+    ours, drawn, again = (pixels(server, outputs[f"save_{k}"]["images"][0]) for k in ("picture", "drawn", "again"))
+    psnr = -10 * np.log10(((ours - drawn) ** 2).mean())
+    print(f"Render Splat against DualEnc Render: {psnr:.1f} dB")
+    assert psnr > 30, psnr
+    assert -10 * np.log10(((drawn - again) ** 2).mean()) > 45

@@ -251,6 +251,13 @@ def render(studio: Studio) -> Page:
     return labelled({name: frames(picture)[0] for name, picture in pictures.items()}, 3)
 
 
+def turntable(studio: Studio) -> Page:
+    yaws, pitches = (0, 60, 120, 180, 240, 300), (25.0, 0.0, -25.0)
+    cameras = [[studio.run("Camera", yaw=float(yaw), pitch=pitch)[0] for yaw in yaws] for pitch in pitches]
+    rows = [studio.views(studio.head, *row) for row in cameras]
+    return [(rows, [f"pitch {pitch:g}" for pitch in pitches], [f"yaw {yaw}" for yaw in yaws])]
+
+
 def compare(studio: Studio) -> Page:
     truth = studio.photo["image"]
     row, labels = [frames(truth)[0]], ["reference"]
@@ -329,6 +336,15 @@ def save_mesh(studio: Studio) -> Page:
     return [([mesh_views(studio.core, loaded(studio.core, path), yaws)], (), [f"yaw {yaw}" for yaw in yaws])]
 
 
+def splat(studio: Studio) -> Page:
+    made = studio.core.export.bake_splats(studio.generator.module, studio.donor)
+    yaws = (0, 60, 150)
+    cameras = [studio.run("Camera", yaw=float(yaw))[0] for yaw in yaws]
+    drawn = [studio.core.export.render_splats(made, camera, 256, 0.94)[0][0] * 2 - 1 for camera in cameras]
+    plain = [frames(studio.render(studio.donor, c, background="colour", colour="#f0f0f0")[0])[0] for c in cameras]
+    return [([plain, drawn], ("rendered", "splats"), [f"yaw {yaw}" for yaw in yaws])]
+
+
 def save_video(studio: Studio) -> Page:
     import av
 
@@ -402,6 +418,7 @@ PAGES: dict[str, Callable[[Studio], Page]] = {
     "DualEncCamera": camera,
     "DualEncOrbit": orbit,
     "DualEncRender": render,
+    "DualEncTurntable": turntable,
     "DualEncRegionMask": region_mask,
     "DualEncTransferRegion": transfer_region,
     "DualEncBlend": blend,
@@ -410,6 +427,7 @@ PAGES: dict[str, Callable[[Studio], Page]] = {
     "DualEncMixStyles": mix_styles,
     "DualEncMesh": mesh,
     "DualEncSaveMesh": save_mesh,
+    "DualEncSplat": splat,
     "DualEncSaveTriplane": triplane_file,
     "DualEncSaveVideo": save_video,
     "DualEncCompare": compare,

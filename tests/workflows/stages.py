@@ -436,8 +436,8 @@ Here the frames are the photo, a frame without a face, and the photo again.
 
 - **Your own video:** put **Load Video** and **Get Video Components** in place of *Frames*, link its images to
   *Align every frame* and its fps to *Frames to video*. Begin with twenty frames: every one is a head in memory.
-- **on_no_face** in *Align every frame*: *skip* leaves such frames out, and **kept** says which remain; *previous camera*
-  keeps the length of the video and crops as in the frame before; *error* stops.
+- **on_no_face** in *Align every frame*: *skip* leaves such frames out, and **kept** says which remain; *previous
+  camera* keeps the length of the video and crops as in the frame before; *error* stops.
 - **Camera:** drag on the pad of *From another side*.
 {_REAL_WEIGHTS}""",
         (

@@ -2,7 +2,20 @@
 
 import { app } from "../../../scripts/app.js";
 import { headGlyph } from "./head_glyph.js";
-import { addElement, addStyles, after, canvasGetsMiddleButton, isLinked, makePart } from "./widgets.js";
+import {
+  addElement,
+  addStyles,
+  after,
+  canvasGetsMiddleButton,
+  findWidget,
+  isLinked,
+  makePart,
+  notchesOf,
+  rounded,
+  setWidgets,
+  takeWheel,
+  wrapped,
+} from "./widgets.js";
 
 const NODE = "DualEncCamera";
 const FRONT = { yaw: 0, pitch: 0, roll: 0, radius: 2.7, fov: 13.374 };
@@ -15,37 +28,14 @@ const TIP =
 const TIP_LINKED = "Wheel: radius. Double click: usual radius.";
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-const find = (node, name) => node.widgets?.find((widget) => widget.name === name);
-
 /** The pose that the widgets hold; what cannot be read is as from the front. */
 function readPose(node) {
   const entries = Object.entries(FRONT).map(([name, front]) => {
-    const value = Number(find(node, name)?.value);
+    const value = Number(findWidget(node, name)?.value);
     return [name, Number.isFinite(value) ? value : front];
   });
   return Object.fromEntries(entries);
 }
-
-/** Sets widgets as if the user had typed; linked ones keep what their link gives. */
-function writePose(node, change, event) {
-  for (const [name, wanted] of Object.entries(change)) {
-    const widget = find(node, name);
-    if (!widget || isLinked(node, name)) continue;
-    const { min = -Infinity, max = Infinity } = widget.options ?? {};
-    const value = Number(Math.min(max, Math.max(min, wanted)).toFixed(2));
-    const before = widget.value;
-    if (value === before) continue;
-    widget.value = value;
-    widget.callback?.(value, app.canvas, node, node.pos, event);
-    node.onWidgetChanged?.(name, value, before, widget);
-  }
-  node.graph?.setDirtyCanvas(true, true);
-}
-
-const wrapped = (degrees) => degrees - 360 * Math.ceil((degrees - 180) / 360);
-const rounded = (value, step) => Math.round(value / step) * step;
-
-const pads = new WeakMap();
 
 class PosePad {
   constructor(node) {
@@ -59,7 +49,7 @@ class PosePad {
     this.element.append(this.svg, this.hint, this.readout);
     this.element.setAttribute("role", "application");
     this.element.setAttribute("aria-roledescription", "pose pad");
-    pads.set(this.element, this);
+    takeWheel(this.element, (event) => this.wheel(event));
     this.listen();
   }
 
@@ -97,17 +87,15 @@ class PosePad {
   }
 
   turn(yaw, pitch, event) {
-    if (!this.directed) writePose(this.node, { yaw: wrapped(yaw), pitch }, event);
+    if (!this.directed) setWidgets(this.node, { yaw: wrapped(yaw), pitch }, event);
     this.draw();
   }
 
   wheel(event) {
     event.preventDefault();
     event.stopPropagation();
-    // Lines and pages as pixels; one notch of a mouse wheel is about 100.
-    const notches = (event.deltaY * [1, 33, 100][event.deltaMode]) / 100;
     const { radius } = readPose(this.node);
-    writePose(this.node, { radius: radius * RADIUS_PER_NOTCH ** Math.min(3, Math.max(-3, notches)) }, event);
+    setWidgets(this.node, { radius: radius * RADIUS_PER_NOTCH ** notchesOf(event) }, event);
     this.draw();
   }
 
@@ -144,8 +132,8 @@ class PosePad {
     element.addEventListener("lostpointercapture", release);
     element.addEventListener("dblclick", (event) => {
       event.stopPropagation();
-      if (!this.directed) writePose(this.node, { yaw: 0, pitch: 0 }, event);
-      writePose(this.node, { radius: FRONT.radius }, event);
+      if (!this.directed) setWidgets(this.node, { yaw: 0, pitch: 0 }, event);
+      setWidgets(this.node, { radius: FRONT.radius }, event);
       this.draw();
     });
     element.addEventListener("keydown", (event) => {
@@ -170,7 +158,7 @@ function addPad(node) {
     drawn = state;
   };
   for (const name of Object.keys(FRONT)) {
-    const widget = find(node, name);
+    const widget = findWidget(node, name);
     if (widget) after(widget, "callback", redrawIfChanged);
   }
   for (const name of ["onConfigure", "onConnectionsChange", "onDrawForeground"]) after(node, name, redrawIfChanged);
@@ -182,12 +170,7 @@ function addPad(node) {
 
 app.registerExtension({
   name: "DualEnc.PosePad",
-  setup() {
-    addStyles();
-    // Nodes 2.0 takes the wheel for the canvas before it comes to an element without focus.
-    const wheel = (event) => pads.get(event.target?.closest?.(".dualenc-pad"))?.wheel(event);
-    window.addEventListener("wheel", wheel, { capture: true, passive: false });
-  },
+  setup: addStyles,
   nodeCreated(node) {
     if (node.comfyClass === NODE) addPad(node);
   },

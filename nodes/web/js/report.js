@@ -17,13 +17,13 @@ const EMPTY_HEIGHT = 30;
 const strings = (value) => (Array.isArray(value) ? value : []).filter((line) => typeof line === "string" && line);
 
 /** The outputs that ComfyUI keeps for a node, also after undo or a change of tab. */
-function keptOutput(node) {
+export function keptOutput(node) {
   const inside = node.graph && node.graph.isRootGraph === false;
   return app.nodeOutputs?.[inside ? `${node.graph.id}:${node.id}` : String(node.id)];
 }
 
 /** The node of an id as the server has it: "3", or "5:3" for node 3 inside the subgraph of node 5. */
-function nodeOf(executionId) {
+export function nodeOf(executionId) {
   let graph = app.rootGraph ?? app.graph;
   let node;
   for (const part of String(executionId).split(":")) {

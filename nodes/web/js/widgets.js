@@ -69,3 +69,46 @@ export function canvasGetsMiddleButton(element) {
   element.addEventListener("pointermove", (event) => event.buttons & 4 && app.canvas.processMouseMove(event));
   element.addEventListener("pointerup", (event) => event.button === 1 && app.canvas.processMouseUp(event));
 }
+
+/** A widget of a node by its name. */
+export const findWidget = (node, name) => node.widgets?.find((widget) => widget.name === name);
+
+/** Sets widgets as if the user had typed; linked ones keep what their link gives. */
+export function setWidgets(node, change, event) {
+  for (const [name, wanted] of Object.entries(change)) {
+    const widget = findWidget(node, name);
+    if (!widget || isLinked(node, name)) continue;
+    const { min = -Infinity, max = Infinity } = widget.options ?? {};
+    const value = Number(Math.min(max, Math.max(min, wanted)).toFixed(2));
+    const before = widget.value;
+    if (value === before) continue;
+    widget.value = value;
+    widget.callback?.(value, app.canvas, node, node.pos, event);
+    node.onWidgetChanged?.(name, value, before, widget);
+  }
+  node.graph?.setDirtyCanvas(true, true);
+}
+
+/** Degrees in -180 < x ≤ 180. */
+export const wrapped = (degrees) => degrees - 360 * Math.ceil((degrees - 180) / 360);
+
+export const rounded = (value, step) => Math.round(value / step) * step;
+
+/** Notches of the wheel, at most three at once; one is about 100 pixels, and lines and pages count as so many. */
+export function notchesOf(event) {
+  const notches = (event.deltaY * [1, 33, 100][event.deltaMode]) / 100;
+  return Math.min(3, Math.max(-3, notches));
+}
+
+const wheels = new WeakMap();
+
+/** Hands the wheel over an element to it. Nodes 2.0 takes it for the canvas before it comes to one without focus. */
+export function takeWheel(element, handler) {
+  if (!takeWheel.listens) {
+    const onWheel = (event) => wheels.get(event.target?.closest?.("[data-dualenc-wheel]"))?.(event);
+    window.addEventListener("wheel", onWheel, { capture: true, passive: false });
+    takeWheel.listens = true;
+  }
+  element.dataset.dualencWheel = "";
+  wheels.set(element, handler);
+}

@@ -3,13 +3,13 @@
 const PAD = ".dualenc-pad";
 
 /** Waits for two painted frames, so that what a change caused is on the screen. */
-const settle = (page) =>
+export const settle = (page) =>
   page.evaluate(
     () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 60)))),
   );
 
 /** Replaces the graph by one new node for each [type, x, y]; their ids. */
-async function onlyNodes(page, nodes) {
+export async function onlyNodes(page, nodes) {
   const ids = await page.evaluate(async (list) => {
     const empty = { last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [], extra: {}, version: 0.4 };
     await app.loadGraphData(empty);

@@ -8,6 +8,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { apps, blueprints, colourChecks, helpPage, padChecks, reportChecks, templates } from "./checks.mjs";
+import { turntableChecks } from "./turntable.mjs";
 
 const START = 180_000;
 
@@ -54,6 +55,7 @@ try {
     colours: await colourChecks(visit),
     blueprints: await blueprints(visit),
     apps: await apps(visit),
+    turntable: await turntableChecks(visit),
     ...seen,
   };
   process.stdout.write(JSON.stringify(result));
