@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DualEncError, MissingDependencyError, require
-from ..files import atomic_path
+from ..files import read_text, write_text
 from .config import TrainConfig
 
 EXTRA = '"dualenc[train]" (or pyyaml)'
@@ -28,7 +28,7 @@ def read_config(path: str | Path) -> TrainConfig:
     if not path.is_file():
         raise DualEncError(f"configuration {path} does not exist; `train --preset paper --print-config` writes one")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         values = json.loads(text) if path.suffix == ".json" else parse(text)
     except MissingDependencyError:
         raise
@@ -47,8 +47,7 @@ def read_config(path: str | Path) -> TrainConfig:
 
 def write_config(config: TrainConfig, path: str | Path) -> None:
     """Write a configuration such that `read_config` gives it back."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(dump(config), encoding="utf-8")
+    write_text(path, dump(config))
 
 
 def dump(config: TrainConfig) -> str:

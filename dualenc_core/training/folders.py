@@ -82,6 +82,6 @@ def open_folder(config: DataConfig) -> FolderPortraits:
 
     # Mirroring is drawn by the step (`Batches`).
     folder = ImageFolder.open(config.path, config.size, rebalance=config.rebalance)
-    for name, reason in folder.problems.items():
+    for name, reason in folder.left_out.items():
         print(f"left out {name}: {reason}", file=sys.stderr, flush=True)
     return FolderPortraits(folder, config.count, config.masks)
