@@ -151,7 +151,8 @@ def people_generator_training(seed: int = 0) -> GeneratorTraining:
         field_steps=((32, 500),),
         ray_steps=((64, 1300), (128, 1500)),
         super_resolution_steps=1000,
-        heads=4,
+        heads=3,
+        rays=768,
         seed=seed,
     )
 
