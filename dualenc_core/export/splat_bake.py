@@ -22,8 +22,9 @@ Progress = Callable[[int, int], None]
 
 # Standard deviation of a splat, in sides of the square that it stands for: less leaves holes, more blurs ...
 SPREAD = 0.55
-# ... and across the surface, in parts of that. Nearly round: along a silhouette thin ones leave gaps, and renderers that
-# work with the inverse of the covariance (ComfyUI's Render Splat) lose their digits. The shortest axis is the normal.
+# ... and across the surface, in parts of that. Nearly round: along a silhouette thin ones leave gaps, and renderers
+# that work with the inverse of the covariance (ComfyUI's Render Splat) lose their digits. The shortest axis is the
+# normal.
 THICKNESS = 0.9
 # Furthest that splats are drawn in, in sides of their squares.
 _FURTHEST = 4.0
