@@ -30,7 +30,7 @@ THICKNESS = 0.9
 _FURTHEST = 4.0
 # What no view sees is kept when it is at most this many coarse cells from what one sees; hollows are further inside.
 _HIDDEN = 3
-# Splats overlap their neighbours: light that crosses the surface meets this much of them, in opacities.
+# Splats overlap their neighbours: their bells add up to this much everywhere.
 _OVERLAP = 2 * math.pi * SPREAD**2
 # Side of the pictures in which silhouettes are compared: the blur of viewers is one of pixels.
 _SIDE = 512
@@ -115,11 +115,22 @@ def _spots(surface: Surfels, views: ColourViews) -> Splats:
     as_pictures = ColourViews(views.camera, (cover * 2 - 1).expand_as(views.image), views.visible)
     alpha = blend_views(as_pictures, surface.points, surface.normals)[0][:, 0]
     colours, alpha = (fill_unseen(surface.points, values, seen) for values in (colours, alpha))
-    # The depth of an even fog that covers as much as the views see.
-    opacity = (-torch.log1p(-alpha.clamp(max=0.9999)) / _OVERLAP).clamp(0.05, OPAQUEST)
+    opacity = _opacity(alpha)
     radius = SPREAD * surface.area.sqrt()
     scales = torch.stack([radius, radius, THICKNESS * radius], dim=-1)
     return Splats(surface.points, scales, towards(surface.normals), opacity, colours)
+
+
+def _opacity(alpha: Tensor) -> Tensor:
+    """Opacity [N] with which overlapping splats let through as much light as a surface of alpha [N].
+
+    A bell of opacity o takes 2π·spread²·Li₂(o) of the optical depth, by its integral over the plane.
+    """
+    steps = torch.linspace(0.02, OPAQUEST, 256, dtype=torch.float64)
+    powers = torch.arange(1, 200, dtype=torch.float64)
+    depths = _OVERLAP * (steps[:, None] ** powers / powers**2).sum(-1)
+    place = torch.searchsorted(depths, -torch.log1p(-alpha.double().clamp(max=0.9999)))
+    return steps[place.clamp(max=len(steps) - 1)].to(alpha.dtype)
 
 
 def _drawn_in(splats: Splats, surface: Surfels, generator: PanoHead, triplane: Triplane) -> Splats:

@@ -20,6 +20,9 @@ Progress = Callable[[int, int], None]
 
 # Walls are as steep as a surface that turns opaque within a few thousandths of the box.
 _STEEPNESS = 500
+# How far from its centre, in cells, the surface is looked for, and how far off it may be along an axis: a little more
+# than half, because two neighbours that each leave a point to the other would leave a gap.
+_REACH, _INSIDE = 0.95, 0.52
 
 
 class Surfels(NamedTuple):
@@ -113,25 +116,39 @@ class SurfaceField:
 def surfels(field: SurfaceField, lattice: Lattice, cells: Tensor, progress: Progress | None = None) -> Surfels:
     """The surface in some cells [M,3] of a lattice, at most one point in each.
 
-    A cell has one when the point of the surface below its centre lies in it. On a plane with normal n these are
-    1 / (cell² · max|n|) points a unit of area, evenly spread whichever way it faces.
+    A cell has one when the point of the surface above or below its centre lies in it. On a plane with normal n these
+    are 1 / (cell² · max|n|) points a unit of area, evenly spread whichever way it faces.
     """
     centres, cell = lattice.centres(cells), lattice.cell
     value = field(centres, progress)
     near = _beside_the_surface(lattice, cells, value)
     centres, value = centres[near], value[near]
-    slope = field.slope(centres, cell / 2, progress)
-    offset = _newton(value, slope)
-    inside = (offset.abs().amax(-1) <= cell / 2) & (slope != 0).any(-1)
-    points, slope = (centres + offset)[inside], slope[inside]
-    points = points + _newton(field(points), slope).clamp(-cell / 2, cell / 2)
-    normals = -F.normalize(slope, dim=-1)
-    return Surfels(points, normals, cell**2 * normals.abs().amax(-1))
+    # Over two cells: what is finer than a splat would turn its normal to views that do not show it.
+    slope = field.slope(centres, 2 * cell, progress)
+    steep = (slope != 0).any(-1)
+    centres, value, normals = centres[steep], value[steep], -F.normalize(slope[steep], dim=-1)
+    # From inside outwards, from outside inwards, as far as a corner of the cell.
+    way = normals * (value.sign() * cell * _REACH)[:, None]
+    end = field(centres + way)
+    crosses = end.sign() != value.sign()
+    centres, value, end, way, normals = (part[crosses] for part in (centres, value, end, way, normals))
+    offset = _crossing(lambda share: field(centres + share[:, None] * way), value, end)[:, None] * way
+    inside = offset.abs().amax(-1) <= cell * _INSIDE
+    normals = normals[inside]
+    return Surfels((centres + offset)[inside], normals, cell**2 * normals.abs().amax(-1))
 
 
-def _newton(value: Tensor, slope: Tensor) -> Tensor:
-    """[M,3] the way to where a linear field is 0."""
-    return -(value / slope.square().sum(-1).clamp(min=1e-12))[:, None] * slope
+def _crossing(field: Callable[[Tensor], Tensor], start: Tensor, end: Tensor, steps: int = 3) -> Tensor:
+    """[M] where in 0..1 functions cross 0 that have other signs at 0 and at 1: false position, Illinois variant."""
+    low, high = torch.zeros_like(start), torch.ones_like(start)
+    share = low
+    for _ in range(steps):
+        share = low + (high - low) * start / (start - end)
+        value = field(share)
+        beyond = value.sign() != start.sign()
+        high, end = torch.where(beyond, share, high), torch.where(beyond, value, end / 2)
+        low, start = torch.where(beyond, low, share), torch.where(beyond, start / 2, value)
+    return share
 
 
 def _beside_the_surface(lattice: Lattice, cells: Tensor, value: Tensor) -> Tensor:
