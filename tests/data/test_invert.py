@@ -146,7 +146,7 @@ def test_photos_are_aligned_and_a_changed_one_loses_its_head(weights, tmp_path, 
     head = out / "heads" / "face.png.safetensors"
     assert len(Triplane.load(head)) == 1
     shutil.copy(photos / "empty.png", photos / "face.png")
-    assert main(command) == 0
+    assert main(command) == 1
     assert "(1 were done before)" in capsys.readouterr().out and not head.exists()
 
 

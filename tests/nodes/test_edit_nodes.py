@@ -143,8 +143,7 @@ def test_morph_starts_at_the_first_head_and_loops(node, generator, head, other):
     frames, alpha = node("DualEncMorph", generator=generator, triplane=head, second=other, camera=camera, frames=4)
     assert alpha.shape == frames.shape[:3]
     first, second = (
-        node("DualEncRender", generator=generator, triplane=t, camera=camera, quality="reference")[0]
-        for t in (head, other)
+        node("DualEncRender", generator=generator, triplane=t, camera=camera, quality="exact")[0] for t in (head, other)
     )
     assert frames.shape == (4, *first.shape[1:])
     assert torch.allclose(frames[0], first[0], atol=1e-5)
@@ -159,7 +158,7 @@ def test_morph_takes_a_batch_and_a_moving_camera(node, generator, head, dc):
     frames = node("DualEncMorph", camera=cameras, **options)[0]
     assert len(frames) == 3
     assert torch.allclose(frames[:, 0, 0], torch.tensor([1.0, 0.0, 0.0]).expand(3, 3), atol=0.05)
-    last = node("DualEncRender", generator=generator, triplane=heads[1], camera=cameras[2], quality="reference",
+    last = node("DualEncRender", generator=generator, triplane=heads[1], camera=cameras[2], quality="exact",
                 background="colour", colour="#ff0000")[0]  # fmt: skip
     assert torch.allclose(frames[2], last[0], atol=1e-5)
     styles = node("DualEncMorph", camera=cameras, mix="styles", **options)[0]

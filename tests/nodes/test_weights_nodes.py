@@ -25,6 +25,7 @@ def home(pack, tmp_path, monkeypatch) -> Path:
     home = tmp_path / "a models" / "dualenc"
     home.mkdir(parents=True)
     folders = SimpleNamespace(
+        models_dir=str(home.parent),
         get_filename_list=lambda key: sorted(path.name for path in home.iterdir()),
         get_full_path=lambda key, name: str(home / name) if (home / name).is_file() else None,
         get_folder_paths=lambda key: [str(home)],

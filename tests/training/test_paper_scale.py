@@ -125,7 +125,7 @@ def test_the_command_prints_and_checks_configurations(tmp_path, capsys):
     assert "batch: 6" in (tmp_path / "c.yaml").read_text()
     assert command(["train", "--config", str(tmp_path / "c.yaml"), "--set", "nope=1"]) == 1
     assert "unknown key 'nope'" in capsys.readouterr().err
-    assert command(["train", "--preset", "demo-encoder1", "--set", "seed=1"]) == 1
+    assert command(["train", "--preset", "people-encoder1", "--set", "seed=1"]) == 1
 
 
 # ----------------------------------------------------------------------------------------------------------- processes
