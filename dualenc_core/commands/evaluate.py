@@ -16,7 +16,7 @@ from pathlib import Path
 from .options import add_device, add_encoders, add_engine, add_generator, add_out, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
-  python -m dualenc_core evaluate --out out/quick --heads 4 --control runs/demo-control/model.safetensors
+  python -m dualenc_core evaluate --out out/quick --heads 4 --control runs/people-control/model.safetensors
   python -m dualenc_core evaluate --out out/baselines --heads 4 --methods wplus pti --steps 200 --tune-steps 200
   python -m dualenc_core evaluate --protocol photos --data dataset/ --out out/photos \\
       --generator weights/panohead.safetensors --encoder1 weights/e1.safetensors --encoder2 weights/e2.safetensors
