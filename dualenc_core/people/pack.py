@@ -84,10 +84,6 @@ class Pack:
                 return root / name
         raise DualEncError(f"people: {self.root / name} is missing; the pack in {self.root} is incomplete")
 
-    def has(self, name: str) -> bool:
-        """There is such a file."""
-        return any(root is not None and (root / name).is_file() for root in (self.root, self.shared))
-
     def arrays(self, name: str) -> Mapping[str, np.ndarray]:
         """An ``.npz`` file as arrays by name. Raises DualEncError for a missing or broken one."""
         if name not in self._arrays:

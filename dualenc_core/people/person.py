@@ -6,7 +6,6 @@ fixed linear map of that (training/people.py). So every trait is a direction of 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -29,6 +28,7 @@ from .donors import (
     female_donor,
     melanin_of,
 )
+from .vectors import smoothstep
 
 FAMILIES = ("valid", "makehuman", "rocketbox")
 # How often each is drawn. Rocketbox has the best skin and few people; MakeHuman all ages and shapes.
@@ -284,8 +284,8 @@ def _hair(z: np.ndarray, melanin: float, age: float, aged: float) -> np.ndarray:
     """Dark skin mostly has dark hair, old people mostly grey; one in twenty-five is dyed."""
     shade = float(np.clip(_normal_cdf(z[0] - 1.6 * (melanin - 0.25)), 0, 1))
     colour = _ramp(HAIR, shade * 1.05 - 0.05)
-    colour = colour + smooth_step((z[1] - 1.0) / 0.8) * (RED * (0.5 + shade) - colour) * (melanin < 0.6)
-    grey = smooth_step((age - 45) / 30 + 0.5 * z[2]) if age > 40 else smooth_step(z[2] - 2.0)
+    colour = colour + smoothstep((z[1] - 1.0) / 0.8) * (RED * (0.5 + shade) - colour) * (melanin < 0.6)
+    grey = smoothstep((age - 45) / 30 + 0.5 * z[2]) if age > 40 else smoothstep(z[2] - 2.0)
     colour = colour + 0.9 * grey * (GREY * (0.75 + 0.25 * np.tanh(z[1])) - colour)
     if z[3] > 1.75:
         colour = DYES[int(np.floor(_normal_cdf(z[4]) * len(DYES)))]
@@ -321,12 +321,6 @@ def _cloth(z: np.ndarray) -> np.ndarray:
     """Linear colour: hue and saturation from three numbers, brightness from the fourth."""
     hue = np.exp(0.55 * z[:3])
     return np.clip(hue / hue.mean() * 0.6 * np.exp(np.clip(-1.9 + 0.9 * z[3], -3.6, -0.4)), 0.004, 0.8)
-
-
-def smooth_step(t: float) -> float:
-    """0 below 0, 1 above 1, smooth between."""
-    t = min(max(t, 0.0), 1.0)
-    return t * t * (3 - 2 * t)
 
 
 def _ramp(colours: np.ndarray, t: float) -> np.ndarray:
@@ -408,9 +402,3 @@ def _named(person: Person, light: np.ndarray) -> Iterator[tuple[str, float]]:
         yield f"light.{i // 3}{'rgb'[i % 3]}", float(number)
     for axis, number in zip("xyz", light[27:], strict=True):
         yield f"light.key.{axis}", float(number)
-
-
-@functools.cache
-def trait_count() -> int:
-    """How many `numbers` a description has."""
-    return len(trait_names())
