@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -30,6 +31,18 @@ from .synthesis import SynthesisNetwork
 # Rounding of a camera matrix is no other distance.
 _SAME_DISTANCE = 0.01
 _NEAREST = 0.05
+
+
+def _without_idle_graph(method: Callable) -> Callable:
+    """Gradients off unless something that makes the picture requires them: plain scripts leave them on everywhere."""
+
+    @functools.wraps(method)
+    def run(self: PanoHead, triplane: Triplane, camera: Camera, *given: Any, **options: Any) -> Rendering:
+        tensors = [value for value in (*given, *options.values()) if isinstance(value, Tensor)]
+        with torch.set_grad_enabled(self._asked_for_gradients(triplane, camera, *tensors)):
+            return method(self, triplane, camera, *given, **options)
+
+    return run
 
 
 class Backbone(nn.Module):
@@ -313,6 +326,7 @@ class PanoHead(nn.Module):
     # ------------------------------------------------------------------------------------------------- rendering
 
     @in_full_float32
+    @_without_idle_graph
     def render(
         self,
         triplane: Triplane,
@@ -361,22 +375,6 @@ class PanoHead(nn.Module):
             >>> views.image.shape, views.depth.shape
             (torch.Size([2, 3, 32, 32]), torch.Size([2, 1, 16, 16]))
         """
-        if torch.is_grad_enabled() and not self._asked_for_gradients(triplane, camera, ws_background):
-            with torch.no_grad():
-                return self.render(
-                    triplane,
-                    camera,
-                    resolution,
-                    super_resolve,
-                    background,
-                    samples,
-                    draws,
-                    progress,
-                    chunk,
-                    ws_background,
-                    quality,
-                    options,
-                )
         self.check(triplane)
         check_quality(quality)
         colour = parse_background(background)
