@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -46,8 +47,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     make_folder(path.parent)
     temporary = _new_temporary(path)
+    mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
         yield temporary
+        # safetensors puts a file of its own in the place of ours, which only its owner may read.
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:
+            with contextlib.suppress(OSError):
+                temporary.chmod(mode)
         _settle(temporary)
         os.replace(temporary, path)
     except BaseException as error:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dualenc_core.errors import DualEncError
 from dualenc_core.files import (
@@ -37,10 +39,22 @@ def test_a_name_as_long_as_a_disk_allows_is_written(tmp_path, name) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_bytes() == b"done"
 
 
-def test_results_are_as_readable_as_any_file(tmp_path) -> None:
+def _write_own(path: Path) -> None:
+    """As safetensors does: a private file of the writer's own takes the place of the given one."""
+    own = path.with_name("own")
+    own.touch(0o600)
+    own.replace(path)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda path: path.write_bytes(b""), _write_own, lambda path: save_file({"a": torch.zeros(1)}, path)],
+    ids=["bytes", "file of its own", "safetensors"],
+)
+def test_results_are_as_readable_as_any_file(tmp_path, write) -> None:
     (tmp_path / "plain").touch()
     with atomic_path(tmp_path / "ours") as temporary:
-        temporary.write_bytes(b"")
+        write(temporary)
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 

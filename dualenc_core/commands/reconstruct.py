@@ -155,10 +155,11 @@ def describe_file(path: Path) -> dict[str, str]:
 def summary(out: Path, subject: Subject, report: dict) -> str:
     """What is printed at the end."""
     same = list(report["metrics"]["same_view"].values())[-1]
+    names = ("sheet.png", "comparison.png", "turntable.mp4", "triplane.safetensors", "report.json")
     lines = [subject.alignment.get("text", "")]
     lines += [
         f"same view: PSNR {same['psnr']:.2f} dB, SSIM {same['ssim']:.3f}",
-        f"results are in {out}: sheet.png, comparison.png, turntable.mp4, triplane.safetensors, report.json, …",
+        f"results are in {out}: {', '.join(name for name in names if (out / name).exists())}, …",
     ]
     return "\n".join(line for line in lines if line)
 

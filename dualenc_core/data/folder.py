@@ -21,6 +21,7 @@ from .rebalance import camera_density, copies_by_density
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 IMAGES, MASKS = "images", "masks"
+_UNLABELLED = f"has no label in {FILE}"
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,10 @@ class ImageFolder:
         problems |= {name: "is in dataset.json but not in the folder" for name in labels.keys() - there}
         folder = _mask_folder(root, masks)
         inside = "" if folder is None or not folder.is_relative_to(root) else folder.relative_to(root).as_posix() + "/"
-        unlabelled = [name for name in there - labels.keys() if not (inside and name.startswith(inside))]
-        # Where a label is wrong, that is the better reason.
-        problems = {name: "has no label in dataset.json" for name in unlabelled} | problems
+        unlabelled = sorted(name for name in there - labels.keys() if not (inside and name.startswith(inside)))
+        for name in unlabelled:
+            # Where a label is wrong, that is the better reason.
+            problems.setdefault(name, _UNLABELLED)
         if not names:
             raise DualEncError(_why_empty(root, there, labels, problems))
         table = torch.stack([labels[name] for name in names])
@@ -242,10 +244,14 @@ def _why_empty(root: Path, there: set[str], labels: Mapping[str, Tensor], proble
             f"{found}, none of which belong together; put the images beside {FILE} (looked for "
             f"{', '.join(_SUFFIXES)}, subfolders too)"
         )
+    wrong = [name for name, reason in problems.items() if name not in labels and reason != _UNLABELLED]
+    if labels:
+        # Of images that are there a wrong label says more than that others are missing.
+        wrong = [name for name in wrong if name in there]
+    if wrong:
+        return f"{found}; for example {wrong[0]} {problems[wrong[0]]}"
     if not labels:
-        # What is wrong with the labels of images that are there says more than images without one.
-        example = next((n for n, reason in problems.items() if not reason.startswith("has no label in")), None)
-        return f"{found}: {FILE} is empty" if example is None else f"{found}; for example {example} {problems[example]}"
+        return f"{found}: {FILE} is empty"
     return (
         f"{found}, none of which belong together; names in {FILE} must be paths relative to the folder: it says "
         f"{min(labels)!r}, and the folder has {min(there)!r}"

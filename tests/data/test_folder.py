@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 
 import numpy as np
@@ -130,6 +131,16 @@ def test_nothing_usable_is_an_error(copy, tmp_path):
     for path in list((copy / "images").rglob("*.png")):
         path.unlink()
     with pytest.raises(DualEncError, match="belong together"):
+        ImageFolder.open(copy, 16)
+
+
+@pytest.mark.parametrize("usable", [[], ["elsewhere.png"]], ids=["no usable label", "labels of missing images only"])
+def test_where_all_labels_are_wrong_the_first_is_named(copy, usable):
+    good = Camera.look_at(0.0).label[0].tolist()
+    wrong = [["p3.png", good[:16]], ["p1.png", [float("nan")] * 25], ["p2.png", None]]
+    labels = [[name, good] for name in usable] + wrong
+    (copy / "images" / "dataset.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(DualEncError, match="5 images .*for example p3.png has 16 numbers, expected 25"):
         ImageFolder.open(copy, 16)
 
 
