@@ -56,9 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     procedural.add_argument("--yaws", type=whole(1), default=8, help="views around each head (default: 8)")
     procedural.add_argument("--seed", type=int, help="of the heads; the default is one that no training uses")
     procedural.add_argument("--people", metavar="FOLDER", help="asset pack of people (default: DUALENC_PEOPLE)")
-    procedural.add_argument(
-        "--kept-back", metavar="FOLDER", help="donors to use instead (default: those that training keeps back)"
-    )
     photos = parser.add_argument_group("photos and mead")
     photos.add_argument("--data", type=Path, metavar="FOLDER", help="aligned portraits with dataset.json")
     photos.add_argument("--masks", type=Path, metavar="FOLDER", help="their masks (default: masks/ beside images/)")
@@ -102,7 +99,7 @@ def _procedural(args: argparse.Namespace) -> None:
     people = None
     if args.protocol == "people":
         people = str(Pack.open(args.people).root)
-        command += " --protocol people" + (f" --kept-back {args.kept_back}" if args.kept_back else "")
+        command += " --protocol people"
     baselines = _baselines(args, device if optimise else None)
     with output_folder(args.out) as folder, progress_bar("heads") as progress:
         run_procedural(
@@ -118,7 +115,6 @@ def _procedural(args: argparse.Namespace) -> None:
             command=command,
             optimise=optimise,
             people=people,
-            kept_back=args.kept_back,
             spread=spread_procedural(files, baselines, Workers(args.engine, args.workers)),
         )
 

@@ -57,8 +57,6 @@ class ProceduralSettings:
             pictures against the head without details: the generator on z that it was not trained on); and only when
             asked for wplus, pti (optimisation of the generator for the input view).
         people: folder of the asset pack: people instead of procedural heads.
-        kept_back: folder whose donors stand in for those of the pack, with what it lacks from there; None = the donors
-            that training keeps back.
         input_resolution: side of the input pictures; None = what the encoders need, at least that of the compared ones.
         samples: samples a ray; None = the generator's.
     """
@@ -70,7 +68,6 @@ class ProceduralSettings:
     yaws: int = 8
     variants: tuple[str, ...] = VARIANTS
     people: str | None = None
-    kept_back: str | None = None
     input_resolution: int | None = None
     samples: int | None = None
 
@@ -203,14 +200,13 @@ def run_procedural(
     baselines: Baselines | None = None,
     spread: Callable[[ProceduralSettings], Spread] | None = None,
     people: str | None = None,
-    kept_back: str | None = None,
 ) -> Report:
     """`evaluate_procedural`, written to ``out_dir`` as report.md, report.json and report.png.
 
     Args:
         optimise: of wplus and pti.
         spread: settings → who measures them; None = this process.
-        people, kept_back: as in `ProceduralSettings`.
+        people: as in `ProceduralSettings`.
     """
     variants = (*VARIANTS, *optimise)
     settings = ProceduralSettings(
@@ -220,7 +216,6 @@ def run_procedural(
         yaws=yaws,
         variants=variants,
         people=people,
-        kept_back=kept_back,
     )
     report = evaluate_procedural(
         generator,
@@ -351,7 +346,7 @@ def _subjects(generator: PanoHead, settings: ProceduralSettings) -> Subjects:
     count, seed = settings.heads, settings.seed
     if settings.people is None:
         return ProceduralSubjects(count, seed, generator.w_avg.device)
-    pack = Pack.open(settings.people) if settings.kept_back is None else Pack.open(settings.kept_back, settings.people)
+    pack = Pack.open(settings.people)
     standard = Standard.from_provenance(generator.provenance) if "traits" in generator.provenance else None
     return PeopleSubjects(pack, count, seed, standard)
 

@@ -81,7 +81,7 @@ class PeopleSubjects:
     """People of donors that training never sees; plain ones are of the others, in new mixtures.
 
     Args:
-        pack: of the people; another folder may stand in for its donors (`people.Pack`).
+        pack: of the people.
         standard: how the generator's w tells a description; None where no variant needs it.
     """
 

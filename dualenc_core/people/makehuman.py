@@ -106,7 +106,7 @@ def _skin(pack: Pack, person: Person, held_out: bool) -> tuple[np.ndarray, np.nd
     """Linear texture [H,W,3], where the shirt is [H,W]; height of the neckline, and of every texel's place [h,w]."""
     dark = float(person.skin @ LUMINANCE) < 0.16
     names = [n for n in pack.names("makehuman/skins", ".webp") if _fits(n, person, dark, held_out)]
-    # Which of those that fit is no trait; the skin's colour decides it, so that a description has one look.
+    # Which of those that fit is no trait; the shape decides it, so that a description has one look.
     name = names[int(1000 * float(person.features[0] + person.features[5]) + 1000 * len(names)) % len(names)]
     raw = pack.image(f"makehuman/skins/{name}.webp")[..., :3]
     linear = LINEAR[raw]

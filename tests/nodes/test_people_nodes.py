@@ -313,9 +313,8 @@ def test_a_mesh_is_saved_as_obj_with_all_its_files(node, mesh, tmp_path) -> None
     (tmp_path / "output" / "dualenc" / "head_00001_.mtl").write_text("mine")
     answer = node.full("DualEncSaveMesh", mesh=mesh, format="obj")
     assert answer["result"][0] == "dualenc/head_00002_.obj"
-    # The mesh itself is handed on as FILE_3D; beside it the page lists what belongs to it.
-    names = [line["filename"] for lines in answer["ui"].values() for line in lines if isinstance(line, dict)]
-    assert {"head_00002_.obj", "head_00002_.mtl", "head_00002_-texture.png"} == set(names)
+    names = [line["filename"] for key in ("3d", "files") for line in answer["ui"][key]]
+    assert names == ["head_00002_.obj", "head_00002_.mtl", "head_00002_-texture.png"]
     assert all((tmp_path / "output" / "dualenc" / name).stat().st_size for name in names)
     assert (tmp_path / "output" / "dualenc" / "head_00001_.mtl").read_text() == "mine"
     assert node("DualEncSaveMesh", mesh=mesh, format="stl")[0] == "dualenc/head_00001_.stl"
