@@ -11,6 +11,9 @@ from .part import EYES, Part
 from .person import Person
 from .vectors import LUMINANCE, encoded, smoothstep
 
+# Linear light below which a photograph's differences are noise and blocks of its file.
+_NOISE = 0.008
+
 
 def resized(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A picture [h,w] or [h,w,c] at the height and width of ``shape``, bilinear."""
@@ -34,13 +37,14 @@ def capped(colour: np.ndarray, luminance: float) -> np.ndarray:
 def recolour(linear: np.ndarray, mask: np.ndarray, target: np.ndarray, damp: float = 0.3) -> np.ndarray:
     """Where ``mask`` [H,W], give a linear picture [H,W,3] the colour ``target``.
 
-    Light and dark stay, less so the more it is lightened: strands of black hair hold mostly noise.
+    Light and dark stay, less so the more it is lightened, and where it is black: black strands hold mostly noise.
     """
     luminance = linear @ LUMINANCE
     mean = max(float((luminance * mask).sum() / max(mask.sum(), 1)), 1e-4)
     target = np.asarray(target, np.float32)
     gain = np.clip(float(target @ LUMINANCE) / mean, 1, 20) ** damp
-    shade = np.minimum(np.clip(luminance / mean, 0.25, 2.4) ** (0.8 / gain), 2.4 / gain)
+    ratio = (luminance + _NOISE) / (mean + _NOISE)
+    shade = np.minimum(np.clip(ratio, 0.25, 2.4) ** (0.8 / gain), 2.4 / gain)
     return linear + mask[..., None] * (target * shade[..., None] - linear)
 
 
