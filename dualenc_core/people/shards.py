@@ -20,13 +20,16 @@ from ..rendering.rays import pixel_rays
 from .pack import Pack
 from .people import People, light_of
 from .person import latent_of, numbers, people_from_latent, trait_names
+from .relief import Relief, relief_of
 from .scene import FAR, Scene
 
-FORMAT = "dualenc-people/1"
+FORMAT = "dualenc-people/2"
 # Seeds below are for training, from there on for evaluation.
 EVALUATION_SEED = 1_000_000
 # Depth is kept as 16 bits over this range, at this side.
 _NEAR, DEPTH_SIZE = 2.0, 128
+# The relief is as fine as the planes of the generator of people, in its box.
+RELIEF_SIZE, BOX_WARP = 128, 0.8
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,14 @@ class ViewPlan:
 
     Attributes:
         front, around: large views within ±65° of the front, and from anywhere.
-        small: small views from anywhere.
+        photos, small: small views within ±65° of the front, and from anywhere.
         large_size, small_size: their sides.
     """
 
-    front: int = 2
-    around: int = 3
-    small: int = 5
+    front: int = 1
+    around: int = 1
+    photos: int = 2
+    small: int = 2
     large_size: int = 512
     small_size: int = 256
 
@@ -57,6 +61,7 @@ class Record:
         colour, alpha: V encoded pictures; colour lies on mid grey (0.5).
         depth: uint16 [V,`DEPTH_SIZE`²], of the pixels' upper left rays; 65535 = nothing.
         large: how many of the views are large; they come first.
+        relief: the person as planes.
     """
 
     numbers: np.ndarray
@@ -66,6 +71,7 @@ class Record:
     alpha: list[bytes]
     depth: np.ndarray
     large: int
+    relief: Relief
 
     def view(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Colour on grey uint8 [S,S,3] and alpha uint8 [S,S] of one view."""
@@ -116,15 +122,27 @@ def make_record(pack: Pack, seed: int, index: int, plan: ViewPlan) -> Record:
     people = People(pack, (person,))
     scene = people.scene(0)
     rng = np.random.default_rng((seed, index, 1))
-    yaw = np.concatenate([rng.uniform(-65, 65, plan.front), rng.uniform(0, 360, plan.around + plan.small)])
-    pitch = np.concatenate([rng.uniform(-22, 22, plan.front), rng.uniform(-25, 35, plan.around + plan.small)])
+    counts = ((plan.front, plan.around), (plan.photos, plan.small))
+    yaw = np.concatenate(
+        [a for front, around in counts for a in (_uniform(rng, 65, front), _uniform(rng, 180, around))]
+    )
+    pitch = np.concatenate(
+        [a for front, around in counts for a in (_uniform(rng, 22, front), 5 + _uniform(rng, 30, around))]
+    )
     camera = Camera.look_at(yaw.tolist(), pitch.tolist())
-    large = plan.front + plan.around
-    sizes = [plan.large_size] * large + [plan.small_size] * plan.small
+    large, small = (sum(c) for c in counts)
+    sizes = [plan.large_size] * large + [plan.small_size] * small
     colour, alpha, depth = zip(*(_view(scene, camera[[i]], s, rng) for i, s in enumerate(sizes)), strict=True)
     description = numbers(person, light_of(pack, person).numbers)
     labels = camera.label.numpy().astype(np.float32)
-    return Record(description, latent.astype(np.float32), labels, list(colour), list(alpha), np.stack(depth), large)
+    relief = relief_of(scene, RELIEF_SIZE, BOX_WARP)
+    return Record(
+        description, latent.astype(np.float32), labels, list(colour), list(alpha), np.stack(depth), large, relief
+    )
+
+
+def _uniform(rng: np.random.Generator, most: float, count: int) -> np.ndarray:
+    return rng.uniform(-most, most, count)
 
 
 def _view(scene: Scene, camera: Camera, size: int, rng: np.random.Generator) -> tuple[bytes, bytes, np.ndarray]:
@@ -174,6 +192,9 @@ def _write(path: Path, record: Record) -> None:
             alpha_sizes=alpha_sizes,
             depth=record.depth,
             large=record.large,
+            relief_colour=record.relief.colour,
+            relief_surface=record.relief.surface,
+            relief_covered=record.relief.covered,
         )
 
 
@@ -196,6 +217,7 @@ def read_record(path: str | Path) -> Record:
             unpacked("alpha"),
             values["depth"],
             int(values["large"]),
+            Relief(*(values[f"relief_{name}"] for name in ("colour", "surface", "covered"))),
         )
     except Exception as error:  # zipfile and zlib have exceptions of their own
         raise DualEncError(

@@ -25,7 +25,7 @@ from ..checkpoints.store import load_encoder_file, load_generator_file, save_enc
 from ..encoders import HeadEncoder
 from ..errors import CheckpointError, DualEncError
 from ..generator import PanoHead
-from ..generator.fast import REFERENCE
+from ..generator.fast import REFERENCE, half_type
 from ..inversion.occlusion import occlusion_mask
 from ..people.standard import styles_of
 from ..rendering.renderer import Draws, RayOutput
@@ -252,15 +252,20 @@ class EncoderTrainer:
 
     @property
     def _layers_type(self) -> torch.dtype:
-        return torch.bfloat16 if self.options.bfloat16 else torch.float32
+        return torch.bfloat16 if self._half else torch.float32
+
+    @property
+    def _half(self) -> bool:
+        """Whether networks compute in bfloat16: on a CPU without it, they would take fifty times as long."""
+        return self.options.bfloat16 and half_type(self.device) != torch.float32
 
     def _styles(self, images: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             return self.encoder.styles(images).float()
 
     def _coarse(self, images: Tensor) -> Triplane:
         ws = self._styles(images)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             coarse = self.generator.synthesize(ws)
         return coarse.replace(planes=coarse.planes.float())
 

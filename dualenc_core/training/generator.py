@@ -21,6 +21,7 @@ from ..camera import Camera
 from ..checkpoints.store import save_generator
 from ..errors import CheckpointError
 from ..generator import PanoHead
+from ..generator.fast import half_type
 from ..people.standard import W_SPREAD, styles_of
 from ..rendering.rays import pixel_rays
 from ..rendering.renderer import Draws
@@ -28,7 +29,8 @@ from ..triplane import Triplane
 from .ema import ExponentialMovingAverage
 from .muon import Muon
 from .presets import GeneratorTraining
-from .truth import Numbers, Patches, Truth, TruthSource, square
+from .relief_decoder import read_reliefs
+from .truth import Numbers, Patches, Planes, Truth, TruthSource, square
 
 # Raw density for one unit of occupancy logit: three logits, which is one cell inside, are opaque within one sample.
 SIGMA_PER_LOGIT = 30.0
@@ -42,6 +44,8 @@ FIELD_SHARE = 0.1
 LATENTS, MAPPING_RATES = 1024, (4.0, 6.0)
 # Weight of the differences between neighbouring pixels, without which hair and skin come out smooth.
 GRADIENT = 1.0
+# The same of neighbouring cells.
+PLANE_GRADIENT = 0.5
 # Raw pixels at the cut sides of a super-resolution patch that do not count.
 MARGIN = 4
 
@@ -98,7 +102,10 @@ class GeneratorTrainer:
             self.generator.decoder.net[2].weight[0] *= SIGMA_PER_LOGIT
             # Super-resolution starts as plain up-sampling of the raw image, a finer plane as the coarser one. The
             # background network stays at zero features, which the fixed bias of to-RGB turns into exactly the backdrop.
-            sizes = [size for size, _ in (*self.options.field_steps, *self.options.ray_steps)]
+            o = self.options
+            sizes = [size for size, _ in (*o.field_steps, *o.plane_steps, *o.ray_steps)]
+            if o.plane_steps:
+                read_reliefs(self.generator)
             backbone = self.generator.backbone.synthesis
             finer = [getattr(backbone, f"b{size}") for size in backbone.resolutions if size > min(sizes, default=0)]
             sr, background = self.generator.superresolution, self.generator.bcg_synthesis
@@ -117,7 +124,10 @@ class GeneratorTrainer:
         matrices = {name: p for name, p in main.items() if name.startswith("backbone.synthesis.") and p.ndim > 1}
         # The constant that everything grows from is a picture, not a matrix.
         matrices.pop("backbone.synthesis.b4.const")
-        others = [p for name, p in main.items() if name not in matrices]
+        # A decoder that reads known tri-grids begins near its end.
+        reader = {name: p for name, p in main.items() if name.startswith(("decoder.", "torgb."))}
+        reader = reader if self.options.plane_steps else {}
+        others = [p for name, p in main.items() if name not in matrices and name not in reader]
         tail = [p for name, p in self.generator.superresolution.named_parameters() if "noise_strength" not in name]
         rate, betas = self.options.learning_rate, (0.9, 0.99)
         self.optimizers = {
@@ -125,6 +135,7 @@ class GeneratorTrainer:
             "mapping_matrices": Muon([layer.weight for layer in layers], lr=MAPPING_RATES[1]),
             "matrices": Muon(matrices.values(), lr=self.options.matrix_rate),
             "main": torch.optim.Adam(others, lr=rate, betas=betas),
+            **({"reader": torch.optim.Adam(reader.values(), lr=rate / 20, betas=betas)} if reader else {}),
             "tail": torch.optim.Adam(tail, lr=rate, betas=betas),
         }
         for optimizer in self.optimizers.values():
@@ -140,6 +151,11 @@ class GeneratorTrainer:
     def device(self) -> torch.device:
         """Where everything is."""
         return self.rng.device
+
+    @property
+    def _half(self) -> bool:
+        """Whether the backbone computes in bfloat16: on a CPU without it, it would take fifty times as long."""
+        return self.options.bfloat16 and half_type(self.device) != torch.float32
 
     @property
     def milestones(self) -> dict[int, str]:
@@ -159,7 +175,8 @@ class GeneratorTrainer:
     def phase(self, step: int) -> tuple[str, int, int, int]:
         """Name of the phase, plane resolution (0 where there are no planes), step within the phase, and its length."""
         o = self.options
-        phases = [("mapping", ((0, o.mapping_steps),)), ("field", o.field_steps), ("rays", o.ray_steps)]
+        phases = [("mapping", ((0, o.mapping_steps),)), ("field", o.field_steps)]
+        phases += [("planes", o.plane_steps), ("rays", o.ray_steps)]
         for name, parts in (*phases, ("super-resolution", ((0, o.super_resolution_steps),))):
             total, begin = sum(count for _, count in parts), step
             for size, count in parts:
@@ -174,9 +191,9 @@ class GeneratorTrainer:
         progress = begin / total
         decay = 1.0 if name == "field" else self.options.final_rate ** (0.5 - 0.5 * math.cos(math.pi * progress))
         used = {"mapping": ("mapping", "mapping_matrices"), "super-resolution": ("tail",)}.get(
-            name, ("matrices", "main")
+            name, ("matrices", "main", "reader")
         )
-        optimizers = [self.optimizers[key] for key in used]
+        optimizers = [self.optimizers[key] for key in used if key in self.optimizers]
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base"] * decay * min(1.0, (step + 1) / 50)
@@ -185,6 +202,8 @@ class GeneratorTrainer:
             losses = self._mapping(truth)
         elif name == "field":
             losses = self._point_losses(truth, *self._head(truth.numbers, size))
+        elif name == "planes":
+            losses = self._planes(*truth, size)
         elif name == "rays":
             share = self.options.field_share
             losses = self._rays(truth, size, share * (FIELD_SHARE / share) ** progress)
@@ -238,6 +257,9 @@ class GeneratorTrainer:
             count = min(o.truth_steps, total - first)
             if name == "mapping":
                 whole = self.truth.numbers(count * LATENTS, rng)
+            elif name == "planes":
+                # A truth of its own for every step: planes are large.
+                return self.truth.planes(o.plane_heads, self.phase(step)[1], o.config, rng)
             elif name == "super-resolution":
                 whole = self.truth.patches(count * o.patches, o.patch, o.config.neural_resolution, MARGIN, rng)
             else:
@@ -253,7 +275,7 @@ class GeneratorTrainer:
     def _head(self, numbers: Tensor, size: int | None = None) -> tuple[Tensor, Triplane]:
         """Style vectors and planes of some descriptions."""
         config, ws = self.options.config, self._styles(numbers)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             planes = self.generator.backbone.synthesis(ws, noise="none", resolution=size).float()
         planes = planes.reshape(len(ws), 3, config.plane_channels, *planes.shape[2:])
         return ws, Triplane(planes, ws, config.plane_depth)
@@ -278,20 +300,40 @@ class GeneratorTrainer:
         at_surface = torch.exp(-(truth.distance / 0.03).square())[..., None]
         return {"occupancy": occupancy, "colour": 2 * (at_surface * (rgb - truth.colour).abs()).mean()}
 
-    def _rays(self, truth: Truth, size: int, field_share: float) -> dict[str, Tensor]:
-        """Rays composited on the backdrop, and a share of the field's losses."""
+    def _planes(self, target: Planes, truth: Truth, size: int) -> dict[str, Tensor]:
+        """Tri-grids cell by cell; beside it the decoder learns from rays to read the true ones."""
+        ws, made = self._head(target.numbers, size)
+        error = (made.planes - target.planes) / 3
+        share = target.weight.mean()
+        steps = [
+            (error.diff(dim=d).abs() * target.weight.narrow(d, 1, error.shape[d] - 1)).mean() / share for d in (3, 4)
+        ]
+        losses = {"l1": (error.abs() * target.weight).mean() / share, "gradient": PLANE_GRADIENT * sum(steps)}
+        colour, alpha = self._seen(made.replace(planes=target.finest, ws=ws.detach()), truth)
+        error = colour - truth.rgb
+        losses["decoder"] = error.abs().mean() + 4 * error.square().mean() + 0.3 * (alpha - truth.alpha).abs().mean()
+        return losses
+
+    def _seen(self, triplane: Triplane, truth: Truth) -> tuple[Tensor, Tensor]:
+        """Colours [N,R,3] and coverage [N,R] of rays."""
         n, r, _ = truth.origins.shape
         render = self.options.config.render
         uniform = functools.partial(torch.rand, generator=self.rng, device=self.device)
         draws = Draws(uniform(n, r, render.samples), uniform(n * r, render.importance))
-        ws, triplane = self._head(truth.numbers, size)
         rays = self.generator.render_rays(triplane, truth.origins, truth.directions, draws=draws, chunk=n * r)
-        error = self._rgb(rays.features, ws) - truth.rgb
-        in_space = self._point_losses(truth, ws, triplane)
+        return self._rgb(rays.features, triplane.ws), rays.alpha
+
+    def _rays(self, truth: Truth, size: int, field_share: float) -> dict[str, Tensor]:
+        """Rays composited on the backdrop, and a share of the field's losses."""
+        ws, triplane = self._head(truth.numbers, size)
+        colour, alpha = self._seen(triplane, truth)
+        error = colour - truth.rgb
+        # Where tri-grids are known, there is nothing to learn about single points.
+        in_space = {} if self.options.plane_steps else self._point_losses(truth, ws, triplane)
         return {
             "l1": error.abs().mean(),
             "l2": 4 * error.square().mean(),
-            "alpha": 0.3 * (rays.alpha - truth.alpha).abs().mean(),
+            "alpha": 0.3 * (alpha - truth.alpha).abs().mean(),
             **{name: field_share * loss for name, loss in in_space.items()},
         }
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import DualEncError
+from ..generator.fast import half_type
 
 # Newton-Schulz coefficients of the authors: five rounds bring singular values from 0.001..1 to 0.7..1.2.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -73,13 +74,18 @@ class Muon(Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """The nearest matrix with equal singular values, roughly, scaled to a root mean square entry of about 1.
 
-    [...,n,m] → [...,n,m], in bfloat16 inside: only the direction of a step is at stake.
+    [...,n,m] → [...,n,m], in 16 bits inside where the device is fast in bfloat16: only the direction is at stake.
     """
     wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
-    x = wide.bfloat16()
+    # float16, which some devices prefer, would overflow here.
+    x = wide.bfloat16() if half_type(wide.device) != torch.float32 else wide.float()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-12)
+    # Every round multiplies x by a polynomial of its Gram matrix, which is small: x itself is needed only at the end.
+    gram = (x @ x.mT).float()
+    identity = torch.eye(gram.shape[-1], device=gram.device)
+    total = identity
     for _ in range(_ROUNDS):
-        gram = x @ x.mT
-        x = _A * x + (_B * gram + _C * gram @ gram) @ x
-    x = x.to(matrix.dtype) * math.sqrt(wide.shape[-1])
+        factor = _A * identity + _B * gram + _C * gram @ gram
+        total, gram = factor @ total, factor @ gram @ factor
+    x = (total.to(x.dtype) @ x).to(matrix.dtype) * math.sqrt(wide.shape[-1])
     return x if wide is matrix else x.mT

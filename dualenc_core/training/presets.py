@@ -12,7 +12,7 @@ from ..errors import DualEncError
 from ..generator.config import GeneratorConfig, SuperResolutionConfig
 from ..rendering.renderer import RenderOptions
 
-PHASES = ("mapping", "field", "rays", "super-resolution")
+PHASES = ("mapping", "field", "planes", "rays", "super-resolution")
 
 
 def demo_generator_config() -> GeneratorConfig:
@@ -49,7 +49,7 @@ def people_generator_config() -> GeneratorConfig:
         mapping_layers=3,
         mapping_width=768,
         features=24,
-        channel_base=12288,
+        channel_base=8192,
         channel_max=192,
         sr=SuperResolutionConfig(input_resolution=128, hidden_widths=(48, 24), w_dim=256),
     )
@@ -62,9 +62,11 @@ class GeneratorTraining:
     Attributes:
         mapping_steps: steps of the mapping network alone, which then stays as it is.
         field_steps: pairs of plane resolution and steps on points of the field.
+        plane_steps: pairs of plane resolution and steps on tri-grids that are known (`people.relief`).
         ray_steps: pairs of plane resolution and steps on rendered rays.
         super_resolution_steps: steps of the last phase, which trains only that network, on patches.
         heads, points, rays: batch sizes of field and rays; a head gets so many of each.
+        plane_heads: batch size of planes.
         patches, patch: batch size of super-resolution, and the side of a patch in raw pixels.
         truth_steps: steps for which the true heads are traced at once.
         field_share: weight of the field's losses when the rays begin; it ends at 0.1.
@@ -78,9 +80,11 @@ class GeneratorTraining:
     config: GeneratorConfig = field(default_factory=demo_generator_config)
     mapping_steps: int = 4000
     field_steps: tuple[tuple[int, int], ...] = ((32, 800),)
+    plane_steps: tuple[tuple[int, int], ...] = ()
     ray_steps: tuple[tuple[int, int], ...] = ((64, 3000), (128, 3500))
     super_resolution_steps: int = 1500
     heads: int = 8
+    plane_heads: int = 4
     points: int = 1024
     rays: int = 320
     patches: int = 3
@@ -97,7 +101,7 @@ class GeneratorTraining:
     @property
     def total_steps(self) -> int:
         """All phases together."""
-        planes = sum(steps for _, steps in (*self.field_steps, *self.ray_steps))
+        planes = sum(steps for _, steps in (*self.field_steps, *self.plane_steps, *self.ray_steps))
         return self.mapping_steps + planes + self.super_resolution_steps
 
     def only(self, phases: Collection[str]) -> GeneratorTraining:
@@ -110,6 +114,7 @@ class GeneratorTraining:
             self,
             mapping_steps=self.mapping_steps * steps["mapping"],
             field_steps=self.field_steps if steps["field"] else (),
+            plane_steps=self.plane_steps if steps["planes"] else (),
             ray_steps=self.ray_steps if steps["rays"] else (),
             super_resolution_steps=self.super_resolution_steps * steps["super_resolution"],
         )
@@ -137,6 +142,7 @@ class GeneratorTraining:
             self,
             mapping_steps=0,
             field_steps=(),
+            plane_steps=(),
             ray_steps=((size, 3000),),
             field_share=0.1,
             learning_rate=self.learning_rate / 3,
@@ -148,8 +154,10 @@ def people_generator_training(seed: int = 0) -> GeneratorTraining:
     """The schedule of the generator of people for two CPU cores, some four hours of one."""
     return GeneratorTraining(
         config=people_generator_config(),
-        field_steps=((32, 500),),
-        ray_steps=((64, 1300), (128, 1500)),
+        mapping_steps=3000,
+        field_steps=(),
+        plane_steps=((64, 2500), (128, 1300)),
+        ray_steps=((128, 1000),),
         super_resolution_steps=1000,
         heads=3,
         rays=768,

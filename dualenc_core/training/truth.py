@@ -49,6 +49,21 @@ class Patches(NamedTuple):
     target: Tensor
 
 
+class Planes(NamedTuple):
+    """Tri-grids that heads should have, and what counts of them.
+
+    Attributes:
+        numbers: [N,D] descriptions, standardised.
+        planes, weight: [N,3,C·D,S,S].
+        finest: [N,3,C·D,H,H], the same at the generator's own plane size.
+    """
+
+    numbers: Tensor
+    planes: Tensor
+    weight: Tensor
+    finest: Tensor
+
+
 class Numbers(NamedTuple):
     """Latents z [N,z_dim] and the standardised descriptions [N,D] that they mean."""
 

@@ -16,17 +16,20 @@ from .. import people
 from ..camera import Camera
 from ..errors import DualEncError, require
 from ..files import atomic_path, read_text
+from ..generator.config import GeneratorConfig
 from ..people.person import latent_of, people_from_latent
-from ..people.shards import DEPTH_SIZE, Record, read_record
+from ..people.shards import DEPTH_SIZE, RELIEF_SIZE, Record, read_record
 from ..people.standard import Standard
 from ..rendering.rays import pixel_rays
-from .truth import Numbers, Patches, Truth, on_faces, random_corners
+from .truth import Numbers, Patches, Planes, Truth, on_faces, random_corners
 
 # Pictures are read at this side for rays: large ones are averaged, which is their anti-aliasing.
 _RAY_SIZE = 256
 # Descriptions that the mapping network learns from; the spread is that of the first ones.
 _DESCRIPTIONS, _MEASURED = 3 << 15, 1 << 14
 _DESCRIPTION_SEED = 500_000
+# Rays a head by which the decoder learns to read true tri-grids.
+_DECODER_RAYS = 192
 # How far behind its surface a head is known to be solid, in world units.
 _SOLID = 0.012
 
@@ -70,10 +73,26 @@ class PeopleTruth:
         return Numbers(z.to(rng.device), self.standardised(self._descriptions[pick]).to(rng.device))
 
     def rays(self, heads: int, rays: int, points: int, rng: torch.Generator, rendered: bool) -> Truth:
-        records = self.records(heads, rng)
+        return self._truth(self.records(heads, rng), rays, points, rng)
+
+    def _truth(self, records: list[Record], rays: int, points: int, rng: torch.Generator) -> Truth:
         parts = [self._view(r, rays, points, rng) for r in records]
         columns = [torch.cat(values).to(rng.device) for values in zip(*parts, strict=True)]
         return Truth(self.standardised(np.stack([r.numbers for r in records])).to(rng.device), *columns)
+
+    def planes(self, heads: int, size: int, config: GeneratorConfig, rng: torch.Generator) -> tuple[Planes, Truth]:
+        """Tri-grids of ``size`` that random people should have, `people.relief`, and some rays of the same people."""
+        records = self.records(heads, rng)
+        box = config.render.box_warp
+        made = [r.relief.planes(config.features, config.plane_depth, box, RELIEF_SIZE // size) for r in records]
+        planes, weight = (torch.stack(part).to(rng.device) for part in zip(*made, strict=True))
+        if size == RELIEF_SIZE:
+            finest = planes
+        else:
+            own = [r.relief.planes(config.features, config.plane_depth, box)[0] for r in records]
+            finest = torch.stack(own).to(rng.device)
+        numbers = self.standardised(np.stack([r.numbers for r in records])).to(rng.device)
+        return Planes(numbers, planes, weight, finest), self._truth(records, _DECODER_RAYS, 8, rng)
 
     def patches(self, count: int, patch: int, grid: int, margin: int, rng: torch.Generator) -> Patches:
         records, labels, targets = self.records(count, rng), [], []
@@ -107,7 +126,7 @@ class PeopleTruth:
     def records(self, count: int, rng: torch.Generator) -> list[Record]:
         """Random people of the folder."""
         self._drawn += count
-        if self._drawn > 2000:
+        if self._drawn > 400:
             self._drawn = 0
             self._refresh()
         pick = torch.randint(len(self._paths), (count,), generator=rng, device=rng.device).tolist()

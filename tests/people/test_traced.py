@@ -25,7 +25,7 @@ from dualenc_core.training.views_people import PeopleViews
 from .toy import light, parts
 
 pytest.importorskip("embreex", reason="embreex is not installed (dualenc[people])")
-PLAN = ViewPlan(front=2, around=1, small=2, large_size=256, small_size=128)
+PLAN = ViewPlan(front=2, around=1, photos=0, small=2, large_size=256, small_size=128)
 
 
 class NoPack:
@@ -106,7 +106,7 @@ def test_rays_and_points_agree_with_the_surface(folder):
     assert found.numbers.shape == (4, len(truth.standardised.names))
     assert found.rgb.shape == (4, 96, 3) and found.alpha.shape == (4, 96)
     # Where nothing is, the backdrop.
-    assert found.rgb[found.alpha == 0].abs().max() < 0.05
+    assert found.rgb[found.alpha == 0].abs().max() < 0.08
     # Points inside of the boxes are behind surfaces, points outside are not.
     p = found.points
     head = ((p - p.new_tensor([0.0, 0.0, 0.075])).abs() < p.new_tensor([0.119, 0.199, 0.074])).all(-1)
