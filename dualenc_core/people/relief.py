@@ -9,6 +9,7 @@ every cell has its target, and nothing is rendered.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,16 +56,36 @@ class Relief:
     surface: np.ndarray
     covered: np.ndarray
 
-    def planes(self, features: int, depth: int, box_warp: float, coarser: int = 1) -> tuple[Tensor, Tensor]:
+    def points(self, box_warp: float) -> np.ndarray:
+        """[5,S,S,3] where the cells of each side meet the surface."""
+        return np.stack([_points(part, plane, box_warp) for part, (plane, _) in zip(self.surface, SIDES, strict=True)])
+
+    def planes(
+        self,
+        features: int,
+        depth: int,
+        box_warp: float,
+        coarser: int = 1,
+        tone: Callable[[np.ndarray], np.ndarray] | None = None,
+        emphasis: np.ndarray | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """The tri-grid and how much its cells count, both [3,features·depth,S,S], S smaller by ``coarser``.
 
         As `Triplane.planes` has them, three times as large: a decoder averages the planes.
+
+        Args:
+            tone: what becomes of colours [...,3].
+            emphasis: [5,S,S] factors on how much the cells of each side count.
         """
         covered = torch.from_numpy(self.covered)[:, None].float()
         surface = self.surface.astype(np.float32)
-        shared = self.colour.astype(np.float32) * shares(surface, self.covered, box_warp)[:, None]
+        colour = self.colour.astype(np.float32)
+        if tone is not None:
+            colour = tone(colour.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        shared = colour * shares(surface, self.covered, box_warp)[:, None]
         values = torch.from_numpy(np.concatenate([shared, surface[:, None]], 1))
-        values, covered = (F.avg_pool2d(part, coarser) for part in (values, covered))
+        counts = torch.ones_like(covered) if emphasis is None else torch.from_numpy(emphasis)[:, None].float()
+        values, covered, counts = (F.avg_pool2d(part, coarser) for part in (values, covered, counts))
         size = values.shape[-1]
         out, weight = torch.zeros(2, 3, features, depth, size, size)
         slices = ((torch.arange(depth) + 0.5) * 2 / depth - 1) * box_warp / 2
@@ -72,8 +93,8 @@ class Relief:
             at = slice(k * CHANNELS, (k + 1) * CHANNELS)
             out[plane, at] = values[k, :, None]
             out[plane, at.stop - 1] = DISTANCE_SCALE * sign * (slices[:, None, None] - values[k, 3])
-            weight[plane, at] = 0.03 + 0.97 * covered[k, :, None]
-            weight[plane, at.stop - 1] = 0.2 + 0.8 * covered[k]
+            weight[plane, at] = counts[k, :, None] * (0.03 + 0.97 * covered[k, :, None])
+            weight[plane, at.stop - 1] = counts[k] * (0.2 + 0.8 * covered[k])
         # Features that no side fills stay free in their own planes; in the others every feature of a side is nothing.
         for plane in range(3):
             for k, (own, _) in enumerate(SIDES):
@@ -133,13 +154,11 @@ def shares(surface: np.ndarray, covered: np.ndarray, box_warp: float) -> np.ndar
     """
     size = surface.shape[-1]
     cell = box_warp / size
-    centre = ((np.arange(size) + 0.5) / size - 0.5) * box_warp
     trusted = [_trusted(*side, cell) for side in zip(surface, covered, strict=True)]
     found = []
     for k, (plane, sign) in enumerate(SIDES):
         across, up, along = _AXES[plane]
-        point, normal = np.zeros((2, size, size, 3), np.float32)
-        point[..., across], point[..., up], point[..., along] = centre[None, :], centre[:, None], surface[k]
+        point, normal = _points(surface[k], plane, box_warp), np.zeros((size, size, 3), np.float32)
         rows, columns = np.gradient(_blurred(surface[k], covered[k], _SMOOTH), cell)
         normal[..., across], normal[..., up], normal[..., along] = -sign * columns, -sign * rows, sign
         normal = unit(normal)
@@ -148,6 +167,16 @@ def shares(surface: np.ndarray, covered: np.ndarray, box_warp: float) -> np.ndar
         parts[k] = _facing(normal, *SIDES[k]) * trusted[k]
         found.append(parts[k] / parts.sum(0) * covered[k])
     return np.stack(found)
+
+
+def _points(surface: np.ndarray, plane: int, box_warp: float) -> np.ndarray:
+    """[S,S,3] of one side."""
+    across, up, along = _AXES[plane]
+    size = len(surface)
+    centre = ((np.arange(size) + 0.5) / size - 0.5) * box_warp
+    point = np.zeros((size, size, 3), np.float32)
+    point[..., across], point[..., up], point[..., along] = centre[None, :], centre[:, None], surface
+    return point
 
 
 def _part(

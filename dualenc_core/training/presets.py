@@ -209,6 +209,8 @@ class EncoderTraining:
         others, near: how many views each photo is compared with beside its own, near it or all around.
         own, other: weights of the photo's own view and of each other one.
         hidden: what the photo does not show counts so much more.
+        known: share of the steps that compare tri-grids, not pictures; of people alone (`people.relief`). ``shown`` and
+            ``unseen`` are then the weights of what the photo shows and does not.
         adversarial: weight of the adversarial loss (paper: 0.001 at full size).
         r1, r1_interval: R1 penalty and how often it runs.
         discriminator_widths: of the light (stride 2) discriminator.
@@ -232,6 +234,9 @@ class EncoderTraining:
     own: float = 1.0
     other: float = 0.5
     hidden: float = 0.0
+    known: float = 0.0
+    shown: float = 1.0
+    unseen: float = 0.25
     adversarial: float = 0.0
     r1: float = 10.0
     r1_interval: int = 16
@@ -264,7 +269,7 @@ def people_encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
     if variant == "latent":
         return dataclasses.replace(base, latent_steps=3000, refine_steps=0)
     if variant == "fidelity":
-        return dataclasses.replace(base, latent_steps=0, refine_steps=3000)
+        return dataclasses.replace(base, latent_steps=0, refine_steps=3000, known=0.4)
     if variant not in ("realism", "control"):
         raise DualEncError(f"encoder variant is {variant!r}, expected latent, fidelity, realism or control")
     return dataclasses.replace(
@@ -277,5 +282,7 @@ def people_encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
         own=0.5,
         other=0.75,
         hidden=1.0,
+        known=0.7,
+        unseen=1.5,
         adversarial=0.05 if variant == "realism" else 0.0,
     )

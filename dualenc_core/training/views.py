@@ -93,6 +93,23 @@ class ViewBatch:
         return ViewBatch(*pictures, self.placement.to(device), self.numbers.to(device), views)
 
 
+@dataclass(frozen=True)
+class KnownBatch:
+    """N heads of one step whose tri-grids are known.
+
+    Attributes:
+        images, mattes, camera: as those of `ViewBatch`, but the cameras are true.
+        planes: [N,3,C·D,S,S] in the tone of the photos.
+        weight: of the same shape.
+    """
+
+    images: Tensor
+    mattes: Tensor
+    camera: Camera
+    planes: Tensor
+    weight: Tensor
+
+
 class ViewSource(Protocol):
     """Photos of heads whose other sides are known."""
 

@@ -13,11 +13,12 @@ from torch import Tensor
 from .. import people
 from ..camera import Camera
 from ..errors import require
+from ..generator.config import GeneratorConfig
 from ..people.photos import Tone, photographed
 from ..people.shards import DEPTH_SIZE, Record
 from ..rendering.rays import pixel_rays
 from .truth_people import PeopleTruth
-from .views import View, ViewBatch, placed
+from .views import KnownBatch, View, ViewBatch, placed
 
 # Photos are taken from within these angles of the front, in degrees.
 _YAW, _PITCH = 62.0, 26.0
@@ -79,6 +80,24 @@ class PeopleViews:
         numbers = self.truth.standardised(np.stack([r.numbers for r in records]))
         batch = ViewBatch(pictures[:, :3], pictures[:, 3:], supposed, placement, numbers, views)
         return batch.to(rng.device)
+
+    def known(
+        self, count: int, size: int, shown: float, hidden: float, config: GeneratorConfig, rng: torch.Generator
+    ) -> KnownBatch:
+        """Photos whose alignment is right, and the tri-grids that their heads should have.
+
+        ``shown`` and ``hidden`` are the weights of what the photo shows, and does not.
+        """
+        dice = _numpy(rng)
+        box, found = config.render.box_warp, []
+        for record in self.truth.records(count, rng):
+            view = _front(record, dice)
+            photo, tone, camera = self._photo(record, view, size, dice)
+            emphasis = np.where(_in_view(record, view, box), shown, hidden).astype(np.float32)
+            planes = record.relief.planes(config.features, config.plane_depth, box, tone=tone, emphasis=emphasis)
+            found.append((photo[:, :3], photo[:, 3:], camera.label, planes[0][None], planes[1][None]))
+        images, mattes, labels, planes, weight = (torch.cat(part).to(rng.device) for part in zip(*found, strict=True))
+        return KnownBatch(images, mattes, Camera.from_label(labels), planes, weight)
 
     def _photo(self, record: Record, view: int, size: int, dice: np.random.Generator) -> tuple[Tensor, Tone, Camera]:
         """Photo cut out by its matte on the backdrop, and the matte, [1,4,S,S]; its tone; the true camera."""
@@ -148,13 +167,24 @@ def _hidden(record: Record, view: int, photo: int) -> Tensor:
     origins, directions = pixel_rays(cameras[[0]], torch.stack([columns, rows], -1).reshape(1, -1, 2))
     depth = torch.from_numpy(record.distance(view))
     points = origins + depth[None, :, None] * directions
-    uv, _ = cameras[[1]].project(points)
-    seen = torch.from_numpy(record.distance(photo)).reshape(1, 1, DEPTH_SIZE, DEPTH_SIZE)
-    there = F.grid_sample(seen, 2 * uv[:, None] - 1, mode="nearest", padding_mode="border", align_corners=False)
-    away = (points - cameras[[1]].position[:, None]).norm(dim=-1)
-    hidden = (away > there[:, 0, 0] + _BEHIND) | ~((uv > 0) & (uv < 1)).all(-1)
-    hidden = hidden & (depth < people.FAR)[None]
+    hidden = ~_shown(points, cameras[[1]], record, photo) & (depth < people.FAR)[None]
     return hidden.float().reshape(1, 1, DEPTH_SIZE, DEPTH_SIZE)
+
+
+def _in_view(record: Record, photo: int, box_warp: float) -> np.ndarray:
+    """bool [5,S,S]: whether a photo shows what the cells of a relief's sides see."""
+    points = record.relief.points(box_warp)
+    camera = Camera.from_label(torch.from_numpy(record.labels[[photo]]))
+    return _shown(torch.from_numpy(points.reshape(1, -1, 3)), camera, record, photo).reshape(points.shape[:-1]).numpy()
+
+
+def _shown(points: Tensor, camera: Camera, record: Record, photo: int) -> Tensor:
+    """[1,M] whether the picture ``photo`` shows points [1,M,3]."""
+    uv, _ = camera.project(points)
+    depth = torch.from_numpy(record.distance(photo)).reshape(1, 1, DEPTH_SIZE, DEPTH_SIZE)
+    there = F.grid_sample(depth, 2 * uv[:, None] - 1, mode="nearest", padding_mode="border", align_corners=False)
+    away = (points - camera.position[:, None]).norm(dim=-1)
+    return (away <= there[:, 0, 0] + _BEHIND) & ((uv > 0) & (uv < 1)).all(-1)
 
 
 def _stacked(views: list[View]) -> View:

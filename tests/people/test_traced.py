@@ -18,6 +18,7 @@ from dualenc_core.people import shards as shards_module
 from dualenc_core.people.person import latent_of, trait_names
 from dualenc_core.people.shards import DEPTH_SIZE, ViewPlan, make_record, make_shards, read_record
 from dualenc_core.rendering.rays import pixel_rays
+from dualenc_core.training.presets import people_generator_config
 from dualenc_core.training.truth_people import PeopleTruth
 from dualenc_core.training.views import placed, view_rays
 from dualenc_core.training.views_people import PeopleViews
@@ -144,6 +145,18 @@ def test_what_the_photo_does_not_show_is_hidden(folder):
         alpha = F.adaptive_avg_pool2d(batch.views[1].alpha, DEPTH_SIZE)
         share = float((batch.views[1].hidden * alpha).sum() / alpha.sum())
         assert share < 0.35 if apart > 0.94 else share > 0.75 if apart < -0.7 else True
+
+
+def test_known_heads_count_what_the_photo_shows(folder):
+    views = PeopleViews(PeopleTruth(folder))
+    config = people_generator_config()
+    batch = views.known(2, 64, 2.0, 0.0, config, torch.Generator().manual_seed(3))
+    assert batch.images.shape == (2, 3, 64, 64) and batch.mattes.shape == (2, 1, 64, 64)
+    assert batch.planes.shape == batch.weight.shape == (2, 3, 72, 128, 128)
+    sides = batch.weight.reshape(2, 3, 24, 3, 128, 128)[:, 0, :, 1]
+    # Red as the front and as the back sees it: a photo from the front shows one of them.
+    front, back = (sides[:, 4 * k, 40:90, 40:90].mean((1, 2)) for k in (0, 1))
+    assert (front > 4 * back).all()
 
 
 def test_placed_heads_look_like_the_warped_picture():
