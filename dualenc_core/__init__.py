@@ -42,17 +42,16 @@ _HOME_OF_NAME = {
 }
 _SUBPACKAGES = (
     "checkpoints",
-    "data",
     "editing",
     "encoders",
-    "evaluation",
     "export",
     "generator",
     "inversion",
+    "metrics",
     "portrait",
     "procedural",
     "rendering",
-    "training",
+    "research",
 )
 
 __all__ = sorted(["__version__", *_HOME_OF_NAME, *_SUBPACKAGES])

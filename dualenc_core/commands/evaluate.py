@@ -75,12 +75,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _procedural(args: argparse.Namespace) -> None:
-    from ..data import NetworkFiles, load_networks
     from ..errors import require
-    from ..evaluation import run_procedural
-    from ..evaluation.procedural import FIRST_TEST_SEED
-    from ..evaluation.spread import Workers, spread_procedural
     from ..people import Pack
+    from ..research.data import NetworkFiles, load_networks
+    from ..research.evaluation import run_procedural
+    from ..research.evaluation.procedural import FIRST_TEST_SEED
+    from ..research.evaluation.spread import Workers, spread_procedural
     from .feedback import progress_bar
     from .folder import output_folder
 
@@ -121,11 +121,11 @@ def _procedural(args: argparse.Namespace) -> None:
 
 def _photos(args: argparse.Namespace) -> None:
     from ..checkpoints import weights_folder
-    from ..data import ImageFolder, NetworkFiles, load_networks
     from ..errors import DualEncError
-    from ..evaluation import PhotoSettings, evaluate_mead, evaluate_photos, write_photo_report
-    from ..evaluation.report import provenance
-    from ..evaluation.spread import PhotoTask, Workers, photo_methods, spread_photos
+    from ..research.data import ImageFolder, NetworkFiles, load_networks
+    from ..research.evaluation import PhotoSettings, evaluate_mead, evaluate_photos, write_photo_report
+    from ..research.evaluation.report import provenance
+    from ..research.evaluation.spread import PhotoTask, Workers, photo_methods, spread_photos
     from .feedback import progress_bar
     from .folder import output_folder
 
@@ -170,8 +170,8 @@ def _photos(args: argparse.Namespace) -> None:
 
 def _baselines(args: argparse.Namespace, announce_on: str | None):
     """Settings without networks; says on which distance they will lean, given the device, if that is not LPIPS."""
-    from ..evaluation import Baselines
     from ..inversion import LatentSettings, Objective, PivotalSettings, find_distance
+    from ..research.evaluation import Baselines
 
     if announce_on and (note := find_distance(device=announce_on).note):
         print(note)

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from .. import __version__
 from ..camera import Camera
-from ..evaluation.metrics import psnr, ssim
 from ..export import contact_sheet, save_alpha, save_depth, save_png, save_video
 from ..files import read_text, write_text
 from ..generator import PanoHead
 from ..inversion import DualEncoder
 from ..mattes import NOTHING
+from ..metrics.pictures import psnr, ssim
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .feedback import Stopwatch, progress_bar

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # REFERENCE is the plain renderer. "exact" differs from it by rounding (on CUDA by that of the 16 bits in which the
 # original super-resolution computes there); "high" and "draft" give up some decibels
-# (`python -m dualenc_core bench` measures how many).
+# (`python -m tests.benchmarks` measures how many).
 REFERENCE = "reference"
 PRESETS = {
     "exact": Preset(floor=1e-6),

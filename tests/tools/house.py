@@ -19,7 +19,7 @@ CORE = "dualenc_core"
 # From the ground up. A room may import rooms of lower floors only; rooms of one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (CORE, "errors"),
-    ("devices", "files"),
+    ("devices", "files", "metrics"),
     ("camera",),
     ("point_weight",),
     ("triplane",),
@@ -29,9 +29,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("encoders", "portrait", "export"),
     ("inversion",),
     ("editing",),
-    ("data",),
-    ("evaluation",),
-    ("training",),
+    ("research.data",),
+    ("research.evaluation",),
+    ("research.training", "research"),
     ("commands",),
     ("cli",),
     ("__main__",),
