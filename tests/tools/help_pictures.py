@@ -1,6 +1,6 @@
 """The pictures of the help pages: runs the nodes, without ComfyUI, with the bundled weights.
 
-    python tests/nodes/pictures.py [names of nodes]
+    python tests/tools/help_pictures.py [names of nodes]
 
 writes nodes/web/docs/pictures/<NodeId>.jpg. Run it again when the bundled weights or the nodes change.
 """

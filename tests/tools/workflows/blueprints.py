@@ -1,6 +1,6 @@
 """Write the subgraph blueprints, groups of nodes that newer frontends offer as one node.
 
-    python -m tests.workflows.blueprints
+    python -m tests.tools.workflows.blueprints
 
 Each is a part of a shipped prompt: its nodes, what is linked into and out of it, and the widgets that it shows.
 """
@@ -202,7 +202,7 @@ def built(known: dict[str, Definition]) -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    from ..nodes.pictures import load_pack
+    from ..help_pictures import load_pack
 
     FOLDER.mkdir(exist_ok=True)
     for path, text in built(definitions(load_pack().NODE_CLASS_MAPPINGS)).items():

@@ -1,6 +1,6 @@
 """The pictures of the template list: runs the shipped prompts, without ComfyUI, with the bundled weights.
 
-    python -m tests.workflows.thumbnails [names of workflows]
+    python -m tests.tools.workflows.thumbnails [names of workflows]
 
 writes workflows/NAME.jpg. Run it again when the bundled weights, the nodes or the prompts change.
 """
@@ -24,9 +24,9 @@ from torch import Tensor
 
 import dualenc_core
 
-from ..nodes.pictures import load_pack, mesh_views
+from ...workflows.executor import Executor, Results
+from ..help_pictures import load_pack, mesh_views
 from .definitions import API, prompts
-from .executor import Executor, Results
 from .portrait import PORTRAIT
 
 WIDTH, MOST_BYTES = 512, 60_000

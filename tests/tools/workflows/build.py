@@ -1,6 +1,6 @@
 """Write the UI workflows from the API prompts, the node definitions and the stages.
 
-    python -m tests.workflows.build
+    python -m tests.tools.workflows.build
 
 Run it after a change of a prompt, a stage or a node: inputs that a prompt lacks get their defaults, then
 workflows/NAME.json is made from workflows/api/NAME.json. The same files come out every time.
@@ -235,7 +235,7 @@ def built(known: dict[str, Definition]) -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    from ..nodes.pictures import load_pack
+    from ..help_pictures import load_pack
 
     for path, text in built(definitions(load_pack().NODE_CLASS_MAPPINGS)).items():
         path.write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
 """The example photo of the shipped workflows: a head that neither generator nor encoders have seen.
 
-python -m tests.workflows.portrait
+python -m tests.tools.workflows.portrait
 
 writes workflows/dualenc_portrait.png. The camera stands a little further off than PanoHead's, so that the aligned crop
 lies inside the photo.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dualenc_core as dc
 
-PORTRAIT = Path(__file__).resolve().parents[2] / "workflows" / "dualenc_portrait.png"
+PORTRAIT = Path(__file__).resolve().parents[3] / "workflows" / "dualenc_portrait.png"
 SEED = 1_000_225
 CAMERA = {"yaw": 20.0, "pitch": 3.0, "radius": 3.2, "fov": 13.5}
 

@@ -3,7 +3,7 @@
 Our nodes are asked directly. The core nodes are in core_nodes.json, recorded from a real ComfyUI 0.3.64, and those that
 only newer versions have (`NEWER` names the workflows that need them) from 0.33:
 
-    python -m tests.workflows.definitions
+    python -m tests.tools.workflows.definitions
 
 starts one (see tests/comfyui/server.py) and writes the definitions of the core nodes that the shipped prompts use; what
 that one does not know stays as it is. Lists of files are left empty: they say what is on that machine.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-API = HERE.parents[1] / "workflows" / "api"
+API = HERE.parents[2] / "workflows" / "api"
 CORE = HERE / "core_nodes.json"
 # Combos of files: their values depend on the user's folders.
 FILES = ("image", "ckpt_name", "control_net_name")
@@ -138,7 +138,7 @@ def prompts() -> dict[str, dict[str, Any]]:
 
 def record() -> None:
     """Ask a real ComfyUI."""
-    from ..comfyui.server import Server
+    from ...comfyui.server import Server
 
     used = {node["class_type"] for prompt in prompts().values() for node in prompt.values()}
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server:
