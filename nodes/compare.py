@@ -81,7 +81,7 @@ class DualEncCompare:
 
 def _perceptual(picture, truth):
     from ..dualenc_core.encoders.loading import load_arcface
-    from ..dualenc_core.research.training.losses import LPIPS
+    from ..dualenc_core.metrics.lpips import LPIPS
 
     lpips = LPIPS.from_files(locate_known("lpips-alexnet"))
     arcface = load_arcface(locate_known("arcface"))

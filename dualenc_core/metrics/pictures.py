@@ -95,7 +95,7 @@ def depth_error(depth: Tensor, alpha: Tensor, true_depth: Tensor, true_alpha: Te
 
     All are [N,1,H,W]; depths along the unit ray.
     """
-    _same(depth, alpha, true_depth, true_alpha)
+    check_shapes(depth, alpha, true_depth, true_alpha)
     both = ((alpha > 0.5) & (true_alpha > 0.5)).to(depth.dtype)
     # Empty rays may hold any depth, also infinity, which times zero would be NaN.
     difference = torch.where(both > 0, (depth - true_depth).abs(), torch.zeros_like(depth))
@@ -104,7 +104,7 @@ def depth_error(depth: Tensor, alpha: Tensor, true_depth: Tensor, true_alpha: Te
 
 def mask_iou(alpha: Tensor, true_alpha: Tensor) -> Tensor:
     """Intersection over union [N] of alphas [N,1,H,W] above ½; 1 where both are empty."""
-    _same(alpha, true_alpha)
+    check_shapes(alpha, true_alpha)
     a, b = alpha > 0.5, true_alpha > 0.5
     union = (a | b).sum((1, 2, 3))
     iou = (a & b).sum((1, 2, 3)) / union.clamp_min(1)
@@ -119,11 +119,12 @@ def _octaves(x: Tensor, scales: int) -> list[Tensor]:
 
 
 def _pair(image: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    _same(image, truth)
+    check_shapes(image, truth)
     return image.float().clamp(-1, 1), truth.float().clamp(-1, 1)
 
 
-def _same(first: Tensor, *others: Tensor) -> None:
+def check_shapes(first: Tensor, *others: Tensor) -> None:
+    """Raise DualEncError unless all are [N,C,H,W] of one shape: broadcasting would give a number that means nothing."""
     for other in others:
         if first.ndim != 4 or first.shape != other.shape:
             raise DualEncError(

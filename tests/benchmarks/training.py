@@ -21,9 +21,9 @@ from dualenc_core.camera import Camera
 from dualenc_core.encoders import ArcFace, HeadEncoder
 from dualenc_core.files import atomic_path
 from dualenc_core.generator import GeneratorConfig, PanoHead
+from dualenc_core.metrics.lpips import LPIPS
 from dualenc_core.research.training import memory
 from dualenc_core.research.training.config import TrainConfig
-from dualenc_core.research.training.losses import LPIPS
 from dualenc_core.research.training.objective import Judges
 from dualenc_core.research.training.paper import PaperTrainer
 from dualenc_core.research.training.paper_run import report

@@ -19,12 +19,12 @@ CORE = "dualenc_core"
 # From the ground up. A room may import rooms of lower floors only; rooms of one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (CORE, "errors"),
-    ("devices", "files", "metrics"),
+    ("devices", "files"),
     ("camera",),
     ("point_weight",),
     ("triplane",),
     ("mattes", "checkpoints", "rendering"),
-    ("generator", "procedural", "people"),
+    ("generator", "procedural", "people", "metrics"),
     ("colour_map", "loading"),
     ("encoders", "portrait", "export"),
     ("inversion",),

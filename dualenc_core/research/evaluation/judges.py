@@ -14,6 +14,7 @@ from torch import Tensor
 from ...checkpoints import read_catalog, resolve, weights_folder
 from ...encoders.loading import load_arcface
 from ...errors import CheckpointError, NoFaceError
+from ...metrics.lpips import LPIPS
 
 SIZE = 256
 # Eye centres, nose tip and mouth corners (x, y) of a face of 112 pixels (encoders.md §7).
@@ -78,9 +79,6 @@ def _there(kind: str, weights_dir: str | Path | None) -> bool:
 
 
 def _lpips(path: Path, device) -> Callable[[Tensor, Tensor], Tensor]:
-    # Losses are training's; importing them here keeps `import dualenc_core.research.evaluation` light.
-    from ..training.losses import LPIPS
-
     network = LPIPS.from_files(path).to(device)
 
     def judge(image: Tensor, truth: Tensor) -> Tensor:

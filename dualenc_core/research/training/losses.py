@@ -1,21 +1,16 @@
-"""Losses of the encoders: reconstruction, identity, perceptual, adversarial, and ones that need no weights.
+"""Losses of the encoders: reconstruction, identity, adversarial, and ones that need no weights.
 
 Images are [N,3,H,W], nominally [-1,1]; every loss is a scalar averaged over the batch (encoders.md §2.5, §3, §5).
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Mapping
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...checkpoints.torch_file import read_torch_file
 from ...encoders.arcface import ArcFace
-from ...errors import CheckpointError, DualEncError
+from ...errors import DualEncError
 
 # ------------------------------------------------------------------------------------------------------------- pixels
 
@@ -64,88 +59,6 @@ def identity_loss(network: ArcFace, prediction: Tensor, target: Tensor) -> Tenso
     with torch.no_grad():
         reference = network.identity(target)
     return 1 - (network.identity(prediction) * reference).sum(1).mean()
-
-
-# --------------------------------------------------------------------------------------------------------- perceptual
-
-
-class LPIPS(nn.Module):
-    """LPIPS v0.1 with AlexNet; the same as the package ``lpips`` (net "alex"), without torchvision.
-
-    ``forward(a, b)`` → mean over the batch; the references use 256×256 images.
-
-    Args:
-        backbone: AlexNet state dict with keys ``features.{0,3,6,8,10}.{weight,bias}``.
-        linear: ``lin{k}.model.1.weight`` [1,C,1,1], k = 0..4.
-    """
-
-    def __init__(self, backbone: Mapping[str, Tensor], linear: Mapping[str, Tensor]):
-        super().__init__()
-        try:
-            for index, (number, stride, padding) in enumerate(_ALEXNET):
-                weight = backbone[f"features.{number}.weight"].float()
-                conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride, padding)
-                conv.load_state_dict({"weight": weight, "bias": backbone[f"features.{number}.bias"].float()})
-                self.add_module(f"conv{index}", conv)
-                self.register_buffer(f"lin{index}", linear[f"lin{index}.model.1.weight"].float())
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                f"these are not LPIPS weights ({error}); expected AlexNet features.{{0,3,6,8,10}} and lin0..lin4"
-            ) from error
-        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
-        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
-        self.requires_grad_(False)
-
-    @classmethod
-    def from_files(cls, backbone: str | Path, linear: str | Path | None = None) -> LPIPS:
-        """From torchvision's AlexNet file; the linear layers come with the package ``lpips`` unless given.
-
-        Raises CheckpointError when a file is missing.
-        """
-        if linear is None:
-            spec = importlib.util.find_spec("lpips")
-            if spec is None or not spec.submodule_search_locations:
-                raise CheckpointError(
-                    "LPIPS needs its linear layers, which come with the package lpips: pip install lpips"
-                )
-            linear = Path(spec.submodule_search_locations[0]) / "weights" / "v0.1" / "alex.pth"
-        return cls(_load(backbone, "AlexNet backbone"), _load(linear, "LPIPS linear layers"))
-
-    def features(self, image: Tensor) -> list[Tensor]:
-        """Five ReLU maps, each divided by its channel norm."""
-        x = (image - self.shift) / self.scale
-        maps = []
-        for index in range(5):
-            if index in (1, 2):
-                x = F.max_pool2d(x, 3, 2)
-            x = getattr(self, f"conv{index}")(x).relu()
-            maps.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
-        return maps
-
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        _same_shape(prediction, target)
-        total = prediction.new_zeros(())
-        for index, (a, b) in enumerate(zip(self.features(prediction), self.features(target), strict=True)):
-            total = total + F.conv2d((a - b).square(), getattr(self, f"lin{index}")).mean()
-        return total
-
-
-# Position in AlexNet's ``features``, stride, padding.
-_ALEXNET = ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1))
-
-
-def _load(path: str | Path, what: str) -> dict[str, Tensor]:
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"{what} not found at {path}; LPIPS needs it. see `python -m dualenc_core weights`, or use "
-            "a preset whose losses need no weights"
-        )
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return read_torch_file(path)
 
 
 # -------------------------------------------------------------------------------------------------------- adversarial

@@ -15,13 +15,14 @@ from ...encoders.lifting import resize_area
 from ...encoders.loading import load_arcface
 from ...errors import CheckpointError
 from ...generator import PanoHead
+from ...metrics.lpips import LPIPS
 from ...rendering.rays import pixel_rays
 from ...rendering.renderer import Draws
 from ...triplane import Triplane
 from .batches import HeadBatch
 from .config import LossConfig, RenderConfig
 from .draws import named, uniform
-from .losses import LPIPS, gradient_difference, identity_loss, l2, structural_dissimilarity
+from .losses import gradient_difference, identity_loss, l2, structural_dissimilarity
 
 
 class Judges(nn.Module):

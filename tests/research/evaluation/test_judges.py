@@ -12,10 +12,10 @@ from dualenc_core.checkpoints import save_weights
 from dualenc_core.checkpoints.store import WeightsFile
 from dualenc_core.encoders import arcface
 from dualenc_core.errors import CheckpointError, DualEncError
+from dualenc_core.metrics.lpips import LPIPS
 from dualenc_core.research.evaluation import FeatureStatistics, find_inception, find_judges, frechet_distance
 from dualenc_core.research.evaluation import judges as module
 from dualenc_core.research.evaluation.judges import TEMPLATE, aligned_face, similarity
-from dualenc_core.research.training.losses import LPIPS
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dualenc_core.metrics.lpips import LPIPS
 from dualenc_core.research.training.discriminator import TriplaneDiscriminator, r1_penalty
 from dualenc_core.research.training.losses import (
-    LPIPS,
     discriminator_loss,
     generator_loss,
     l2,

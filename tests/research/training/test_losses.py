@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dualenc_core.errors import CheckpointError, DualEncError
+from dualenc_core.metrics.lpips import LPIPS
 from dualenc_core.research.training.discriminator import TriplaneDiscriminator, masked_planes, r1_penalty
 from dualenc_core.research.training.losses import (
-    LPIPS,
     generator_loss,
     gradient_difference,
     l2,
@@ -64,7 +64,7 @@ def test_confidence_shape_and_kind():
 def test_missing_lpips_weights_say_what_to_do(tmp_path):
     with pytest.raises(CheckpointError, match="AlexNet backbone not found.*dualenc_core weights"):
         LPIPS.from_files(tmp_path / "alexnet.pth")
-    with pytest.raises(CheckpointError, match="not LPIPS weights"):
+    with pytest.raises(CheckpointError, match="not the weights of LPIPS with AlexNet"):
         LPIPS({}, {})
 
 
