@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...encoders.bottleneck import Bottleneck
 from ...encoders.style_encoder import StyleHead
 from ...encoders.triplane_encoder import DoubleConv
-from ...encoders.trunk import Bottleneck
 from ...generator import PanoHead
 from ...generator.synthesis import SynthesisBlock
 from ...triplane import Triplane
