@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..choices import FEED_FORWARD, METHODS, OPTIMISED
 from .options import add_device, add_encoders, add_engine, add_generator, add_out, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
@@ -23,7 +24,6 @@ EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
   python -m dualenc_core evaluate --protocol mead --data mead/ --out out/mead --methods points pti
   python -m dualenc_core evaluate --protocol photos --data /shared/dataset --out out/photos --engine ray --workers 16
 """
-FEED_FORWARD, OPTIMISED = ("e1", "e2", "cells", "points"), ("wplus", "pti")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         nargs="+",
-        choices=(*FEED_FORWARD, *OPTIMISED),
+        choices=METHODS,
         metavar="METHOD",
-        help=f"of {', '.join((*FEED_FORWARD, *OPTIMISED))}; procedural always has the first four "
-        "(default: the first four)",
+        help=f"of {', '.join(METHODS)}; procedural always has the first four (default: the first four)",
     )
     parser.add_argument("--steps", type=whole(1), default=500, help="of W+ optimisation (default: 500)")
     parser.add_argument("--tune-steps", type=whole(1), default=500, help="of PTI's second stage (default: 500)")

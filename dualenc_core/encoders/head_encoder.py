@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..camera import Camera
-from ..devices import in_full_float32
+from ..choices import REFERENCE
+from ..devices import half_type, in_full_float32
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..generator import PanoHead
-from ..generator.fast import HALF, PRESETS, REFERENCE, check_quality, exact_way, half_type
+from ..generator.fast import HALF, PRESETS, check_quality, exact_way
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
@@ -169,7 +170,7 @@ class HeadEncoder(nn.Module):
             camera: N cameras of the portraits, or one for all.
             matte: [N,1,S',S'] in 0..1, coverage of the head; only the lifted refiner uses it.
             quality: "exact"; "reference" = with the plain renderer; "high" and "draft" = the encoder's own networks in
-                16 bits where the device computes fast in them (`fast.half_type`). Demo encoders in bfloat16 then make
+                16 bits where the device computes fast in them (`devices.half_type`). Demo encoders in bfloat16 then make
                 planes that differ by 0.3 to 1.2 % and pictures that differ by 47 to 66 dB, hardly faster on a CPU.
 
         Returns N heads of both stages; ``refined`` is the result, with encoder and camera in its ``meta``.

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera
+from ..choices import QUALITIES, REFERENCE
+from ..devices import half_type
 from ..errors import DualEncError
 from ..rendering.fast import FastField, Preset, render_rays_fast
 from ..rendering.output import Rendering
@@ -26,16 +28,14 @@ from .folded import Backdrop, FoldedSuperResolution
 if TYPE_CHECKING:
     from .panohead import PanoHead
 
-# REFERENCE is the plain renderer. "exact" differs from it by rounding (on CUDA by that of the 16 bits in which the
+# "exact" differs from the plain renderer by rounding (on CUDA by that of the 16 bits in which the
 # original super-resolution computes there); "high" and "draft" give up some decibels
 # (`python -m tests.benchmarks` measures how many).
-REFERENCE = "reference"
 PRESETS = {
     "exact": Preset(floor=1e-6),
     "high": Preset(floor=1e-3, most_fine=24, half_super_resolution=True),
     "draft": Preset(floor=1e-2, most_coarse=36, most_fine=24, half_tables=True, half_super_resolution=True),
 }
-QUALITIES = (REFERENCE, *PRESETS)
 # Where networks may compute in 16 bits.
 HALF = tuple(name for name, preset in PRESETS.items() if preset.half_super_resolution)
 # As "exact", for heads that are drawn once and small: little is prepared.
@@ -253,15 +253,6 @@ def exact_way(lookups: int, plane_size: int) -> str:
 def plain_is_faster(device: torch.device, lookups: int) -> bool:
     """Whether the plain renderer looks up so many points of a head sooner than the fast one."""
     return device.type == "cuda" and lookups <= _FEW_LOOKUPS
-
-
-def half_type(device: torch.device) -> torch.dtype:
-    """The 16-bit type that the device computes fast in; float32 where there is none."""
-    if device.type == "cuda":
-        return torch.float16
-    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
 
 
 def _key(triplane: Triplane) -> tuple:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..camera import DEFAULT_RADIUS, Camera
+from ..choices import REFERENCE
 from ..devices import frames_at_once, in_full_float32, rays_at_once
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..rendering.output import Rendering
@@ -22,7 +23,7 @@ from ..triplane import Triplane
 from .background import Background, parse_background, replace_background
 from .config import GeneratorConfig
 from .decoder import OSGDecoder
-from .fast import REFERENCE, WHOLE, FastHeads, check_quality
+from .fast import WHOLE, FastHeads, check_quality
 from .layers import ToRGBLayer
 from .mapping import MappingNetwork, truncate
 from .superresolution import SuperResolution, resize

@@ -313,11 +313,6 @@ def test_running_out_of_memory_at_the_floor_says_what_to_do(runtime):
         runtime.back_off(run)
 
 
-def test_the_stitch_modes_are_the_librarys(pack, dc):
-    inputs = sys.modules[pack.__name__ + ".nodes.inputs"]
-    assert inputs.STITCH_MODES == dc.inversion.dual_encoder.MODES
-
-
 def test_masks_and_images_of_other_shapes_are_named(node, photo):
     with pytest.raises(ValueError, match="IMAGE has shape"):
         node("DualEncAlignPortrait", image=photo[0])

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = "dualenc_core"
 # From the ground up. A room may import rooms of lower floors only; rooms of one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    (CORE, "errors"),
+    (CORE, "errors", "choices"),
     ("devices", "files"),
     ("camera",),
     ("point_weight",),

@@ -1,9 +1,10 @@
 """Measuring reconstructions: judges, the procedural protocol with the truth for every view, reports."""
 
+from ...choices import METHODS
 from .agreement import Agreement, visibility_agreement
 from .fid import FeatureStatistics, find_inception, frechet_distance
 from .judges import Judges, find_judges
-from .methods import METHODS, Baselines, methods
+from .methods import Baselines, methods
 from .patches import PatchStatistics, patch_distance
 from .photo_report import write_photo_report
 from .photos import PhotoReport, PhotoSettings, evaluate_mead, evaluate_photos

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...camera import Camera
+from ...choices import FEED_FORWARD, METHODS
 from ...errors import DualEncError
 from ...generator import PanoHead
 from ...inversion import (
@@ -22,17 +23,6 @@ from ...inversion.dual_encoder import Encoder
 
 # (photo [1,3,S,S], camera, matte or None) → head, and what reads it.
 Invert = Callable[[Tensor, Camera, Tensor | None], Fitted]
-
-LABELS = {
-    "wplus": "W+ optimisation",
-    "pti": "PTI",
-    "e1": "Encoder 1",
-    "e2": "Encoder 2",
-    "cells": "dual encoder (cells)",
-    "points": "dual encoder (points)",
-}
-METHODS = tuple(LABELS)
-FEED_FORWARD = ("e1", "e2", "cells", "points")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ...choices import METHOD_TITLES
 from ...files import write_text
-from .methods import LABELS
 from .paper import ABLATION, MEAD_DUAL, SAME_METHOD, SAME_VIEW
 from .photos import PhotoReport
 
@@ -67,7 +67,12 @@ def _same_view(report: PhotoReport) -> list[str]:
     for method in report.methods:
         values = [_number(report.mean(name, method, "same"), digits) for name, _, digits in columns]
         rows.append(
-            [LABELS.get(method, method), *values, _number(fid.get(method, math.nan), 2), _seconds(report, method)]
+            [
+                METHOD_TITLES.get(method, method),
+                *values,
+                _number(fid.get(method, math.nan), 2),
+                _seconds(report, method),
+            ]
         )
     lines = ["## Same view and novel views", "", *_table(head, rows)]
     if fid:
@@ -89,7 +94,7 @@ def _beside(report: PhotoReport) -> list[str]:
         if method in SAME_METHOD:
             values = [_number(report.mean(name, method, "same"), 3) for name in names]
             values += [_number(fid.get(method, math.nan), 2), _seconds(report, method)]
-            ours.setdefault(SAME_METHOD[method], []).append(f"{LABELS[method]}: {' / '.join(values)}")
+            ours.setdefault(SAME_METHOD[method], []).append(f"{METHOD_TITLES[method]}: {' / '.join(values)}")
     rows = []
     for method, (ffhq, celeba, seconds) in SAME_VIEW.items():
         published = [_published(values) for values in (ffhq, celeba)]
@@ -118,7 +123,7 @@ def _mead(report: PhotoReport) -> list[str]:
             rows.append(
                 [
                     f"{view}°",
-                    LABELS.get(method, method),
+                    METHOD_TITLES.get(method, method),
                     *values,
                     _number(report.fid.get(view, {}).get(method, math.nan), 2),
                 ]
@@ -132,7 +137,12 @@ def _mead(report: PhotoReport) -> list[str]:
             means = [_mean([report.mean(name, method, view) for view in views]) for name in ("lpips", "id")]
             fid = _mean([report.fid.get(view, {}).get(method, math.nan) for view in views])
             rows.append(
-                [f"±{turn}°", f"{LABELS.get(method, method)}, here", *(_number(v, 3) for v in means), _number(fid, 1)]
+                [
+                    f"±{turn}°",
+                    f"{METHOD_TITLES.get(method, method)}, here",
+                    *(_number(v, 3) for v in means),
+                    _number(fid, 1),
+                ]
             )
     return lines + _table(["yaw", "", "LPIPS ↓", "ID ↑", "FID ↓"], rows)
 

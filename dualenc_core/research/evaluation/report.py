@@ -13,19 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...choices import METHOD_TITLES
 from ...errors import require
 from ...files import atomic_path, write_text
 from .results import METRICS, REGIONS, SCALED, Report
 
-LABELS = {
-    "e1": "Encoder 1",
-    "e2": "Encoder 2",
+LABELS = METHOD_TITLES | {
     "control": "control (Encoder 2 without D)",
-    "cells": "dual, cells",
-    "unmatched": "dual, points, hidden colours as Encoder 2 has them",
-    "points": "dual, points",
-    "wplus": "W+ optimisation",
-    "pti": "PTI",
+    "unmatched": "dual encoder (points), hidden colours as Encoder 2 has them",
     "g_true_z": "G(true z)",
     "g_unseen": "G(true z), heads without details",
 }

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from ...choices import FEED_FORWARD
 from ...inversion import find_distance
 from ..data import ImageFolder, NetworkFiles, load_networks
 from ..data.engine import run
 from . import photos, procedural
-from .methods import FEED_FORWARD, Baselines, methods
+from .methods import Baselines, methods
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class PhotoTask:
 
     Attributes:
         networks: the generator, and the encoders that the methods need.
-        methods: names (`methods.METHODS`).
+        methods: names (`choices.METHODS`).
         baselines: settings of optimisations.
         folder: of `ImageFolder.open`, absolute.
         masks: its folder of masks, absolute, or None.

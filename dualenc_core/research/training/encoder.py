@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from ...camera import Camera
 from ...checkpoints.catalog import resolve
 from ...checkpoints.store import load_encoder_file, load_generator_file, save_encoder
+from ...choices import REFERENCE
 from ...encoders import HeadEncoder
 from ...errors import CheckpointError, DualEncError
 from ...generator import PanoHead
-from ...generator.fast import REFERENCE
 from ...inversion.occlusion import occlusion_mask
 from ...people.standard import styles_of
 from ...rendering.renderer import Draws, RayOutput

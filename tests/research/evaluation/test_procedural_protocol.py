@@ -89,7 +89,7 @@ def test_files(generator, tmp_path):
     assert values["tables"]["by_region"]["psnr"]["e1"]["same"] == pytest.approx(report.by_region("psnr")["e1"]["same"])
     assert values["settings"]["seed"] == 1_000_000
     text = (out / "report.md").read_text()
-    assert "evaluate --heads 1" in text and "dual, points" in text and "seeds below 1000000" in text
+    assert "evaluate --heads 1" in text and "dual encoder (points)" in text and "seeds below 1000000" in text
     assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
