@@ -34,7 +34,7 @@ _HOME_OF_NAME = {
     "TriplaneMask": "triplane",
     "align_portrait": "portrait",
     "load_encoder": "encoders",
-    "load_generator": "loading",
+    "load_generator": "generator.loading",
     "match_hidden_colours": "inversion",
     "occlusion_mask": "inversion",
     "stitch": "inversion",

@@ -74,12 +74,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _procedural(args: argparse.Namespace) -> None:
+    from ..encoders.networks import NetworkFiles, load_networks
     from ..errors import require
     from ..people import Pack
-    from ..research.data import NetworkFiles, load_networks
     from ..research.evaluation import run_procedural
+    from ..research.evaluation.distributed import Workers, spread_procedural
     from ..research.evaluation.procedural import FIRST_TEST_SEED
-    from ..research.evaluation.spread import Workers, spread_procedural
     from .feedback import progress_bar
     from .folder import output_folder
 
@@ -120,11 +120,12 @@ def _procedural(args: argparse.Namespace) -> None:
 
 def _photos(args: argparse.Namespace) -> None:
     from ..checkpoints import weights_folder
+    from ..encoders.networks import NetworkFiles, load_networks
     from ..errors import DualEncError
-    from ..research.data import ImageFolder, NetworkFiles, load_networks
+    from ..research.data import ImageFolder
     from ..research.evaluation import PhotoSettings, evaluate_mead, evaluate_photos, write_photo_report
+    from ..research.evaluation.distributed import PhotoTask, Workers, photo_methods, spread_photos
     from ..research.evaluation.report import provenance
-    from ..research.evaluation.spread import PhotoTask, Workers, photo_methods, spread_photos
     from .feedback import progress_bar
     from .folder import output_folder
 

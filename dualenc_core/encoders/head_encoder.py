@@ -16,15 +16,15 @@ from ..choices import REFERENCE
 from ..devices import half_type, in_full_float32
 from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
 from ..generator import PanoHead
-from ..generator.fast import HALF, PRESETS, check_quality, exact_way
+from ..generator.prepared import HALF, PRESETS, check_quality, exact_way
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
 from .lifted_refiner import LiftedRefiner
-from .lifting import Observation, resize_area
 from .spaces import latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
 from .triplane_encoder import TriPlaneEncoder
+from .unprojection import Observation, resize_area
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ class HeadEncoder(nn.Module):
             camera: N cameras of the portraits, or one for all.
             matte: [N,1,S',S'] in 0..1, coverage of the head; only the lifted refiner uses it.
             quality: "exact"; "reference" = with the plain renderer; "high" and "draft" = the encoder's own networks in
-                16 bits where the device computes fast in them (`devices.half_type`). Demo encoders in bfloat16 then make
-                planes that differ by 0.3 to 1.2 % and pictures that differ by 47 to 66 dB, hardly faster on a CPU.
+                16 bits where the device computes fast in them (`devices.half_type`). Demo encoders in bfloat16 then
+                make planes that differ by 0.3 to 1.2 % and pictures that differ by 47 to 66 dB, hardly faster on a CPU.
 
         Returns N heads of both stages; ``refined`` is the result, with encoder and camera in its ``meta``.
 

@@ -23,9 +23,9 @@ from ..triplane import Triplane
 from .background import Background, parse_background, replace_background
 from .config import GeneratorConfig
 from .decoder import OSGDecoder
-from .fast import WHOLE, FastHeads, check_quality
 from .layers import ToRGBLayer
 from .mapping import MappingNetwork, truncate
+from .prepared import WHOLE, FastHeads, check_quality
 from .superresolution import SuperResolution, resize
 from .synthesis import SynthesisNetwork
 

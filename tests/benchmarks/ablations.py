@@ -24,7 +24,7 @@ import torch
 from dualenc_core.encoders import load_encoder
 from dualenc_core.errors import DualEncError
 from dualenc_core.files import atomic_path
-from dualenc_core.loading import load_generator
+from dualenc_core.generator.loading import load_generator
 from dualenc_core.research.data.records import write_json
 from dualenc_core.research.evaluation.procedural import FIRST_TEST_SEED, ProceduralSettings, evaluate_procedural
 from dualenc_core.research.training.config import TrainConfig

@@ -22,7 +22,7 @@ from dualenc_core.choices import REFERENCE
 from dualenc_core.devices import frames_at_once, full_float32, rays_at_once, synchronize
 from dualenc_core.encoders import HeadEncoder, HeadEncoderConfig
 from dualenc_core.generator import PanoHead
-from dualenc_core.generator.fast import PRESETS, FastHead
+from dualenc_core.generator.prepared import PRESETS, FastHead
 from dualenc_core.inversion import DualEncoder, match_hidden_colours, occlusion_mask, stitch, visibility
 from dualenc_core.rendering.rays import camera_rays
 from dualenc_core.triplane import Triplane

@@ -282,7 +282,7 @@ def main() -> None:
             print(f"{name:<30} {weights:>25}  {shares:>21}")
         return
     from dualenc_core.encoders import load_encoder
-    from dualenc_core.loading import load_generator
+    from dualenc_core.generator.loading import load_generator
 
     analytic = measure_analytic_transfer(args.pairs, args.seed)
     generator, encoder = load_generator(args.generator), load_encoder(args.encoder)

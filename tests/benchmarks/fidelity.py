@@ -9,7 +9,7 @@ import torch
 from dualenc_core.camera import Camera
 from dualenc_core.choices import REFERENCE
 from dualenc_core.generator import PanoHead
-from dualenc_core.generator.fast import PRESETS
+from dualenc_core.generator.prepared import PRESETS
 from dualenc_core.metrics.pictures import psnr
 from dualenc_core.triplane import Triplane
 

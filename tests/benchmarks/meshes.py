@@ -26,7 +26,7 @@ from dualenc_core.export.mesh import Mesh, extract_mesh
 from dualenc_core.export.mesh_colour import ColourViews, colour_cameras, colour_mesh, colour_views, views_of
 from dualenc_core.export.texture import bake_texture
 from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
-from dualenc_core.loading import load_generator
+from dualenc_core.generator.loading import load_generator
 from dualenc_core.rendering.rays import camera_rays
 from dualenc_core.rendering.renderer import RenderOptions
 from dualenc_core.triplane import Triplane

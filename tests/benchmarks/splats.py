@@ -23,7 +23,7 @@ from dualenc_core.export.splat_file import save_splats
 from dualenc_core.export.splat_raster import render_splats
 from dualenc_core.export.splats import Splats
 from dualenc_core.generator import PanoHead
-from dualenc_core.loading import load_generator
+from dualenc_core.generator.loading import load_generator
 from dualenc_core.triplane import Triplane
 
 GREY = 0.5

@@ -19,7 +19,7 @@ from dualenc_core.camera import Camera
 from dualenc_core.choices import REFERENCE
 from dualenc_core.encoders import HeadEncoder
 from dualenc_core.generator import GeneratorConfig, PanoHead
-from dualenc_core.generator.fast import PRESETS, FastHead, FastHeads
+from dualenc_core.generator.prepared import PRESETS, FastHead, FastHeads
 from dualenc_core.inversion import DualEncoder, match_hidden_colours, stitch, visibility
 from dualenc_core.rendering.rays import camera_rays
 from dualenc_core.triplane import Triplane

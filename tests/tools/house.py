@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("triplane",),
     ("mattes", "checkpoints", "rendering"),
     ("generator", "procedural", "people", "metrics"),
-    ("colour_map", "loading"),
+    ("colours",),
     ("encoders", "portrait", "export"),
     ("inversion",),
     ("editing",),

@@ -3,7 +3,6 @@
 from .folder import Example, ImageFolder
 from .invert import InvertSettings, invert_folder
 from .labels import read_labels, write_labels
-from .networks import NetworkFiles, Networks, load_networks
 from .prepare import PrepareSettings, prepare_folder
 from .rebalance import camera_density, copies_by_density, pose_angles
 
@@ -11,13 +10,10 @@ __all__ = [
     "Example",
     "ImageFolder",
     "InvertSettings",
-    "NetworkFiles",
-    "Networks",
     "PrepareSettings",
     "camera_density",
     "copies_by_density",
     "invert_folder",
-    "load_networks",
     "pose_angles",
     "prepare_folder",
     "read_labels",

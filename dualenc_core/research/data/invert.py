@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...camera import Camera
+from ...encoders.networks import NetworkFiles, load_networks
 from ...errors import DualEncError
 from ...files import write_text
 from ...generator import PanoHead
@@ -22,7 +23,6 @@ from ...triplane import Triplane
 from .engine import run
 from .folder import ImageFolder
 from .labels import FILE
-from .networks import NetworkFiles, load_networks
 from .prepare import IMAGES
 from .records import (
     all_records,

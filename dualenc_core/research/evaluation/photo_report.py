@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ...choices import METHOD_TITLES
 from ...files import write_text
-from .paper import ABLATION, MEAD_DUAL, SAME_METHOD, SAME_VIEW
 from .photos import PhotoReport
+from .published import ABLATION, MEAD_DUAL, SAME_METHOD, SAME_VIEW
 
 # Column, title, digits, whether more is better.
 _COLUMNS = (

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...camera import Camera
-from ...encoders.lifting import resize_area
+from ...encoders.unprojection import resize_area
 from ...errors import DualEncError
 from ...generator import PanoHead
 from ...inversion import match_hidden_colours, occlusion_mask, stitch, visibility

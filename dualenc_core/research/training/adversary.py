@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ...camera import Camera
-from ...encoders.lifting import resize_area
 from ...encoders.spaces import draw_z_plus
+from ...encoders.unprojection import resize_area
 from ...generator import PanoHead
 from ...inversion.occlusion import occlusion_mask
 from ...triplane import Triplane

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ...camera import Camera
 from ...checkpoints.catalog import resolve
 from ...encoders.arcface import ArcFace
-from ...encoders.lifting import resize_area
 from ...encoders.loading import load_arcface
+from ...encoders.unprojection import resize_area
 from ...errors import CheckpointError
 from ...generator import PanoHead
 from ...metrics.lpips import LPIPS

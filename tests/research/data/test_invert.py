@@ -13,15 +13,14 @@ from PIL import Image
 from dualenc_core import procedural
 from dualenc_core.camera import Camera
 from dualenc_core.cli import main
+from dualenc_core.encoders.networks import NetworkFiles, load_networks
 from dualenc_core.errors import CheckpointError, DualEncError
 from dualenc_core.export import save_alpha, save_png
 from dualenc_core.inversion import DualEncoder, on_backdrop
 from dualenc_core.research.data import (
     ImageFolder,
     InvertSettings,
-    NetworkFiles,
     invert_folder,
-    load_networks,
     write_labels,
 )
 from dualenc_core.research.data import invert as module
@@ -88,7 +87,7 @@ def test_a_head_is_what_the_dual_encoder_makes_of_the_crop(crops, networks, done
 
 
 def test_networks_are_loaded_once_a_worker(crops, networks, tmp_path, monkeypatch):
-    from dualenc_core.research.data import networks as loading
+    from dualenc_core.encoders import networks as loading
 
     calls = []
     load = loading.load_generator

@@ -14,12 +14,12 @@ import torch
 from dualenc_core import procedural
 from dualenc_core.camera import Camera
 from dualenc_core.cli import main
+from dualenc_core.encoders.networks import NetworkFiles
 from dualenc_core.errors import CheckpointError, DualEncError, MissingDependencyError
 from dualenc_core.export import save_png
 from dualenc_core.research.data import (
     ImageFolder,
     InvertSettings,
-    NetworkFiles,
     PrepareSettings,
     invert_folder,
     prepare_folder,

@@ -31,7 +31,7 @@ from dualenc_core.research.evaluation import (
     write_photo_report,
 )
 from dualenc_core.research.evaluation import photos as module
-from dualenc_core.research.evaluation.paper import SAME_VIEW
+from dualenc_core.research.evaluation.published import SAME_VIEW
 from tests.small import small_generator
 
 YAWS = {"left_60": -60, "left_30": -30, "front": 0, "right_30": 30, "right_60": 60}

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 
 import dualenc_core as dc
-from dualenc_core.generator import PanoHead, SuperResolutionConfig, fast, panohead
-from dualenc_core.generator.fast import PRESETS, FastHead
+from dualenc_core.generator import PanoHead, SuperResolutionConfig, panohead
+from dualenc_core.generator import prepared as fast
 from dualenc_core.generator.folded import FoldedSuperResolution, _interleaved, _windows, doubling
 from dualenc_core.generator.layers import fir_filter
+from dualenc_core.generator.prepared import PRESETS, FastHead
 from dualenc_core.inversion import stitch, visibility
 from dualenc_core.rendering.fast import FastField
 from dualenc_core.rendering.rays import camera_rays

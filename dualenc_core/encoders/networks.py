@@ -6,11 +6,11 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...checkpoints import resolve
-from ...encoders import HeadEncoder, load_encoder
-from ...files import sha256
-from ...generator import PanoHead
-from ...loading import load_generator
+from ..checkpoints import resolve
+from ..files import sha256
+from ..generator import PanoHead
+from ..generator.loading import load_generator
+from . import HeadEncoder, load_encoder
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .triplane import Overlay, Triplane
+from ..triplane import Overlay, Triplane
 
 
 @dataclass(frozen=True)

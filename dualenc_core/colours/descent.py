@@ -1,4 +1,4 @@
-"""A `ColourMap` fitted so that decoded colours become what goals want and density stays."""
+"""A `ColourMap` fitted by gradient descent, for objectives of any kind; density stays."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..camera import Camera
-from ..colour_map import ColourMap
-from ..errors import DualEncError
 from ..generator import PanoHead
 from ..rendering.trigrid import lookup
 from ..triplane import Triplane
-from .checks import Region, select_region
-from .compose import read_region
-from .lifting import Samples, collect_samples
-from .regions import ring
+from .linear_map import ColourMap
 
-_INSIDE = 0.5
-_POINTS = 2048
 # World units around a surface point where density must stay too.
 _NEAR = 0.03
 _RATE = 0.02
@@ -32,57 +24,22 @@ def colours_at(generator: PanoHead, features: Tensor, ws: Tensor) -> Tensor:
     return generator.to_rgb(features.T[None, :, :, None], ws)[0, :, :, 0].T
 
 
-@torch.no_grad()
-def surface_in(
-    generator: PanoHead,
-    triplane: Triplane,
-    region: Region,
-    cameras: Camera | None = None,
-    *,
-    resolution: int = 64,
-    samples: int | tuple[int, int] | None = None,
-) -> list[Samples]:
-    """Points of each head's surface that lie in the region, at most 2048, as seen from ``cameras`` (None = `ring(4)`).
-
-    Raises DualEncError where there are hardly any.
-    """
-    cameras = ring() if cameras is None else cameras
-    box = generator.config.render.box_warp
-    found = []
-    for i in range(len(triplane)):
-        one = select_region(region, i)
-
-        def label(view: int, points: Tensor, pixels: Tensor, one: Region = one) -> Tensor:
-            return read_region(one, points[None], box)[0]
-
-        every = collect_samples(generator, triplane[i], cameras, label, resolution, samples)
-        inside = every.labels > _INSIDE
-        if int(inside.sum()) < 8:
-            raise DualEncError(
-                f"the region is empty: hardly anything of head {i}'s surface lies in it; mark a part of the head itself"
-            )
-        kept = Samples(*(tensor[inside] for tensor in every))
-        step = max(1, -(-len(kept.points) // _POINTS))
-        found.append(Samples(*(tensor[::step] for tensor in kept)))
-    return found
+# World points [M,3], and how wrong the decoded features [M,C] at them are: 0 = right.
+Objective = tuple[Tensor, Callable[[Tensor], Tensor]]
 
 
-# Points of a head's surface, and how wrong the decoded features [M,C] at them are: 0 = right.
-Goal = tuple[Samples, Callable[[Tensor], Tensor]]
-
-
-def fit_colour_map(generator: PanoHead, head: Triplane, goals: Sequence[Goal], steps: int = 150) -> ColourMap:
+def fit_colour_map(generator: PanoHead, head: Triplane, objectives: Sequence[Objective], steps: int = 150) -> ColourMap:
     """The map of one head that lowers the sum of what is wrong and keeps density.
 
     Args:
-        goals: one or more.
+        objectives: one or more.
         steps: of Adam.
     """
     # A caller may be in inference mode, whose tensors can have no gradients: everything is copied outside of it.
     with torch.inference_mode(False), torch.enable_grad():
         head = head.map(lambda tensor: tensor.detach().clone())
-        points = torch.cat([samples.points.clone() for samples, _ in goals])
-        counts = [len(samples.points) for samples, _ in goals]
+        points = torch.cat([points.clone() for points, _ in objectives])
+        counts = [len(points) for points, _ in objectives]
         noise = torch.rand(points.shape, generator=torch.Generator().manual_seed(0)).to(points) * 2 - 1
         decode = _Decoder(generator, head, torch.cat([points, points + _NEAR * noise])[None])
         matrix = torch.zeros(head.features, head.features, device=points.device, requires_grad=True)
@@ -97,7 +54,7 @@ def fit_colour_map(generator: PanoHead, head: Triplane, goals: Sequence[Goal], s
             sigma, features = decode(matrix, offset)
             loss = _KEEP_DENSITY * ((sigma - before) / unit).square().mean()
             loss = loss + _KEEP_FEATURES * ((features - own) / scale).square().mean()
-            for part, (_, wrong) in zip(features[: len(points)].split(counts), goals, strict=True):
+            for part, (_, wrong) in zip(features[: len(points)].split(counts), objectives, strict=True):
                 loss = loss + wrong(part)
             optimiser.zero_grad()
             loss.backward()

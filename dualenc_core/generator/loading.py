@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from .checkpoints import load_generator_file, read_official, resolve
-from .checkpoints.sniff import file_kind
-from .errors import CheckpointError, DualEncError
-from .generator import PanoHead
+from ..checkpoints import load_generator_file, read_official, resolve
+from ..checkpoints.sniff import file_kind
+from ..errors import CheckpointError, DualEncError
+from . import PanoHead
 
 
 def load_generator(

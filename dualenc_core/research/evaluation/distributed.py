@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from ...choices import FEED_FORWARD
+from ...encoders.networks import NetworkFiles, load_networks
 from ...inversion import find_distance
-from ..data import ImageFolder, NetworkFiles, load_networks
+from ..data import ImageFolder
 from ..data.engine import run
 from . import photos, procedural
 from .methods import Baselines, methods
