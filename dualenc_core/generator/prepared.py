@@ -1,14 +1,14 @@
-"""Heads prepared once and drawn often: the fast way through `PanoHead.render`."""
+"""Heads prepared once and drawn often: the painter that is fast."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,13 +20,11 @@ from ..errors import DualEncError
 from ..rendering.fast import FastField, Preset, render_rays_fast
 from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
-from ..rendering.renderer import Query, RayOutput, RenderOptions, crop_limit, render_rays
+from ..rendering.renderer import RayOutput, RenderOptions, crop_limit, render_rays
 from ..triplane import Triplane
 from .background import replace_background
-from .folded import Backdrop, FoldedSuperResolution
-
-if TYPE_CHECKING:
-    from .panohead import PanoHead
+from .folded import BackgroundCache, FoldedSuperResolution
+from .painter import Look, Network, background_of
 
 # "exact" differs from the plain renderer by rounding (on CUDA by that of the 16 bits in which the
 # original super-resolution computes there); "high" and "draft" give up some decibels
@@ -38,11 +36,11 @@ PRESETS = {
 }
 # Where networks may compute in 16 bits.
 HALF = tuple(name for name, preset in PRESETS.items() if preset.half_super_resolution)
-# As "exact", for heads that are drawn once and small: little is prepared.
-ONCE = "once"
-# Of the whole box, for work that is not cropped as pictures are.
-WHOLE = "whole"
-_WAYS = {**PRESETS, ONCE: Preset(floor=1e-6, rough=True), WHOLE: Preset(floor=1e-6, cropped=False)}
+# As "exact", for heads that are drawn once and small: little is prepared, and nothing kept.
+SINGLE_USE = "single use"
+# As "exact", without the crop of pictures.
+UNCROPPED = "uncropped"
+_WAYS = {**PRESETS, SINGLE_USE: Preset(floor=1e-6, rough=True), UNCROPPED: Preset(floor=1e-6, cropped=False)}
 # Lookups up to which the plain renderer is the faster one on CUDA, as it starts a third of the kernels: on an H100 it
 # takes 2.3 ms for 64² rays of 96 samples and 5.5 for 128², the fast one 6.6 and 6.7.
 _FEW_LOOKUPS = 2**21
@@ -51,7 +49,7 @@ _KEPT = 2
 
 
 @dataclass(frozen=True)
-class Scene:
+class PreparedBackground:
     """What a head is drawn before.
 
     Attributes:
@@ -65,32 +63,32 @@ class Scene:
     network: FoldedSuperResolution | None
 
     @cached_property
-    def backdrop(self) -> Backdrop | None:
+    def cache(self) -> BackgroundCache | None:
         """Its super-resolved picture, for the parts of frames where the head is not; made at the first use."""
-        return None if self.network is None else self.network.backdrop(self.raw, self.features)
+        return None if self.network is None else self.network.cache(self.raw, self.features)
 
 
 @dataclass(frozen=True)
-class FastHead:
+class PreparedHead:
     """One head: its field, its super-resolution where that can be folded, and its own background.
 
     Attributes:
+        generator: that made it.
         triplane: of batch size 1.
-        query: of the head, point by point.
         prepare: makes its field.
         fold: makes its super-resolution; None where that cannot be folded.
-        scenes: backgrounds by resolution, filled while drawing; only the last few are kept.
+        backgrounds: its own by resolution, filled while drawing; only the last few are kept.
     """
 
+    generator: Network
     triplane: Triplane
-    query: Query
     prepare: Callable[[], FastField]
     fold: Callable[[], FoldedSuperResolution | None]
     preset: Preset
-    scenes: dict[int, Scene] = field(default_factory=dict)
+    backgrounds: dict[int, PreparedBackground] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, generator: PanoHead, triplane: Triplane, preset: Preset) -> FastHead:
+    def build(cls, generator: Network, triplane: Triplane, preset: Preset) -> PreparedHead:
         """From a head of batch size 1."""
         config = generator.config
         half = half_type(triplane.planes.device)
@@ -107,8 +105,8 @@ class FastHead:
             return FoldedSuperResolution.of(generator.superresolution, triplane.ws[0, -1], dtype, config.sr.continues)
 
         return cls(
+            generator,
             triplane,
-            lambda points: generator.query(triplane, points),
             lambda: FastField.build(triplane, generator.decoder.net, box, table, preset.rough, limit),
             fold,
             preset,
@@ -129,54 +127,46 @@ class FastHead:
         """[1,num_ws,w_dim]."""
         return self.triplane.ws
 
-    def own_scene(self, generator: PanoHead, resolution: int) -> Scene:
-        """The generator's background for this head, made once for every resolution."""
-        if resolution not in self.scenes:
-            while len(self.scenes) >= _KEPT:
-                self.scenes.pop(next(iter(self.scenes)))
-            self.scenes[resolution] = self.scene(generator, generator._background(self.ws, resolution), resolution)
-        return self.scenes[resolution]
+    def background(self, ws: Tensor | None, resolution: int) -> PreparedBackground:
+        """As `Painter.background`; the head's own is made once for every resolution."""
+        if ws is not None:
+            return self._background(ws, resolution)
+        if resolution not in self.backgrounds:
+            while len(self.backgrounds) >= _KEPT:
+                self.backgrounds.pop(next(iter(self.backgrounds)))
+            self.backgrounds[resolution] = self._background(self.ws, resolution)
+        return self.backgrounds[resolution]
 
-    def scene(self, generator: PanoHead, features: Tensor | None, resolution: int) -> Scene:
-        """Of background features [1,C,r,r]; None where the generator has no background."""
+    def _background(self, ws: Tensor, resolution: int) -> PreparedBackground:
+        features = background_of(self.generator, ws, resolution)
         if features is None:
-            features = self.ws.new_zeros(()).expand(1, generator.config.features, resolution, resolution)
-        return Scene(features, generator.to_rgb(features, self.ws), self.super_resolution)
+            features = self.ws.new_zeros(()).expand(1, self.generator.config.features, resolution, resolution)
+        return PreparedBackground(features, self.generator.to_rgb(features, self.ws), self.super_resolution)
 
-    def render(
-        self,
-        generator: PanoHead,
-        camera: Camera,
-        scene: Scene,
-        super_resolve: bool,
-        colour: Sequence[float] | None,
-        options: RenderOptions,
-        chunk: int,
-    ) -> Rendering:
-        """One frame a camera, as `PanoHead.render`; ``colour`` as `parse_background` gives it."""
-        resolution = scene.raw.shape[-1]
-        shape = (len(camera), -1, resolution, resolution)
+    def paint(self, views: Camera, background: PreparedBackground, options: RenderOptions, look: Look) -> Rendering:
+        """As `Painter.paint`: one head from all views."""
+        shape = (len(views), -1, look.resolution, look.resolution)
         # The rays of all frames in one row: there is one head.
-        origins, directions = (rays.flatten(0, 1)[None] for rays in camera_rays(camera, resolution))
-        rays = self.render_rays(origins, directions, options, chunk)
+        origins, directions = (rays.flatten(0, 1)[None] for rays in camera_rays(views, look.resolution))
+        rays = self.render_rays(origins, directions, options, look.chunk)
         depth, alpha = rays.depth.reshape(shape), rays.alpha.reshape(shape)
-        features = rays.features.unflatten(1, (len(camera), -1))[0].transpose(1, 2).reshape(shape)
+        features = rays.features.unflatten(1, (len(views), -1))[0].transpose(1, 2).reshape(shape)
         # At high resolutions nearly all of the memory is features: no more copies of them than needed.
         del rays, origins, directions
-        features.addcmul_(1 - alpha, scene.features)
-        raw = image = generator.to_rgb(features, self.ws)
-        if super_resolve:
+        features.addcmul_(1 - alpha, background.features)
+        raw = image = self.generator.to_rgb(features, self.ws)
+        if look.super_resolve:
             # Accelerators draw all of a picture.
-            backdrop = scene.backdrop if raw.device.type == "cpu" else None
-            image = self._super_resolve(generator, raw, features, backdrop)
-        if colour is not None:
-            behind = scene.raw
-            if super_resolve and scene.backdrop is not None:
-                behind = scene.backdrop.image
-            elif super_resolve:
-                behind = self._super_resolve(generator, scene.raw, scene.features, None)
-            raw = replace_background(raw, scene.raw, alpha, colour)
-            image = replace_background(image, behind, alpha, colour)
+            cache = background.cache if raw.device.type == "cpu" else None
+            image = self._super_resolve(raw, features, cache)
+        if look.colour is not None:
+            behind = background.raw
+            if look.super_resolve and background.cache is not None:
+                behind = background.cache.image
+            elif look.super_resolve:
+                behind = self._super_resolve(background.raw, background.features, None)
+            raw = replace_background(raw, background.raw, alpha, look.colour)
+            image = replace_background(image, behind, alpha, look.colour)
         return Rendering(image, raw, depth, alpha)
 
     def render_rays(
@@ -191,31 +181,34 @@ class FastHead:
         plain = self.preset.options(options)
         lookups = origins.shape[1] * (plain.samples + plain.importance) * (1 + len(self.triplane.overlays))
         if plain_is_faster(origins.device, lookups):
-            return render_rays(self.query, origins, directions, plain, None, chunk, progress)
+            return render_rays(self._query, origins, directions, plain, None, chunk, progress)
         return render_rays_fast(self.field, origins[0], directions[0], options, self.preset, chunk, progress)
 
-    def _super_resolve(self, generator: PanoHead, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
+    def _query(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        return self.generator.query(self.triplane, points)
+
+    def _super_resolve(self, raw: Tensor, features: Tensor, cache: BackgroundCache | None) -> Tensor:
         if self.super_resolution is None:
-            return generator.superresolution.picture(raw, features, self.ws.expand(len(raw), -1, -1))
-        return self.super_resolution(raw, features, backdrop)
+            return self.generator.superresolution.picture(raw, features, self.ws.expand(len(raw), -1, -1))
+        return self.super_resolution(raw, features, cache)
 
 
-class FastHeads:
+class PreparedHeads:
     """The last ``kept`` heads, found again by the memory that their planes are in."""
 
     def __init__(self, kept: int = _KEPT) -> None:
         self.kept = kept
-        self.heads: OrderedDict[Any, tuple[Triplane, FastHead]] = OrderedDict()
+        self.heads: OrderedDict[Any, tuple[Triplane, PreparedHead]] = OrderedDict()
 
-    def get(self, generator: PanoHead, triplane: Triplane, quality: str) -> FastHead:
+    def get(self, generator: Network, triplane: Triplane, quality: str) -> PreparedHead:
         """A prepared head of batch size 1, made at the first call."""
-        if quality == ONCE:
+        if quality == SINGLE_USE:
             # Nobody will ask for it again, and it must not push out one that is asked for often.
-            return FastHead.build(generator, triplane, _WAYS[quality])
+            return PreparedHead.build(generator, triplane, _WAYS[quality])
         key = quality, _key(triplane)
         if key not in self.heads:
             # The triplane is kept too, so that its memory cannot become another head's.
-            self.heads[key] = triplane, FastHead.build(generator, triplane, _WAYS[quality])
+            self.heads[key] = triplane, PreparedHead.build(generator, triplane, _WAYS[quality])
             while len(self.heads) > self.kept:
                 self.heads.popitem(last=False)
         self.heads.move_to_end(key)
@@ -227,27 +220,27 @@ class FastHeads:
 
     def __reduce__(self) -> tuple:
         # Copies, and other processes, prepare their own.
-        return FastHeads, (self.kept,)
+        return PreparedHeads, (self.kept,)
 
 
 def check_quality(quality: str) -> None:
     """Raise DualEncError for an unknown preset."""
-    if quality not in QUALITIES and quality != ONCE:
+    if quality not in QUALITIES and quality != SINGLE_USE:
         raise DualEncError(f"quality is {quality!r}, expected one of {', '.join(QUALITIES)}")
 
 
 def exact_way(lookups: int, plane_size: int) -> str:
-    """The fastest exact quality for a head that is asked for so many points in all: "reference", "once" or "exact".
+    """The fastest exact quality for a head that is asked for so many points in all.
 
     Measured on one core of a CPU, views of demo heads with 12² × 28 to 224² × 48 lookups: with planes of 128 cells
-    "once" beats the plain renderer from 4·10⁴ lookups on, "exact" beats "once" from 1.5·10⁶ on (at 96² × 28 they take
-    225, 66 and 114 ms, at 160² × 48 1360, 185 and 205 ms); with planes of 64 cells, which are searched with an eighth
-    of the points, from 1.2·10⁴ and 2·10⁵ on.
+    "single use" beats the plain renderer from 4·10⁴ lookups on, "exact" beats "single use" from 1.5·10⁶ on (at
+    96² × 28 they take 225, 66 and 114 ms, at 160² × 48 1360, 185 and 205 ms); with planes of 64 cells, which are
+    searched with an eighth of the points, from 1.2·10⁴ and 2·10⁵ on.
     """
     few, many = (2**15, 3 * 2**19) if plane_size > 64 else (3 * 2**12, 3 * 2**16)
     if lookups < few:
         return REFERENCE
-    return "exact" if lookups >= many else ONCE
+    return "exact" if lookups >= many else SINGLE_USE
 
 
 def plain_is_faster(device: torch.device, lookups: int) -> bool:

@@ -22,7 +22,7 @@ from dualenc_core.choices import REFERENCE
 from dualenc_core.devices import frames_at_once, full_float32, rays_at_once, synchronize
 from dualenc_core.encoders import HeadEncoder, HeadEncoderConfig
 from dualenc_core.generator import PanoHead
-from dualenc_core.generator.prepared import PRESETS, FastHead
+from dualenc_core.generator.prepared import PRESETS, PreparedHead
 from dualenc_core.inversion import DualEncoder, match_hidden_colours, occlusion_mask, stitch, visibility
 from dualenc_core.rendering.rays import camera_rays
 from dualenc_core.triplane import Triplane
@@ -252,7 +252,7 @@ def measure_rendering(benchmark: DeviceBenchmark, size: str, generator: PanoHead
         return generator.render(head, camera, quality=quality).image
 
     benchmark.measure(f"{size}: first frame of a head, {own}² rays", {q: lambda q=q: first(q) for q in qualities})
-    fast = {name: FastHead.build(generator, head, preset) for name, preset in PRESETS.items()}
+    fast = {name: PreparedHead.build(generator, head, preset) for name, preset in PRESETS.items()}
     occupancy = fast["exact"].field.occupancy.share
     benchmark.facts[f"{size}: share of the box that is occupied"] = f"{occupancy:.1%}"
     options = generator.config.render

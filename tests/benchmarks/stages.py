@@ -19,7 +19,7 @@ from dualenc_core.camera import Camera
 from dualenc_core.choices import REFERENCE
 from dualenc_core.encoders import HeadEncoder
 from dualenc_core.generator import GeneratorConfig, PanoHead
-from dualenc_core.generator.prepared import PRESETS, FastHead, FastHeads
+from dualenc_core.generator.prepared import PRESETS, PreparedHead, PreparedHeads
 from dualenc_core.inversion import DualEncoder, match_hidden_colours, stitch, visibility
 from dualenc_core.rendering.rays import camera_rays
 from dualenc_core.triplane import Triplane
@@ -109,7 +109,7 @@ def run_benchmark(
     # First, as the largest size of a process only grows.
     growth = memory_growth(generator, triplane, camera)
     progress("memory")
-    fast = {name: FastHead.build(generator, triplane, preset) for name, preset in PRESETS.items()}
+    fast = {name: PreparedHead.build(generator, triplane, preset) for name, preset in PRESETS.items()}
     options = generator.config.render
     machine = Machine.measure(triplane.planes.device)
     stages: dict[str, dict[str, Timing]] = {}
@@ -137,16 +137,16 @@ def run_benchmark(
             ways[name] = lambda h=head: h.super_resolution(view.raw, features)
     measure("super-resolution", ways)
     qualities = (REFERENCE, *PRESETS)
-    generator._fast = FastHeads(len(PRESETS))
+    generator._prepared = PreparedHeads(len(PRESETS))
     ways = {name: lambda q=name: generator.render(triplane, camera, quality=q).image for name in qualities}
     measure("frame of an orbit, after the first", ways)
 
     def first(quality: str) -> Tensor:
-        generator._fast = FastHeads()
+        generator._prepared = PreparedHeads()
         return generator.render(triplane, camera, quality=quality).image
 
     measure("first frame of a head", {q: lambda q=q: first(q) for q in qualities}, max(2, repeats // 2))
-    generator._fast = FastHeads()
+    generator._prepared = PreparedHeads()
     growth_of_time = {"backbone": lambda n: generator.synthesize(triplane.ws.expand(n, -1, -1))}
     growth_of_time["orbit frames, exact"] = lambda n: generator.render(
         triplane, Camera.orbit(n, 0.0, 90.0, 5.0), quality="exact"

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 
 import dualenc_core as dc
 from dualenc_core.generator import PanoHead, SuperResolutionConfig, panohead
-from dualenc_core.generator import prepared as fast
+from dualenc_core.generator import prepared as module
 from dualenc_core.generator.folded import FoldedSuperResolution, _interleaved, _windows, doubling
 from dualenc_core.generator.layers import fir_filter
-from dualenc_core.generator.prepared import PRESETS, FastHead
+from dualenc_core.generator.prepared import PRESETS, PreparedHead
 from dualenc_core.inversion import stitch, visibility
 from dualenc_core.rendering.fast import FastField
 from dualenc_core.rendering.rays import camera_rays
@@ -23,11 +23,11 @@ from tests.small import small_generator
 
 SIZE = 32
 # dB against the plain renderer.
-EXACT = ("exact", "once")
-EXPECTED = {"exact": 100, "once": 100, "high": 55, "draft": 38}
+EXACT = ("exact", "single use")
+EXPECTED = {"exact": 100, "single use": 100, "high": 55, "draft": 38}
 # Of single rays. One that grazes the head moves the plain renderer's own opacity by 5e-4 when its origin moves by half
 # of the last bit.
-ALPHA = {"exact": 1e-3, "once": 1e-3, "high": 0.1, "draft": 0.15}
+ALPHA = {"exact": 1e-3, "single use": 1e-3, "high": 0.1, "draft": 0.15}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def stitched(generator, heads):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("quality", [*PRESETS, "once"])
+@pytest.mark.parametrize("quality", [*PRESETS, "single use"])
 def test_pictures_equal_the_plain_ones(generator, heads, stitched, quality):
     camera = dc.Camera.look_at([0.0, 100.0, 200.0], [0.0, 20.0, -20.0])
     for head in (heads[1], stitched):
@@ -103,11 +103,11 @@ def test_fog_that_fills_the_picture_is_exact_too():
 def test_it_is_deterministic_and_prepared_once(generator, heads):
     camera = dc.Camera.look_at(30.0)
     first = generator.render(heads[0], camera, SIZE, quality="exact")
-    kept = dict(generator._fast.heads)
+    kept = dict(generator._prepared.heads)
     again = generator.render(heads[0], camera, SIZE, quality="exact")
     assert torch.equal(first.image, again.image)
-    assert {k: id(v) for k, v in kept.items()} == {k: id(v) for k, v in generator._fast.heads.items()}
-    generator._fast.clear()
+    assert {k: id(v) for k, v in kept.items()} == {k: id(v) for k, v in generator._prepared.heads.items()}
+    generator._prepared.clear()
     assert torch.equal(generator.render(heads[0], camera, SIZE, quality="exact").image, first.image)
 
 
@@ -142,7 +142,7 @@ def test_few_heads_are_kept(generator, heads):
     for i in range(4):
         head = heads[0].replace(planes=heads[0].planes + i)
         generator.render(head, dc.Camera.look_at(0.0), 8, quality="exact")
-    assert len(generator._fast.heads) <= 2
+    assert len(generator._prepared.heads) <= 2
 
 
 def test_with_gradients_the_plain_renderer_runs(generator, heads):
@@ -153,7 +153,7 @@ def test_with_gradients_the_plain_renderer_runs(generator, heads):
 
 
 def test_an_unknown_quality_is_named(generator, heads):
-    with pytest.raises(dc.DualEncError, match="quality is 'best', expected one of reference, exact"):
+    with pytest.raises(dc.DualEncError, match="quality is 'best', expected one of exact, high, draft, reference"):
         generator.render(heads[0], dc.Camera.look_at(0.0), quality="best")
 
 
@@ -185,7 +185,7 @@ def test_super_resolution_draws_only_what_changes(place):
             layer.bias.normal_()
     folded = FoldedSuperResolution.of(network, torch.randn(16))
     features = torch.randn(1, 4, 32, 32)
-    backdrop = folded.backdrop(features[:, :3], features)
+    backdrop = folded.cache(features[:, :3], features)
     row, column = place
     if row is not None:
         features = features.clone()
@@ -296,8 +296,8 @@ def test_frames_drawn_together_are_those_drawn_alone(generator, heads, monkeypat
     options = {"resolution": SIZE, "quality": "exact"}
     alone = generator.render(heads[0], cameras, **options)
     drawn = []
-    render = FastHead.render
-    monkeypatch.setattr(FastHead, "render", lambda head, g, c, *more: drawn.append(len(c)) or render(head, g, c, *more))
+    draw = PreparedHead.paint
+    monkeypatch.setattr(PreparedHead, "paint", lambda head, v, *more: drawn.append(len(v)) or draw(head, v, *more))
     monkeypatch.setattr(panohead, "frames_at_once", lambda device: 4)
     counts = []
     together = generator.render(heads[0], cameras, progress=lambda *done: counts.append(done), **options)
@@ -318,11 +318,11 @@ def test_frames_drawn_together_are_those_drawn_alone(generator, heads, monkeypat
 @torch.no_grad()
 @pytest.mark.parametrize("quality", PRESETS)
 def test_small_pictures_need_no_field_where_the_plain_renderer_is_faster(generator, stitched, monkeypatch, quality):
-    monkeypatch.setattr(fast, "plain_is_faster", lambda device, lookups: lookups <= 2 * SIZE**2 * 48)
-    monkeypatch.setattr(generator, "_fast", fast.FastHeads())
+    monkeypatch.setattr(module, "plain_is_faster", lambda device, lookups: lookups <= 2 * SIZE**2 * 48)
+    monkeypatch.setattr(generator, "_prepared", module.PreparedHeads())
     camera = dc.Camera.look_at([20.0, 160.0])
     small = torch.cat([generator.render(stitched, c, SIZE, quality=quality).raw for c in (camera[0], camera[1])])
-    (_, head), *_ = generator._fast.heads.values()
+    (_, head), *_ = generator._prepared.heads.values()
     assert "field" not in vars(head)
     plain = generator.render(stitched, camera, SIZE, quality="reference").raw
     # Only the number of samples is the preset's.
@@ -334,18 +334,18 @@ def test_small_pictures_need_no_field_where_the_plain_renderer_is_faster(generat
 
 
 def test_what_cuda_asks_of_the_plain_renderer():
-    assert fast.plain_is_faster(torch.device("cuda"), 128**2 * 96)
-    assert not fast.plain_is_faster(torch.device("cuda"), 8 * 64**2 * 96)
-    assert not fast.plain_is_faster(torch.device("cpu"), 1)
+    assert module.plain_is_faster(torch.device("cuda"), 128**2 * 96)
+    assert not module.plain_is_faster(torch.device("cuda"), 8 * 64**2 * 96)
+    assert not module.plain_is_faster(torch.device("cpu"), 1)
 
 
 @torch.no_grad()
 def test_prepared_heads_do_not_travel(generator, heads):
     generator.render(heads[0], dc.Camera.look_at(), 8, quality="exact", super_resolve=False)
-    assert generator._fast.heads
+    assert generator._prepared.heads
     other = copy.deepcopy(generator)
-    assert not other._fast.heads and other._fast.kept == generator._fast.kept
-    assert len(pickle.dumps(generator._fast)) < 200
+    assert not other._fast.heads and other._fast.kept == generator._prepared.kept
+    assert len(pickle.dumps(generator._prepared)) < 200
 
 
 def test_plain_python_is_fast_and_keeps_no_graph(generator, heads, monkeypatch):
@@ -354,8 +354,8 @@ def test_plain_python_is_fast_and_keeps_no_graph(generator, heads, monkeypatch):
     with torch.no_grad():
         quiet = generator.render(triplane, camera, resolution=16)
     made = []
-    found = fast.FastHeads.get
-    monkeypatch.setattr(fast.FastHeads, "get", lambda self, *given: made.append(1) or found(self, *given))
+    found = module.PreparedHeads.get
+    monkeypatch.setattr(module.PreparedHeads, "get", lambda self, *given: made.append(1) or found(self, *given))
     loud = generator.render(triplane, camera, resolution=16)
     assert made and not loud.image.requires_grad and torch.equal(loud.image, quiet.image)
     made.clear()
