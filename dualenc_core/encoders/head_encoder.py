@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from ..camera import Camera
 from ..choices import REFERENCE
 from ..devices import half_type, in_full_float32
-from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
+from ..errors import DualEncError, GeneratorMismatchError
 from ..generator import PanoHead
 from ..generator.prepared import HALF, PRESETS, check_quality, exact_way
+from ..networks import SAME_FILE, load_strictly
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
@@ -88,22 +89,9 @@ class HeadEncoder(nn.Module):
 
     def load_weights(self, state_dict: Mapping[str, Tensor]) -> None:
         """Strictly load weights (``latent_avg`` may be absent); raises CheckpointError naming what does not fit."""
-        expected = self.state_dict()
-        given = {k: v.float() if v.is_floating_point() else v for k, v in state_dict.items()}
-        has_average = "latent_avg" in given
-        given.setdefault("latent_avg", torch.zeros(self.config.style.w_dim))
-        problems = {
-            "missing": [k for k in expected if k not in given],
-            "unexpected": [k for k in given if k not in expected],
-            "of another shape": [k for k in expected if k in given and given[k].shape != expected[k].shape],
-        }
-        if any(problems.values()):
-            text = "; ".join(f"{len(v)} {label} (first {v[0]})" for label, v in problems.items() if v)
-            raise CheckpointError(
-                f"the weights do not fit the encoder's configuration: {text}. "
-                "Check that weights and configuration come from the same file."
-            )
-        self.load_state_dict(given, strict=True, assign=True)
+        has_average = "latent_avg" in state_dict
+        given = {"latent_avg": torch.zeros(self.config.style.w_dim), **state_dict}
+        load_strictly(self, given, "the encoder's configuration", SAME_FILE)
         self._has_average = has_average
 
     def start_from(self, state_dict: Mapping[str, Tensor]) -> list[str]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ..camera import DEFAULT_RADIUS, Camera
 from ..choices import REFERENCE
 from ..devices import frames_at_once, in_full_float32, rays_at_once
-from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
+from ..errors import DualEncError, GeneratorMismatchError
+from ..networks import SAME_FILE, load_strictly
 from ..rendering.output import Rendering
 from ..rendering.renderer import EMPTY_SIGMA, Draws, RayOutput, RenderOptions, render_rays
 from ..rendering.trigrid import lookup
@@ -141,27 +142,8 @@ class PanoHead(nn.Module):
 
     def load_weights(self, state_dict: Mapping[str, Tensor]) -> None:
         """Strictly load weights of any float type as float32; raises CheckpointError naming what does not fit."""
-        expected = self.state_dict()
-        given = {k: v.float() for k, v in state_dict.items()}
-        given.setdefault("dataset_label_std", torch.zeros(self.config.c_dim))
-        missing = sorted(expected.keys() - given.keys())
-        unexpected = sorted(given.keys() - expected.keys())
-        shapes = [
-            f"{k} {tuple(given[k].shape)} instead of {tuple(expected[k].shape)}"
-            for k in sorted(expected.keys() & given.keys())
-            if given[k].shape != expected[k].shape
-        ]
-        if missing or unexpected or shapes:
-            raise CheckpointError(
-                "the weights do not fit the generator's configuration: "
-                + "; ".join(
-                    f"{len(names)} {label} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-                    for label, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-                    if names
-                )
-                + ". Check that weights and configuration come from the same file."
-            )
-        self.load_state_dict(given, strict=True, assign=True)
+        given = {"dataset_label_std": torch.zeros(self.config.c_dim), **state_dict}
+        load_strictly(self, given, "the generator's configuration", SAME_FILE)
         self._fingerprint = None
         self._prepared.clear()
 

@@ -150,7 +150,7 @@ def _on_accelerator(args: argparse.Namespace, device) -> None:
     print(benchmark.markdown())
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description=__doc__,
@@ -159,7 +159,7 @@ def main() -> int:
     )
     add_arguments(parser)
     try:
-        run(parser.parse_args())
+        run(parser.parse_args(argv))
     except DualEncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
