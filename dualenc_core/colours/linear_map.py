@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..triplane import Overlay, Triplane
@@ -44,10 +45,9 @@ class ColourMap:
         """All tri-grids of N heads, changed."""
 
         def change(planes: Tensor) -> Tensor:
-            n, _, channels, size, _ = planes.shape
-            cells = planes.reshape(n, 3, triplane.features, triplane.depth, size, size)
+            cells = rearrange(planes, "n p (c d) h w -> n p c d h w", d=triplane.depth)
             added = torch.einsum("nij,npjdhw->npidhw", self.matrix, cells) + self.offset[:, None, :, None, None, None]
-            return planes + strength * added.reshape(n, 3, channels, size, size)
+            return planes + strength * rearrange(added, "n p c d h w -> n p (c d) h w")
 
         overlays = tuple(Overlay(change(overlay.planes), overlay.weight) for overlay in triplane.overlays)
         return triplane.replace(planes=change(triplane.planes), overlays=overlays)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 
 from ...errors import DualEncError
@@ -56,8 +57,7 @@ def masked_planes(planes: Tensor, mask: Tensor) -> Tensor:
         raise DualEncError(
             f"mask has shape {tuple(mask.shape)}, expected [{n},3,D,{height},{width}] with D dividing {channels}"
         )
-    cells = planes.reshape(n, three, channels // depth, depth, height, width) * mask[:, :, None]
-    return cells.reshape(planes.shape)
+    return planes * repeat(mask, "n p d h w -> n p (c d) h w", c=channels // depth)
 
 
 def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
