@@ -78,7 +78,7 @@ def _procedural(args: argparse.Namespace) -> None:
     from ..errors import require
     from ..people import Pack
     from ..research.evaluation import run_procedural
-    from ..research.evaluation.distributed import Workers, spread_procedural
+    from ..research.evaluation.distributed import Workers, distribute_procedural
     from ..research.evaluation.procedural import FIRST_TEST_SEED
     from .feedback import progress_bar
     from .folder import output_folder
@@ -114,7 +114,7 @@ def _procedural(args: argparse.Namespace) -> None:
             command=command,
             optimise=optimise,
             people=people,
-            spread=spread_procedural(files, baselines, Workers(args.engine, args.workers)),
+            distribute=distribute_procedural(files, baselines, Workers(args.engine, args.workers)),
         )
 
 
@@ -124,7 +124,7 @@ def _photos(args: argparse.Namespace) -> None:
     from ..errors import DualEncError
     from ..research.data import ImageFolder
     from ..research.evaluation import PhotoSettings, evaluate_mead, evaluate_photos, write_photo_report
-    from ..research.evaluation.distributed import PhotoTask, Workers, photo_methods, spread_photos
+    from ..research.evaluation.distributed import PhotoTask, Workers, distribute_photos, photo_methods
     from ..research.evaluation.report import provenance
     from .feedback import progress_bar
     from .folder import output_folder
@@ -163,7 +163,7 @@ def _photos(args: argparse.Namespace) -> None:
             provenance(modules, command) | {"threads": 1},
             weights_dir=task.weights_dir,
             progress=progress,
-            spread=spread_photos(task, Workers(args.engine, args.workers)),
+            distribute=distribute_photos(task, Workers(args.engine, args.workers)),
         )
         write_photo_report(report, out)
 

@@ -59,7 +59,7 @@ class ProceduralTask:
     settings: procedural.ProceduralSettings
 
 
-def spread_photos(task: PhotoTask, workers: Workers) -> photos.Spread:
+def distribute_photos(task: PhotoTask, workers: Workers) -> photos.Distribute:
     """For `evaluate_photos` and `evaluate_mead` with the same generator, methods, folder and settings."""
 
     def measure(kind: str, count: int) -> Iterable[tuple[int, photos.Part]]:
@@ -68,12 +68,12 @@ def spread_photos(task: PhotoTask, workers: Workers) -> photos.Spread:
     return measure
 
 
-def spread_procedural(
+def distribute_procedural(
     networks: NetworkFiles, baselines: Baselines, workers: Workers
-) -> Callable[[procedural.ProceduralSettings], procedural.Spread]:
+) -> Callable[[procedural.ProceduralSettings], procedural.Distribute]:
     """For `run_procedural` with the same networks and baselines."""
 
-    def chosen(settings: procedural.ProceduralSettings) -> procedural.Spread:
+    def chosen(settings: procedural.ProceduralSettings) -> procedural.Distribute:
         task = ProceduralTask(networks, baselines, settings)
         return lambda count: _run(measure_head, [{"task": task, "number": i} for i in range(count)], task, workers)
 

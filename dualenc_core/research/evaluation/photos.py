@@ -136,7 +136,7 @@ class Part:
 
 
 # (kind of `PhotoBench.measure`, how many) → (number, part), in any order.
-Spread = Callable[[str, int], Iterable[tuple[int, Part]]]
+Distribute = Callable[[str, int], Iterable[tuple[int, Part]]]
 
 
 def evaluate_photos(
@@ -147,7 +147,7 @@ def evaluate_photos(
     provenance: Mapping[str, Any] | None = None,
     weights_dir: str | Path | None = None,
     progress: Progress | None = None,
-    spread: Spread | None = None,
+    distribute: Distribute | None = None,
 ) -> PhotoReport:
     """Invert every photo, compare the same view, and collect novel views for FID.
 
@@ -158,12 +158,13 @@ def evaluate_photos(
         folder: aligned portraits with cameras (`prepare` makes one).
         weights_dir: where the metrics' weights are.
         progress: called as progress(photos done, photos).
-        spread: who measures (`spread.spread_photos`); None = this process. The report is the same, but for its times.
+        distribute: who measures (`distributed.distribute_photos`); None = this process. The report is the
+            same, but for its times.
 
     Raises DualEncError when no photo can be read.
     """
     return _evaluate(
-        "photos", PhotoBench(generator, methods, folder, settings, weights_dir), provenance, progress, spread
+        "photos", PhotoBench(generator, methods, folder, settings, weights_dir), provenance, progress, distribute
     )
 
 
@@ -175,7 +176,7 @@ def evaluate_mead(
     provenance: Mapping[str, Any] | None = None,
     weights_dir: str | Path | None = None,
     progress: Progress | None = None,
-    spread: Spread | None = None,
+    distribute: Distribute | None = None,
 ) -> PhotoReport:
     """A frontal photo in, rendered from where the other cameras stood, compared with what they saw at that moment.
 
@@ -188,7 +189,7 @@ def evaluate_mead(
     (rejected while preparing) is listed as skipped.
     """
     return _evaluate(
-        "mead", PhotoBench(generator, methods, folder, settings, weights_dir), provenance, progress, spread
+        "mead", PhotoBench(generator, methods, folder, settings, weights_dir), provenance, progress, distribute
     )
 
 
@@ -197,15 +198,15 @@ def _evaluate(
     bench: PhotoBench,
     provenance: Mapping[str, Any] | None,
     progress: Progress | None,
-    spread: Spread | None,
+    distribute: Distribute | None,
 ) -> PhotoReport:
     kinds = {protocol: bench.count(protocol)}
     if protocol == "photos" and bench.has_fid:
         kinds["samples"] = bench.settings.novel
-    spread = spread or bench.here
+    distribute = distribute or bench.here
     total = _Total()
     for kind, count in kinds.items():
-        for done, part in enumerate(in_order(spread(kind, count)), start=1):
+        for done, part in enumerate(in_order(distribute(kind, count)), start=1):
             total.add(part)
             if progress is not None and kind == protocol:
                 progress(done, count)
@@ -250,7 +251,7 @@ class PhotoBench:
         return not isinstance(self.inception, str)
 
     def here(self, kind: str, count: int) -> Iterable[tuple[int, Part]]:
-        """`Spread` in this process."""
+        """`Distribute` in this process."""
         return ((number, self.measure(kind, number)) for number in range(count))
 
     def count(self, kind: str) -> int:

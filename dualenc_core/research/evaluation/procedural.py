@@ -118,7 +118,7 @@ class Part:
 
 
 # How many heads → (number, part), in any order.
-Spread = Callable[[int], Iterable[tuple[int, Part]]]
+Distribute = Callable[[int], Iterable[tuple[int, Part]]]
 
 
 def evaluate_procedural(
@@ -130,7 +130,7 @@ def evaluate_procedural(
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
     baselines: Baselines | None = None,
-    spread: Spread | None = None,
+    distribute: Distribute | None = None,
     truths: dict | None = None,
 ) -> Report:
     """Invert one view of each head and compare renders with the truth all around.
@@ -145,10 +145,10 @@ def evaluate_procedural(
         progress: called as progress(heads done, heads).
         command: how to repeat it, for the report.
         baselines: settings of the variants wplus and pti.
-        spread: who measures (`spread.spread_procedural`); None = this process. The report is the same, but for its
-            times, which are summed over processes.
+        distribute: who measures (`distributed.distribute_procedural`); None = this process. The report is the
+            same, but for its times, which are summed over processes.
         truths: renders of the truth, kept here for further evaluations with the same heads and views (some 3 MB for
-            each view of 256 pixels); not with ``spread``.
+            each view of 256 pixels); not with ``distribute``.
 
     Raises DualEncError when g_true_z or g_unseen is asked of a generator that does not know such descriptions.
     """
@@ -158,7 +158,7 @@ def evaluate_procedural(
     start = time.perf_counter()
     total = Part()
     agreement: dict[str, list[Agreement]] = {}
-    for done, part in enumerate(in_order((spread or bench.here)(settings.heads)), start=1):
+    for done, part in enumerate(in_order((distribute or bench.here)(settings.heads)), start=1):
         total.rows += part.rows
         for key, found in part.patches.items():
             total.statistics(*key).merge(found)
@@ -177,7 +177,7 @@ def evaluate_procedural(
             **({"baselines": total.optimised} if total.optimised else {}),
         },
         # Workers have one thread each.
-        provenance=provenance(modules, command) | ({} if spread is None else {"threads": 1}),
+        provenance=provenance(modules, command) | ({} if distribute is None else {"threads": 1}),
         rows=total.rows,
         patches=_patch_distances(total.patches),
         agreement={mode: _mean_agreement(found) for mode, found in agreement.items()},
@@ -198,14 +198,14 @@ def run_procedural(
     command: str = "",
     optimise: tuple[str, ...] = (),
     baselines: Baselines | None = None,
-    spread: Callable[[ProceduralSettings], Spread] | None = None,
+    distribute: Callable[[ProceduralSettings], Distribute] | None = None,
     people: str | None = None,
 ) -> Report:
     """`evaluate_procedural`, written to ``out_dir`` as report.md, report.json and report.png.
 
     Args:
         optimise: of wplus and pti.
-        spread: settings → who measures them; None = this process.
+        distribute: settings → who measures them; None = this process.
         people: as in `ProceduralSettings`.
     """
     variants = (*VARIANTS, *optimise)
@@ -226,7 +226,7 @@ def run_procedural(
         progress,
         command,
         baselines,
-        None if spread is None else spread(settings),
+        None if distribute is None else distribute(settings),
     )
     write_report(report, out_dir)
     return report
@@ -260,7 +260,7 @@ class ProceduralBench:
         self.optimise = methods(generator, None, None, wanted, baselines)
 
     def here(self, count: int) -> Iterable[tuple[int, Part]]:
-        """`Spread` in this process."""
+        """`Distribute` in this process."""
         return ((number, self.measure(number)) for number in range(count))
 
     @torch.no_grad()
