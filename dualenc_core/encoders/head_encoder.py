@@ -17,6 +17,7 @@ from ..devices import half_type, in_full_float32
 from ..errors import DualEncError, GeneratorMismatchError
 from ..generator import PanoHead
 from ..generator.prepared import HALF, PRESETS, check_quality, exact_way
+from ..images import resize_area
 from ..networks import SAME_FILE, load_strictly
 from ..rendering.output import Rendering
 from ..triplane import Triplane
@@ -25,7 +26,7 @@ from .lifted_refiner import LiftedRefiner
 from .spaces import latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
 from .triplane_encoder import TriPlaneEncoder
-from .unprojection import Observation, resize_area
+from .unprojection import Observation
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera
 from ..errors import DualEncError
+from ..images import resize_area
 from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import splat
@@ -59,15 +59,6 @@ class Observation:
             rendering.alpha,
             rendering.depth,
         )
-
-
-def resize_area(image: Tensor, size: int) -> Tensor:
-    """[N,C,S,S] → [N,C,size,size]: mean over the covered pixels (an exact 2×2 mean for 512 → 256), bilinear upwards."""
-    if image.shape[-1] == size:
-        return image
-    if image.shape[-1] > size:
-        return F.adaptive_avg_pool2d(image, size)
-    return F.interpolate(image, (size, size), mode="bilinear", align_corners=False)
 
 
 def surface_maps(view: Observation, size: int, depth: int, box_warp: float) -> Tensor:

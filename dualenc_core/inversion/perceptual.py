@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ..checkpoints import read_catalog, resolve
 from ..errors import CheckpointError, DualEncError
+from ..images import shrink_area
 from ..metrics.lpips import LPIPS
 
+# The size at which pictures are compared (panohead.md §12).
 SIZE = 256
 # Brings the pyramid of a photo and the average head to where LPIPS is, about a half, so that the other weights of an
 # objective keep their meaning.
@@ -39,7 +41,7 @@ class Distance:
             raise DualEncError(
                 f"pictures have shapes {tuple(image.shape)} and {tuple(target.shape)}, expected the same [N,3,H,W]"
             )
-        return self.measure(area(image), area(target))
+        return self.measure(shrink_area(image, SIZE), shrink_area(target, SIZE))
 
 
 def find_distance(
@@ -62,11 +64,6 @@ def find_distance(
 def pyramid() -> Distance:
     """The distance that needs no weights."""
     return Distance("laplacian-pyramid", laplacian_pyramid, "chosen by hand instead of LPIPS")
-
-
-def area(image: Tensor, size: int = SIZE) -> Tensor:
-    """Area-averaged to ``size`` when it is larger (panohead.md §12)."""
-    return F.interpolate(image, (size, size), mode="area") if image.shape[-1] > size else image
 
 
 def laplacian_pyramid(image: Tensor, target: Tensor, levels: int = 5) -> Tensor:

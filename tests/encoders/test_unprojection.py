@@ -7,8 +7,9 @@ import torch
 
 from dualenc_core.camera import Camera
 from dualenc_core.encoders import LiftedConfig, LiftedRefiner
-from dualenc_core.encoders.unprojection import Observation, resize_area, surface_maps, volume_maps
+from dualenc_core.encoders.unprojection import Observation, surface_maps, volume_maps
 from dualenc_core.errors import DualEncError
+from dualenc_core.images import resize_area
 from dualenc_core.rendering.rays import camera_rays
 from dualenc_core.rendering.trigrid import lookup
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dualenc_core.errors import CheckpointError, DualEncError
-from dualenc_core.inversion.perceptual import area, find_distance, laplacian_pyramid, pyramid
+from dualenc_core.images import shrink_area
+from dualenc_core.inversion.perceptual import find_distance, laplacian_pyramid, pyramid
 from dualenc_core.metrics.lpips import BACKBONES, LPIPS
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -98,7 +99,7 @@ def test_the_pyramid_grows_with_blur_and_shift_and_is_zero_for_equal_pictures():
 
 def test_larger_pictures_are_averaged_to_256_and_shapes_must_agree():
     large = picture(1, 512)
-    assert torch.allclose(area(large), torch.nn.functional.avg_pool2d(large, 2), atol=1e-6)
-    assert area(large[..., :64, :64]).shape[-1] == 64
+    assert torch.allclose(shrink_area(large, 256), torch.nn.functional.avg_pool2d(large, 2), atol=1e-6)
+    assert shrink_area(large[..., :64, :64], 256).shape[-1] == 64
     with pytest.raises(DualEncError, match="expected the same"):
         pyramid()(large, large[:, :, :64, :64])

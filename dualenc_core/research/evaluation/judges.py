@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...checkpoints import read_catalog, resolve, weights_folder
 from ...encoders.loading import load_arcface
 from ...errors import CheckpointError, NoFaceError
+from ...images import resize_area, shrink_area
 from ...metrics.lpips import LPIPS
 
 SIZE = 256
@@ -142,12 +142,8 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _small(image: Tensor) -> Tensor:
-    image = image.float().clamp(-1, 1)
-    return F.interpolate(image, (SIZE, SIZE), mode="area") if image.shape[-1] > SIZE else image
+    return shrink_area(image.float().clamp(-1, 1), SIZE)
 
 
 def _exact(image: Tensor) -> Tensor:
-    image = _small(image)
-    if image.shape[-1] == SIZE:
-        return image
-    return F.interpolate(image, (SIZE, SIZE), mode="bilinear", align_corners=False)
+    return resize_area(image.float().clamp(-1, 1), SIZE)

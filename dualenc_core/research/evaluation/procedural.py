@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...camera import Camera
-from ...encoders.unprojection import resize_area
 from ...errors import DualEncError
 from ...generator import PanoHead
+from ...images import resize_area
 from ...inversion import match_hidden_colours, occlusion_mask, stitch, visibility
 from ...inversion.dual_encoder import Encoder
 from ...metrics import pictures as metrics

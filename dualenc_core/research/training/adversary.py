@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ...camera import Camera
 from ...encoders.spaces import draw_z_plus
-from ...encoders.unprojection import resize_area
 from ...generator import PanoHead
+from ...images import resize_area
 from ...inversion.occlusion import occlusion_mask
 from ...triplane import Triplane
 from .batches import HeadBatch

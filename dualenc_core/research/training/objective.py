@@ -12,9 +12,9 @@ from ...camera import Camera
 from ...checkpoints.catalog import resolve
 from ...encoders.arcface import ArcFace
 from ...encoders.loading import load_arcface
-from ...encoders.unprojection import resize_area
 from ...errors import CheckpointError
 from ...generator import PanoHead
+from ...images import resize_area
 from ...metrics.lpips import LPIPS
 from ...rendering.rays import pixel_rays
 from ...rendering.renderer import Draws

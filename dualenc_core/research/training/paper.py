@@ -24,10 +24,10 @@ from ...checkpoints.catalog import resolve
 from ...checkpoints.store import load_encoder_file, load_weights, save_encoder
 from ...encoders import HeadEncoder
 from ...encoders.config import HeadEncoderConfig
-from ...encoders.unprojection import resize_area
 from ...errors import DualEncError
 from ...generator import PanoHead
 from ...generator.loading import load_generator
+from ...images import resize_area
 from ...inversion.backdrop import mean_background
 from ...triplane import Triplane
 from . import batchnorm, memory
