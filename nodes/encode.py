@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import dualenc_core as dc
+from ..dualenc_core.choices import STITCHES
 from ..dualenc_core.errors import GeneratorMismatchError
 from . import images, runtime, weights
 from .inputs import CAMERA, ENCODER, GENERATOR, TRIPLANE, choice, decimal, hidden_colours, socket, whole
@@ -91,6 +92,7 @@ class DualEncInvert:
                 "image": socket("IMAGE", _IMAGE),
                 "camera": socket(CAMERA, _CAMERA),
                 "stitch_by": choice(
+                    STITCHES,
                     "points: blends decoded points by what the photo shows; cells: the paper's mask.",
                 ),
             },

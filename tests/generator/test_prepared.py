@@ -344,7 +344,7 @@ def test_prepared_heads_do_not_travel(generator, heads):
     generator.render(heads[0], dc.Camera.look_at(), 8, quality="exact", super_resolve=False)
     assert generator._prepared.heads
     other = copy.deepcopy(generator)
-    assert not other._fast.heads and other._fast.kept == generator._prepared.kept
+    assert not other._prepared.heads and other._prepared.kept == generator._prepared.kept
     assert len(pickle.dumps(generator._prepared)) < 200
 
 
