@@ -34,7 +34,7 @@ _HOME_OF_NAME = {
     "TriplaneMask": "triplane",
     "align_portrait": "portrait",
     "load_encoder": "encoders",
-    "load_generator": "loading",
+    "load_generator": "generator.loading",
     "match_hidden_colours": "inversion",
     "occlusion_mask": "inversion",
     "stitch": "inversion",
@@ -42,17 +42,16 @@ _HOME_OF_NAME = {
 }
 _SUBPACKAGES = (
     "checkpoints",
-    "data",
     "editing",
     "encoders",
-    "evaluation",
     "export",
     "generator",
     "inversion",
+    "metrics",
     "portrait",
     "procedural",
     "rendering",
-    "training",
+    "research",
 )
 
 __all__ = sorted(["__version__", *_HOME_OF_NAME, *_SUBPACKAGES])

@@ -30,7 +30,6 @@ VERBS = {
     "prepare": "a folder of photos to aligned crops with cameras, for training and evaluation",
     "people": "synthetic people from an asset pack: look at them, or trace them for training",
     "train": "train the bundled models, or encoders like the paper",
-    "bench": "measure how fast heads are rendered here",
     "evaluate": "measure a generator and its encoders on heads whose every view is known",
 }
 

@@ -101,3 +101,12 @@ def in_full_float32(method: Callable[P, T]) -> Callable[P, T]:
             return method(module, *args, **kwargs)
 
     return run
+
+
+def half_type(device: torch.device) -> torch.dtype:
+    """The 16-bit type that the device computes fast in; float32 where there is none."""
+    if device.type == "cuda":
+        return torch.float16
+    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.bfloat16
+    return torch.float32

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import repeat
 from torch import Tensor
 
 from . import point_weight
@@ -199,8 +200,7 @@ class TriplaneMask:
 
     def channels(self, features: int) -> Tensor:
         """[N,3,features·D,H,W]: the weight of every channel of planes (channel = feature·D + slice)."""
-        n, p, d, h, w = self.mask.shape
-        return self.mask[:, :, None].expand(n, p, features, d, h, w).reshape(n, p, features * d, h, w)
+        return repeat(self.mask, "n p d h w -> n p (c d) h w", c=features)
 
     def save(self, path: str | Path, half: bool = False) -> Path:
         """Write a safetensors file, atomically; ``half`` rounds to float16. Raises DualEncError for NaN."""

@@ -63,7 +63,7 @@ class DualEncCompare:
         if truth.shape[-2:] != picture.shape[-2:]:
             truth = F.interpolate(truth, picture.shape[-2:], mode="bilinear", antialias=True, align_corners=False)
         truth = truth.expand_as(picture)
-        metrics = dc.evaluation.metrics
+        metrics = dc.metrics
         columns = {
             "l2": metrics.mse(picture, truth).tolist(),
             "psnr": metrics.psnr(picture, truth).tolist(),
@@ -81,7 +81,7 @@ class DualEncCompare:
 
 def _perceptual(picture, truth):
     from ..dualenc_core.encoders.loading import load_arcface
-    from ..dualenc_core.training.losses import LPIPS
+    from ..dualenc_core.metrics.lpips import LPIPS
 
     lpips = LPIPS.from_files(locate_known("lpips-alexnet"))
     arcface = load_arcface(locate_known("arcface"))

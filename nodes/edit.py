@@ -5,19 +5,14 @@ from __future__ import annotations
 import torch
 
 from .. import dualenc_core as dc
+from ..dualenc_core.choices import BACK, FACE_PARTS, MATCHES, MIXES, NO_MATCH, RECIPE_PARTS, SEAMS
 from ..dualenc_core.errors import DualEncError
 from . import images, runtime
 from .inputs import CAMERA, ENCODER, GENERATOR, MASK, TRIPLANE, choice, decimal, socket, switch, text, whole
 from .inputs import colour as colour_widget
 from .render import BACKGROUNDS, background_of, resized
 
-PAINTED, BACK = "painted", "back of the head"
-PARTS = ("hair", "face", "eyes", "brows", "nose", "lips")
-# Recipes of dualenc_core.editing and the part that is found for each; importing that here would slow the start down.
-RECIPES = {"hair": "hair", "eyes": "eyes", "mouth": "lips", "nose": "nose", "glasses": None}
-SEAMS = ("feather", "refine", "implicit")
-MIXES = ("planes", "styles")
-MATCHES = ("surroundings", "reference", "region", "nothing")
+PAINTED, BACK_OF_HEAD = "painted", "back of the head"
 
 
 class DualEncRegionMask:
@@ -41,7 +36,7 @@ class DualEncRegionMask:
                 "generator": socket(GENERATOR, "The generator that made the head."),
                 "triplane": socket(TRIPLANE, "The head or heads."),
                 "part": choice(
-                    (*PARTS, BACK, PAINTED),
+                    (*FACE_PARTS, BACK_OF_HEAD, PAINTED),
                     "What to mark: hair, face, eyes, brows, nose or lips as they are found from the front; back of the "
                     "head: what lies behind the ears; painted: the mask below, seen from the camera below.",
                 ),
@@ -79,7 +74,7 @@ class DualEncRegionMask:
             find = dc.editing.region_volume if precise else dc.editing.region_mask
             region = find(network, head, masks, cameras, progress=report)
         else:
-            name = "back" if part == BACK else part
+            name = BACK if part == BACK_OF_HEAD else part
             options = {"precise": precise, "all_round": all_round, "grow": grow, "progress": report}
             region = dc.editing.find_part(network, head, name, **options)
         front = dc.Camera.look_at()
@@ -131,7 +126,7 @@ class DualEncTransferRegion:
                 "generator": socket(GENERATOR, "The generator that made both heads."),
                 "target": socket(TRIPLANE, "The head that is changed: it keeps its face."),
                 "reference": socket(TRIPLANE, "The head that gives the part."),
-                "recipe": choice(tuple(RECIPES), "The part: it decides the width of the seam, and what is found."),
+                "recipe": choice(tuple(RECIPE_PARTS), "The part: it decides the width of the seam, and what is found."),
                 "seam": choice(
                     SEAMS,
                     "feather: mixes both heads there; refine: the generator's own head that fits best, slower; "
@@ -142,7 +137,7 @@ class DualEncTransferRegion:
                     False, "Bring the reference's face onto the target's first, for heads of different size or place."
                 ),
                 "match": choice(
-                    MATCHES,
+                    (*MATCHES, NO_MATCH),
                     "Colours of the part. surroundings: the skin around it takes the target's tone; reference: as on "
                     "the reference; region: as the part had on the target; nothing: raw features, whose colours may "
                     "change.",
@@ -196,7 +191,7 @@ class DualEncTransferRegion:
                 seam,
                 feather=feather,
                 align="face" if align else None,
-                match=None if match == "nothing" else match,
+                match=None if match == NO_MATCH else match,
                 encoder=None if encoder is None else encoder.module,
                 progress=report,
             )
@@ -205,9 +200,9 @@ class DualEncTransferRegion:
 
 def found(network, head, recipe, precise, report):
     """The part of a recipe on a head."""
-    if RECIPES[recipe] is None:
+    if RECIPE_PARTS[recipe] is None:
         raise DualEncError(f"{recipe} are not found by themselves; connect a painted mask from DualEnc Region Mask")
-    return dc.editing.find_part(network, head, RECIPES[recipe], precise=precise, progress=report)
+    return dc.editing.find_part(network, head, RECIPE_PARTS[recipe], precise=precise, progress=report)
 
 
 class DualEncBlend:

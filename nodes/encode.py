@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .. import dualenc_core as dc
+from ..dualenc_core.choices import STITCHES
 from ..dualenc_core.errors import GeneratorMismatchError
 from . import images, runtime, weights
-from .inputs import CAMERA, ENCODER, GENERATOR, STITCH_MODES, TRIPLANE, choice, decimal, hidden_colours, socket, whole
+from .inputs import CAMERA, ENCODER, GENERATOR, TRIPLANE, choice, decimal, hidden_colours, socket, whole
 
 _IMAGE = "The aligned portrait, from DualEnc Align Portrait."
 _CAMERA = "The camera of the portrait, from DualEnc Align Portrait."
@@ -91,7 +92,7 @@ class DualEncInvert:
                 "image": socket("IMAGE", _IMAGE),
                 "camera": socket(CAMERA, _CAMERA),
                 "stitch_by": choice(
-                    STITCH_MODES,
+                    STITCHES,
                     "points: blends decoded points by what the photo shows; cells: the paper's mask.",
                 ),
             },

@@ -18,9 +18,6 @@ LOAD3D_CAMERA = "LOAD3D_CAMERA"
 # Files for viewers and save nodes; ComfyUI without the type has no node that takes it.
 FILE_3D = "FILE_3D"
 
-# dualenc_core.inversion.MODES; importing that here would slow down ComfyUI's start.
-STITCH_MODES = ("points", "cells")
-
 GREY = "#808080"
 
 Declaration = tuple[Any, dict[str, Any]]

@@ -7,12 +7,12 @@ import re
 import torch
 
 from .. import dualenc_core as dc
+from ..dualenc_core.choices import QUALITIES
 from ..dualenc_core.errors import DualEncError
 from . import images, runtime
 from .inputs import CAMERA, GENERATOR, TRIPLANE, choice, socket, switch, whole
 from .inputs import colour as colour_widget
 
-QUALITIES = ("exact", "high", "draft", "reference")
 BACKGROUNDS = GENERATOR_BACKGROUND, COLOUR, TRANSPARENT = "generator", "colour", "transparent"
 _FRAMES_AT_ONCE = 8
 _FOUR_CHANNELS = (

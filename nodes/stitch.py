@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .. import dualenc_core as dc
+from ..dualenc_core.choices import STITCHES
 from . import images, runtime
-from .inputs import CAMERA, GENERATOR, MASK, STITCH_MODES, TRIPLANE, choice, decimal, hidden_colours, socket, whole
+from .inputs import CAMERA, GENERATOR, MASK, TRIPLANE, choice, decimal, hidden_colours, socket, whole
 
 
 class DualEncOcclusionMask:
@@ -28,7 +29,7 @@ class DualEncOcclusionMask:
                 "generator": socket(GENERATOR, "The generator that made the head."),
                 "triplane": socket(TRIPLANE, "The head of Encoder 1, whose surface is the photo's."),
                 "camera": socket(CAMERA, "The camera of the portrait."),
-                "mode": choice(STITCH_MODES, "points: visibility of points in space; cells: the mask of the paper."),
+                "mode": choice(STITCHES, "points: visibility of points in space; cells: the mask of the paper."),
                 "tolerance": decimal(
                     0.04,
                     0.0,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .. import dualenc_core as dc
+from ..dualenc_core.choices import VIDEOS
 from ..dualenc_core.errors import DualEncError
 from . import images, runtime
 from .inputs import choice, decimal, socket, text
 from .render import resized
 
-FORMATS = ("mp4", "webm", "mov", "webp", "gif", "png")
 # What the browser shows below a node.
 _SHOWN = ("mp4", "webm", "webp", "gif")
 
@@ -36,7 +36,7 @@ class DualEncSaveVideo:
                 "fps": decimal(24.0, 1.0, 120.0, 1.0, "Frames a second; link fps of DualEnc Orbit."),
                 "filename_prefix": text("dualenc/turn", "Start of the file name; may name a folder inside output."),
                 "format": choice(
-                    FORMATS,
+                    VIDEOS,
                     "mp4: plays everywhere, without transparency; webm: VP9 for the web; mov: ProRes 4444 for editing; "
                     "webp and gif: loops; png: a numbered sequence.",
                 ),

@@ -22,7 +22,7 @@ from dualenc_core.cli import main
 from dualenc_core.commands.folder import output_folder
 from dualenc_core.errors import DualEncError
 from dualenc_core.export import save_png, to_uint8
-from dualenc_core.loading import load_generator
+from dualenc_core.generator.loading import load_generator
 from dualenc_core.triplane import Triplane
 from tests.small import write_networks
 

@@ -92,6 +92,38 @@ def test_pins_do_not_contradict_each_other() -> None:
         assert len(lines) == 1 or markers == ['python_version < "3.11"', 'python_version >= "3.11"'], lines
 
 
+# What a package is imported as, where it is not its name.
+_IMPORTED_AS = {
+    "pillow": "PIL", "opencv-python": "cv2", "scikit-image": "skimage", "pyyaml": "yaml", "pytorch-fid": "pytorch_fid",
+"fast-simplification": "fast_simplification", "pillow-heif": "pillow_heif",
+}  # fmt: skip
+# ComfyUI and what it brings; the last is for people who have it.
+_OF_COMFYUI = set("torch comfy comfy_api comfy_extras folder_paths nodes server aiohttp tensorboard".split())
+
+
+def imported(path: Path) -> set[str]:
+    """Packages that a file imports, or asks for with `errors.require` and `find_spec`."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module or "")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("require", "find_spec")) and node.args:
+            found |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+    return {name.split(".")[0] for name in found}
+
+
+def test_every_dependency_is_used_and_every_used_one_is_declared() -> None:
+    used = set().union(*map(imported, SOURCES)) - set(sys.stdlib_module_names) - _OF_COMFYUI - {"dualenc_core"}
+    extra = [r for key, extra in PROJECT["optional-dependencies"].items() if key != "test" for r in extra]
+    always, extras = (
+        {_IMPORTED_AS.get(name_of(r), name_of(r)) for r in given} for given in (PROJECT["dependencies"], extra)
+    )
+    assert always - used == set()
+    assert used - always - extras == set()
+
+
 def test_the_version_is_said_once() -> None:
     import dualenc_core
 

@@ -12,7 +12,7 @@ import torch
 
 import dualenc_core as core
 from dualenc_core import Camera, procedural
-from dualenc_core.generator.fast import QUALITIES
+from dualenc_core.generator.prepared import QUALITIES
 from tests.fake_accelerator import accelerator
 
 

@@ -9,15 +9,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..choices import MATCHES, NO_MATCH, PARTS, RECIPE_PARTS, SEAMS
 from .options import add_device, add_generator, add_out, add_quality, add_resolution, pick_device
 
 if TYPE_CHECKING:
     from ..generator import PanoHead
     from ..triplane import Triplane
-
-PARTS = ("hair", "face", "eyes", "brows", "nose", "lips", "back")
-RECIPES = ("hair", "eyes", "mouth", "nose", "glasses")
-SEAMS = ("feather", "refine", "implicit")
 
 EXAMPLES = """  python -m dualenc_core edit transfer mine.safetensors other.safetensors --part hair --out out/hair
   python -m dualenc_core edit transfer mine.safetensors other.safetensors --precise --seam refine --out out/b
@@ -44,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     transfer.add_argument("--pitch", type=float, nargs="+", default=[0.0], help="of each painted picture, degrees")
     transfer.add_argument(
         "--recipe",
-        choices=RECIPES,
+        choices=tuple(RECIPE_PARTS),
         help="how wide the seam is (default: by --part; hair for painted parts)",
     )
     transfer.add_argument("--precise", action="store_true", help="mark points in space instead of tri-grid cells")
@@ -54,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     transfer.add_argument("--align", action="store_true", help="bring the second face onto the first one before")
     transfer.add_argument(
         "--match",
-        choices=("surroundings", "reference", "region", "nothing"),
-        default="surroundings",
+        choices=(*MATCHES, NO_MATCH),
+        default=MATCHES[0],
         help="colours of the part: skin around it as on the first head (default), all as on the second, all as on the "
         "first, or raw features",
     )
@@ -165,7 +162,7 @@ def _transfer(args: argparse.Namespace, generator: PanoHead, target: Triplane, r
             args.seam,
             feather=args.feather,
             align="face" if args.align else None,
-            match=None if args.match == "nothing" else args.match,
+            match=None if args.match == NO_MATCH else args.match,
             encoder=encoder,
             progress=progress,
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..choices import FEED_FORWARD, METHODS, OPTIMISED
 from .options import add_device, add_encoders, add_engine, add_generator, add_out, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
@@ -23,7 +24,6 @@ EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
   python -m dualenc_core evaluate --protocol mead --data mead/ --out out/mead --methods points pti
   python -m dualenc_core evaluate --protocol photos --data /shared/dataset --out out/photos --engine ray --workers 16
 """
-FEED_FORWARD, OPTIMISED = ("e1", "e2", "cells", "points"), ("wplus", "pti")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         nargs="+",
-        choices=(*FEED_FORWARD, *OPTIMISED),
+        choices=METHODS,
         metavar="METHOD",
-        help=f"of {', '.join((*FEED_FORWARD, *OPTIMISED))}; procedural always has the first four "
-        "(default: the first four)",
+        help=f"of {', '.join(METHODS)}; procedural always has the first four (default: the first four)",
     )
     parser.add_argument("--steps", type=whole(1), default=500, help="of W+ optimisation (default: 500)")
     parser.add_argument("--tune-steps", type=whole(1), default=500, help="of PTI's second stage (default: 500)")
@@ -75,12 +74,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _procedural(args: argparse.Namespace) -> None:
-    from ..data import NetworkFiles, load_networks
+    from ..encoders.networks import NetworkFiles, load_networks
     from ..errors import require
-    from ..evaluation import run_procedural
-    from ..evaluation.procedural import FIRST_TEST_SEED
-    from ..evaluation.spread import Workers, spread_procedural
     from ..people import Pack
+    from ..research.evaluation import run_procedural
+    from ..research.evaluation.distributed import Workers, distribute_procedural
+    from ..research.evaluation.procedural import FIRST_TEST_SEED
     from .feedback import progress_bar
     from .folder import output_folder
 
@@ -115,17 +114,18 @@ def _procedural(args: argparse.Namespace) -> None:
             command=command,
             optimise=optimise,
             people=people,
-            spread=spread_procedural(files, baselines, Workers(args.engine, args.workers)),
+            distribute=distribute_procedural(files, baselines, Workers(args.engine, args.workers)),
         )
 
 
 def _photos(args: argparse.Namespace) -> None:
     from ..checkpoints import weights_folder
-    from ..data import ImageFolder, NetworkFiles, load_networks
+    from ..encoders.networks import NetworkFiles, load_networks
     from ..errors import DualEncError
-    from ..evaluation import PhotoSettings, evaluate_mead, evaluate_photos, write_photo_report
-    from ..evaluation.report import provenance
-    from ..evaluation.spread import PhotoTask, Workers, photo_methods, spread_photos
+    from ..research.data import ImageFolder
+    from ..research.evaluation import PhotoSettings, evaluate_mead, evaluate_photos, write_photo_report
+    from ..research.evaluation.distributed import PhotoTask, Workers, distribute_photos, photo_methods
+    from ..research.evaluation.report import provenance
     from .feedback import progress_bar
     from .folder import output_folder
 
@@ -163,15 +163,15 @@ def _photos(args: argparse.Namespace) -> None:
             provenance(modules, command) | {"threads": 1},
             weights_dir=task.weights_dir,
             progress=progress,
-            spread=spread_photos(task, Workers(args.engine, args.workers)),
+            distribute=distribute_photos(task, Workers(args.engine, args.workers)),
         )
         write_photo_report(report, out)
 
 
 def _baselines(args: argparse.Namespace, announce_on: str | None):
     """Settings without networks; says on which distance they will lean, given the device, if that is not LPIPS."""
-    from ..evaluation import Baselines
     from ..inversion import LatentSettings, Objective, PivotalSettings, find_distance
+    from ..research.evaluation import Baselines
 
     if announce_on and (note := find_distance(device=announce_on).note):
         print(note)

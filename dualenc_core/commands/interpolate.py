@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..choices import MIXES
 from .options import add_background, add_device, add_generator, add_resolution, pick_device, positive, whole
 
 EXAMPLES = """  python -m dualenc_core interpolate a.safetensors b.safetensors --out out/morph.mp4
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=whole(2), default=72, help="default: 72")
     parser.add_argument("--fps", type=positive, default=24.0, help="frames a second (default: 24)")
     parser.add_argument("--loop", action="store_true", help="back to the first head at the end")
-    parser.add_argument("--space", choices=("planes", "styles"), default="planes", help="what is mixed")
+    parser.add_argument("--space", choices=MIXES, default=MIXES[0], help="what is mixed")
     parser.add_argument("--yaw", type=float, default=0.0, help="degrees of the camera (default: 0)")
     parser.add_argument("--pitch", type=float, default=0.0, help="degrees above the horizon")
     parser.add_argument("--turn", type=float, default=0.0, metavar="DEGREES", help="how far the camera goes round")

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..data import InvertSettings, NetworkFiles, invert_folder
+    from ..encoders.networks import NetworkFiles
+    from ..research.data import InvertSettings, invert_folder
     from .feedback import progress_bar
 
     device = pick_device(args.device)

@@ -11,7 +11,7 @@ from ..checkpoints import resolve
 from ..encoders import HeadEncoder, load_encoder
 from ..files import sha256
 from ..generator import PanoHead
-from ..loading import load_generator
+from ..generator.loading import load_generator
 from .feedback import progress_bar
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..choices import DEVICES, QUALITIES, STITCHES
 from ..errors import DualEncError
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +62,8 @@ def add_views(parser: argparse.ArgumentParser) -> None:
 def add_stitch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stitch",
-        choices=("points", "cells"),
-        default="points",
+        choices=STITCHES,
+        default=STITCHES[0],
         help="join the two heads by points in space (default) or by tri-grid cells, as in the paper",
     )
     parser.add_argument(
@@ -86,8 +85,8 @@ def add_resolution(parser: argparse.ArgumentParser) -> None:
 def add_quality(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quality",
-        choices=("reference", "exact", "high", "draft"),
-        default="exact",
+        choices=QUALITIES,
+        default=QUALITIES[0],
         help="reference: the plain renderer; exact (default): the same up to rounding, several times as fast; "
         "high, draft: faster at full size, with small errors",
     )

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .. import __version__
 from ..camera import Camera
-from ..evaluation.metrics import psnr, ssim
 from ..export import contact_sheet, save_alpha, save_depth, save_png, save_video
 from ..files import read_text, write_text
 from ..generator import PanoHead
+from ..images import resize_smooth
 from ..inversion import DualEncoder
 from ..mattes import NOTHING
+from ..metrics.pictures import psnr, ssim
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .feedback import Stopwatch, progress_bar
@@ -138,7 +138,7 @@ def present(
         save_png(sheet, folder / "sheet.png")
 
     result = views[name]
-    photo = resize(image, size)
+    photo = resize_smooth(image, size)
     pair = contact_sheet([[photo[0], result.image[0]]], column_labels=("photo", "reconstruction"), cell=max(size, 256))
     save_png(pair, folder / "comparison.png")
     near, far = generator.config.render.near, generator.config.render.far
@@ -196,13 +196,6 @@ def stale_results(out: Path) -> tuple[str, ...]:
     return ("overlay.png", "turntable.mp4", *(("generator.safetensors",) if tuned else ()))
 
 
-def resize(image: Tensor, size: int) -> Tensor:
-    """[N,C,S,S] → [N,C,size,size], smoothed when it gets smaller."""
-    if image.shape[-1] == size:
-        return image
-    return F.interpolate(image, (size, size), mode="bilinear", antialias=True, align_corners=False)
-
-
 def describe_camera(camera: Camera) -> dict[str, Any]:
     """Yaw and pitch in degrees, radius, and the 25 numbers."""
     yaw, pitch = camera.angles
@@ -244,7 +237,7 @@ def _views(
 def _compare(image: Tensor, target: Tensor, matte: Tensor | None = None) -> dict[str, float]:
     numbers = {"psnr": float(psnr(image, target)[0]), "ssim": float(ssim(image, target)[0])}
     if matte is not None and float(matte.max()) >= NOTHING:
-        numbers["psnr_head"] = float(psnr(image, target, resize(matte, image.shape[-1]))[0])
+        numbers["psnr_head"] = float(psnr(image, target, resize_smooth(matte, image.shape[-1]))[0])
     return {name: round(value, 4) for name, value in numbers.items()}
 
 

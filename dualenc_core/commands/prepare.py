@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..data import PrepareSettings, prepare_folder
+    from ..research.data import PrepareSettings, prepare_folder
     from .feedback import progress_bar
 
     settings = PrepareSettings(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..choices import VIDEOS
 from .options import (
     add_background,
     add_device,
@@ -19,8 +20,6 @@ from .options import (
     positive,
     whole,
 )
-
-VIDEOS = ("mp4", "webm", "mov", "webp", "gif")
 
 EXAMPLES = """  python -m dualenc_core render out/photo/triplane.safetensors --out out/views --yaw -30 0 30 180
   python -m dualenc_core render out/photo/triplane.safetensors --out out/views --orbit 90 --pitch 15 --video
@@ -48,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--video",
         nargs="?",
         const="mp4",
-        choices=VIDEOS,
+        choices=VIDEOS[:-1],
         metavar="FORMAT",
         help="also write a video: mp4 (default; without transparency), webm, mov (ProRes 4444), webp or gif",
     )
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     count = len(camera) * len(triplane)
     clear = background == "none" and args.video != "mp4"
     number = "[0-9]" * 4
-    stale = [f"{name}-{number}.png" for name in ("view", "depth", "alpha")] + [f"video.{s}" for s in VIDEOS]
+    stale = [f"{name}-{number}.png" for name in ("view", "depth", "alpha")] + [f"video.{s}" for s in VIDEOS[:-1]]
     with (
         output_folder(args.out, stale, keep_finished=True) as folder,
         torch.no_grad(),

@@ -19,12 +19,12 @@ EXAMPLES = """  python -m dualenc_core train --preset people-generator --traced 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from ..training import command
+    from ..research.training import command
 
     command.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..training import command
+    from ..research.training import command
 
     return command.run_command(args)

@@ -7,24 +7,25 @@
 Every edit takes Triplanes and gives a Triplane, which renders, exports and saves as any other.
 """
 
+from ..choices import FACE_PARTS, PARTS, SEAMS
 from .alignment import Alignment, align_head, fit_alignment
 from .blend import blend, interpolate
 from .completion import complete_views
 from .compose import bake, complement, compose, intersection, read_region, union
 from .directions import load_direction, principal_directions, style_directions
-from .face_regions import PARTS, face_regions, rendered_face_regions
+from .face_regions import face_regions, rendered_face_regions
 from .geometric import ball, behind_ears, box_region, cells_of_volume, half_space
 from .mirror import complete_symmetric, mirror, mirror_mask, mirror_weight
 from .morphology import dilate, erode, feather
-from .parts import NAMED_PARTS, find_part
+from .parts import find_part
 from .regions import mask_from_weight, region_mask, region_volume, ring
 from .rows import parse_rows
 from .statistics import Statistics, recolour, region_statistics
 from .styles import edit_latent, mix_styles, restyle
-from .transfer import RECIPES, SEAMS, Recipe, transfer
+from .transfer import RECIPES, Recipe, transfer
 
 __all__ = [
-    "NAMED_PARTS",
+    "FACE_PARTS",
     "PARTS",
     "RECIPES",
     "SEAMS",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..choices import MIXES
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..point_weight import LabelVolume, PointWeight
@@ -93,7 +93,7 @@ def interpolate(
     *,
     loop: bool = False,
     smooth: bool = True,
-    space: Literal["planes", "styles"] = "planes",
+    space: str = "planes",
     generator: PanoHead | None = None,
 ) -> Iterator[Triplane]:
     """A path of single heads from the first through all others, for a morph video.
@@ -124,7 +124,7 @@ def interpolate(
         raise DualEncError(f"the path has {len(path)} head(s), expected at least two single ones")
     if frames < 1:
         raise DualEncError(f"frames is {frames}, expected at least 1")
-    if space not in ("planes", "styles"):
+    if space not in MIXES:
         raise DualEncError(f"space is {space!r}, expected 'planes' or 'styles'")
     if space == "styles" and generator is None:
         raise DualEncError("space 'styles' needs the generator of the heads")

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..camera import Camera
+from ..choices import FACE_PARTS
 from ..errors import DualEncError, NoFaceError
 from ..generator import PanoHead
 from ..portrait.align import find_faces
@@ -20,7 +21,6 @@ from ..portrait.weights import load_face_model
 from ..triplane import Triplane
 from .hair import hair_mask
 
-PARTS = ("eyes", "brows", "nose", "lips", "face", "hair")
 # Contours of the mesh that make up a part; each is filled as its convex hull.
 _CONTOURS = {
     "eyes": ("left_eye", "right_eye"),
@@ -39,7 +39,7 @@ def face_regions(
     *,
     matte: Tensor | None = None,
     camera: Camera | None = None,
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] = FACE_PARTS,
     grow: float = 0.0,
     device: str | torch.device = "cpu",
 ) -> dict[str, Tensor]:
@@ -50,7 +50,7 @@ def face_regions(
         matte: [N,1,S,S] in 0..1, 1 = person, for the hair; None = found by segmentation. A render's alpha is best.
         camera: the views. Where no face is detected the average head's landmarks, seen from there, are used; without
             cameras that is an error. They fit renders of the canonical frame, and profiles only roughly.
-        parts: which; some of `PARTS`.
+        parts: which; some of `FACE_PARTS`.
         grow: widens eyes, brows, nose and lips, in distances of the outer eye corners (0.1 takes in the lids).
         device: where the networks run.
 
@@ -83,7 +83,7 @@ def rendered_face_regions(
     triplane: Triplane,
     camera: Camera | None = None,
     *,
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] = FACE_PARTS,
     grow: float = 0.0,
 ) -> dict[str, Tensor]:
     """`face_regions` of the pictures of N heads from N cameras, or one (None = the front); the matte is the alpha."""
@@ -154,6 +154,6 @@ def _check(image: Tensor, matte: Tensor | None, camera: Camera | None, parts: Se
         raise DualEncError(f"matte has shape {tuple(matte.shape)}, expected [{len(image)},1,S,S]")
     if camera is not None and len(camera) not in (1, len(image)):
         raise DualEncError(f"there are {len(camera)} cameras for {len(image)} pictures; expected as many, or one")
-    unknown = [part for part in parts if part not in PARTS]
+    unknown = [part for part in parts if part not in FACE_PARTS]
     if unknown or not parts:
-        raise DualEncError(f"parts are {', '.join(parts) or 'none'}, expected some of {', '.join(PARTS)}")
+        raise DualEncError(f"parts are {', '.join(parts) or 'none'}, expected some of {', '.join(FACE_PARTS)}")

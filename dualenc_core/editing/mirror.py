@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..errors import DualEncError
@@ -82,10 +83,9 @@ def _borrowed(hidden: Region, strength: float, count: int, like: Tensor) -> Regi
 
 
 def _mirror_planes(planes: Tensor, depth: int) -> Tensor:
-    n, p, channels, size, _ = planes.shape
-    volume = planes.reshape(n, p, channels // depth, depth, size, size)
-    xy, xz, yz = volume.unbind(1)
-    return torch.stack([xy.flip(-1), xz.flip(-1), yz.flip(2)], 1).reshape(planes.shape)
+    xy, xz, yz = rearrange(planes, "n p (c d) h w -> p n c d h w", d=depth)
+    mirrored = [xy.flip(-1), xz.flip(-1), yz.flip(2)]
+    return rearrange(mirrored, "p n c d h w -> n p (c d) h w")
 
 
 def _mirror_cells(cells: Tensor) -> Tensor:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import torch
 
 from ..camera import Camera
+from ..choices import BACK, PARTS
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..point_weight import LabelVolume
 from ..triplane import Triplane, TriplaneMask
 from .completion import complete_views
-from .face_regions import PARTS, rendered_face_regions
+from .face_regions import rendered_face_regions
 from .geometric import behind_ears
 from .lifting import Progress
 from .regions import mask_from_weight, region_mask, region_volume
-
-BACK = "back"
-NAMED_PARTS = (*PARTS, BACK)
 
 
 @torch.no_grad()
@@ -33,7 +31,7 @@ def find_part(
     """A named part of N heads.
 
     Args:
-        part: one of `NAMED_PARTS`: a part of the face mesh or the hair, as the front view shows it; or "back", what
+        part: one of `PARTS`: a part of the face mesh or the hair, as the front view shows it; or "back", what
             lies behind the ears.
         precise: a volume of points instead of tri-grid cells.
         all_round: go on from the front view to the other sides (`complete_views`): hair needs it.
@@ -41,8 +39,8 @@ def find_part(
 
     Raises DualEncError for another name, and as `rendered_face_regions`, `complete_views` and `region_mask`.
     """
-    if part not in NAMED_PARTS:
-        raise DualEncError(f"part is {part!r}, expected one of {', '.join(NAMED_PARTS)}")
+    if part not in PARTS:
+        raise DualEncError(f"part is {part!r}, expected one of {', '.join(PARTS)}")
     if part == BACK:
         back = behind_ears(box=generator.config.render.box_warp)
         back = back.map(lambda tensor: tensor.to(triplane.planes).expand(len(triplane), *tensor.shape[1:]))

@@ -74,15 +74,17 @@ def refined_fusion(
         joined = joined.map(lambda tensor: tensor.detach().clone())
         cameras = Camera(cameras.cam2world.clone(), cameras.intrinsics.clone()).to(joined.planes.device)
         options = generator.render_options(samples)
-        goals = [_Goal.of(generator, joined, cameras[v], seam, resolution, options) for v in range(len(cameras))]
+        targets = [
+            _TargetView.of(generator, joined, cameras[v], seam, resolution, options) for v in range(len(cameras))
+        ]
         start = joined.ws
         ws = start.clone().requires_grad_(True)
         optimiser = torch.optim.Adam([ws], lr=rate)
         unit = start.square().mean().clamp_min(1e-6)
         for step in range(steps):
-            goal = goals[step % len(goals)]
+            target = targets[step % len(targets)]
             made = generator.synthesize(ws)
-            loss = goal.loss(generator, made, options) + stay * (ws - start).square().mean() / unit
+            loss = target.loss(generator, made, options) + stay * (ws - start).square().mean() / unit
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -92,7 +94,7 @@ def refined_fusion(
             return generator.synthesize(ws.detach())
 
 
-class _Goal:
+class _TargetView:
     """What one view of the joined head shows, and where it counts."""
 
     def __init__(self, origins: Tensor, directions: Tensor, features: Tensor, alpha: Tensor, count: Tensor) -> None:
@@ -102,7 +104,7 @@ class _Goal:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, generator: PanoHead, joined: Triplane, camera: Camera, seam, resolution: int, options) -> _Goal:
+    def of(cls, generator: PanoHead, joined: Triplane, camera: Camera, seam, resolution: int, options) -> _TargetView:
         origins, directions = camera_rays(camera.expand(len(joined)), resolution)
         rays = generator.render_rays(joined, origins, directions, options)
         points = origins + rays.depth[..., None] * directions

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera
-from ..colour_map import ColourMap
+from ..colours.descent import Objective, colours_at, fit_colour_map
+from ..colours.linear_map import ColourMap
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..triplane import Triplane
 from .checks import Region, check_pair, fit_region
-from .colour_map import Goal, colours_at, fit_colour_map, surface_in
 from .compose import compose_pairs
 from .lifting import Samples
+from .surface import surface_in
 
 # A mean squared error of colours in -1..1 that weighs as much as the density's own deviation.
 _TOLERABLE = 0.1
@@ -122,12 +123,13 @@ def fit_colours(
     found = [surface_in(generator, triplane, wish.region, samples=samples) for wish in wishes]
     maps = []
     for i in range(len(triplane)):
-        goals = [_goal(generator, triplane[i], ws[i : i + 1], w, i, f[i]) for w, f in zip(wishes, found, strict=True)]
-        maps.append(fit_colour_map(generator, triplane[i], goals))
+        pairs = zip(wishes, found, strict=True)
+        objectives = [_objective(generator, triplane[i], ws[i : i + 1], w, i, f[i]) for w, f in pairs]
+        maps.append(fit_colour_map(generator, triplane[i], objectives))
     return ColourMap.stack(maps)
 
 
-def _goal(generator: PanoHead, head: Triplane, ws: Tensor, wish: Wish, index: int, inside: Samples) -> Goal:
+def _objective(generator: PanoHead, head: Triplane, ws: Tensor, wish: Wish, index: int, inside: Samples) -> Objective:
     with torch.inference_mode(False), torch.no_grad():
         # Copies, because tensors made in a caller's inference mode could have no gradients.
         shown, weights = ws.clone(), inside.weights.clone()
@@ -147,7 +149,7 @@ def _goal(generator: PanoHead, head: Triplane, ws: Tensor, wish: Wish, index: in
             missed = (own_mean - mean).square() + (own_std - std).square()
         return wish.weight / _TOLERABLE * missed.mean()
 
-    return inside, wrong
+    return inside.points, wrong
 
 
 def _moments(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera
+from ..choices import MATCHES, SEAMS
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..inversion.dual_encoder import Encoder
@@ -27,10 +28,6 @@ from .regions import ring
 from .seams import implicit_fusion, refined_fusion
 from .statistics import Wish, fit_colours, region_statistics
 
-Seam = Literal["feather", "implicit", "refine"]
-SEAMS = ("feather", "implicit", "refine")
-Match = Literal["reference", "surroundings", "region"]
-MATCHES = ("reference", "surroundings", "region")
 # Width, in cells of a 256-cell plane, of what counts as the surroundings of a region.
 _AROUND = 24
 
@@ -76,11 +73,11 @@ def transfer(
     reference: Triplane,
     region: Region,
     recipe: str | Recipe = "hair",
-    seam: Seam = "feather",
+    seam: str = "feather",
     *,
     feather: float = 1.0,
     align: Alignment | Literal["face"] | None = None,
-    match: Match | None = "reference",
+    match: str | None = "reference",
     without: Triplane | None = None,
     encoder: Encoder | None = None,
     cameras: Camera | None = None,

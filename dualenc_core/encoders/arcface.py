@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, DualEncError
+from ..errors import DualEncError
+from ..networks import load_strictly
 from .config import TrunkConfig
 from .trunk import Trunk
 
@@ -45,14 +46,8 @@ class ArcFace(Trunk):
         """From a bare state dict. Raises CheckpointError when keys or shapes differ."""
         with torch.device("meta"):
             network = cls(config, affine)
-        state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-        try:
-            network.load_state_dict(state, assign=True)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"these are not ArcFace weights of this variant: {error}; expected model_ir_se50.pth (IR-SE-50) or "
-                "CurricularFace_Backbone.pth (IR-101, affine=False)"
-            ) from error
+        advice = "Expected model_ir_se50.pth (IR-SE-50) or CurricularFace_Backbone.pth (IR-101, affine=False)."
+        load_strictly(network, state, "ArcFace of this variant", advice)
         return network.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> ArcFace:

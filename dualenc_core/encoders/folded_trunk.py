@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..devices import layout
-
-if TYPE_CHECKING:
-    from .trunk import Bottleneck, Trunk
+from .bottleneck import Bottleneck
 
 
 @dataclass(frozen=True)
@@ -90,13 +87,13 @@ class FoldedTrunk:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, trunk: Trunk, known: FoldedTrunk | None = None) -> FoldedTrunk:
-        """Of a trunk in eval mode; ``known`` itself if it was made from the same weights."""
-        signature = tuple(_identity(tensor) for part in (trunk.input_layer, trunk.body) for tensor in _tensors(part))
+    def of(cls, stem: nn.Sequential, body: nn.Sequential, known: FoldedTrunk | None = None) -> FoldedTrunk:
+        """Of a trunk's two parts in eval mode; ``known`` itself if it was made from the same weights."""
+        signature = tuple(_identity(tensor) for part in (stem, body) for tensor in _tensors(part))
         if known is not None and known.signature == signature:
             return known
-        conv, norm, activation = trunk.input_layer
-        blocks = tuple(FoldedBottleneck.of(block) for block in trunk.body)
+        conv, norm, activation = stem
+        blocks = tuple(FoldedBottleneck.of(block) for block in body)
         return cls(Convolution.of(conv, norm), activation, blocks, signature)
 
     def taps(self, x: Tensor, wanted: Sequence[int]) -> list[Tensor]:

@@ -12,18 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from ..camera import Camera
-from ..devices import in_full_float32
-from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
+from ..choices import REFERENCE
+from ..devices import half_type, in_full_float32
+from ..errors import DualEncError, GeneratorMismatchError
 from ..generator import PanoHead
-from ..generator.fast import HALF, PRESETS, REFERENCE, check_quality, exact_way, half_type
+from ..generator.prepared import HALF, PRESETS, check_quality, exact_way
+from ..images import resize_area
+from ..networks import SAME_FILE, load_strictly
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
 from .lifted_refiner import LiftedRefiner
-from .lifting import Observation, resize_area
 from .spaces import latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
 from .triplane_encoder import TriPlaneEncoder
+from .unprojection import Observation
 
 
 @dataclass(frozen=True)
@@ -87,22 +90,9 @@ class HeadEncoder(nn.Module):
 
     def load_weights(self, state_dict: Mapping[str, Tensor]) -> None:
         """Strictly load weights (``latent_avg`` may be absent); raises CheckpointError naming what does not fit."""
-        expected = self.state_dict()
-        given = {k: v.float() if v.is_floating_point() else v for k, v in state_dict.items()}
-        has_average = "latent_avg" in given
-        given.setdefault("latent_avg", torch.zeros(self.config.style.w_dim))
-        problems = {
-            "missing": [k for k in expected if k not in given],
-            "unexpected": [k for k in given if k not in expected],
-            "of another shape": [k for k in expected if k in given and given[k].shape != expected[k].shape],
-        }
-        if any(problems.values()):
-            text = "; ".join(f"{len(v)} {label} (first {v[0]})" for label, v in problems.items() if v)
-            raise CheckpointError(
-                f"the weights do not fit the encoder's configuration: {text}. "
-                "Check that weights and configuration come from the same file."
-            )
-        self.load_state_dict(given, strict=True, assign=True)
+        has_average = "latent_avg" in state_dict
+        given = {"latent_avg": torch.zeros(self.config.style.w_dim), **state_dict}
+        load_strictly(self, given, "the encoder's configuration", SAME_FILE)
         self._has_average = has_average
 
     def start_from(self, state_dict: Mapping[str, Tensor]) -> list[str]:
@@ -169,8 +159,8 @@ class HeadEncoder(nn.Module):
             camera: N cameras of the portraits, or one for all.
             matte: [N,1,S',S'] in 0..1, coverage of the head; only the lifted refiner uses it.
             quality: "exact"; "reference" = with the plain renderer; "high" and "draft" = the encoder's own networks in
-                16 bits where the device computes fast in them (`fast.half_type`). Demo encoders in bfloat16 then make
-                planes that differ by 0.3 to 1.2 % and pictures that differ by 47 to 66 dB, hardly faster on a CPU.
+                16 bits where the device computes fast in them (`devices.half_type`). Demo encoders in bfloat16 then
+                make planes that differ by 0.3 to 1.2 % and pictures that differ by 47 to 66 dB, hardly faster on a CPU.
 
         Returns N heads of both stages; ``refined`` is the result, with encoder and camera in its ``meta``.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..devices import layout
 from ..errors import DualEncError
 from .config import LiftedConfig
-from .lifting import SURFACE_CHANNELS, VOLUME_CHANNELS, Observation, surface_maps, volume_maps
+from .unprojection import SURFACE_CHANNELS, VOLUME_CHANNELS, Observation, surface_maps, volume_maps
 
 
 class ResidualBlock(nn.Module):

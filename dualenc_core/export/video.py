@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..choices import VIDEOS
 from ..errors import DualEncError, require
 from ..files import TEMPORARY, atomic_path, make_folder
 from .animation import write_gif, write_webp
 from .images import to_uint8
 
-VIDEO_SUFFIXES = (".mp4", ".gif", ".webp", ".webm", ".mov", ".png")
+VIDEO_SUFFIXES = tuple(f".{name}" for name in VIDEOS)
 _BT709 = 1
 _TV_RANGE = 1
 

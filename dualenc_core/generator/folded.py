@@ -182,7 +182,7 @@ class FoldedBlock:
 
 
 @dataclass(frozen=True)
-class Backdrop:
+class BackgroundCache:
     """What a head is drawn over: the network's input [1,C,s,s] and output [1,3,4s,4s] for the background alone.
 
     ``whole`` is the output with what lies beyond the border, where the network sees that.
@@ -220,28 +220,28 @@ class FoldedSuperResolution:
         config = network.config
         return cls(blocks, config.input_resolution, config.antialias, dtype, continues)
 
-    def __call__(self, raw: Tensor, features: Tensor, backdrop: Backdrop | None = None) -> Tensor:
+    def __call__(self, raw: Tensor, features: Tensor, cache: BackgroundCache | None = None) -> Tensor:
         """raw [N,3,r,r], features [N,C,r,r] → [N,3,4s,4s], as the `SuperResolution` with this head's ws.
 
         Args:
-            backdrop: its pixels are used wherever the features are exactly the backdrop's (on CPUs). raw must be a
+            cache: its pixels are used wherever the features are exactly the background's (on CPUs). raw must be a
                 function of the features.
         """
         raw, features = self.resized(raw), self.resized(features)
-        whole = self._whole(raw, features, backdrop)
+        whole = self._whole(raw, features, cache)
         return within(whole) if self.continues else whole
 
-    def backdrop(self, raw: Tensor, features: Tensor) -> Backdrop:
+    def cache(self, raw: Tensor, features: Tensor) -> BackgroundCache:
         """Of a background's raw image and features, as in a call."""
         raw, features = self.resized(raw), self.resized(features)
-        return Backdrop(features, self._whole(raw, features, None), self.continues)
+        return BackgroundCache(features, self._whole(raw, features, None), self.continues)
 
-    def _whole(self, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
+    def _whole(self, raw: Tensor, features: Tensor, cache: BackgroundCache | None) -> Tensor:
         if raw.device.type != "cpu":
             # Large pieces keep an accelerator busy, and to ask it what has changed would make it wait.
             x = features.to(self.dtype, memory_format=layout(raw.device, self.dtype))
             return self._part(raw, x, Window(0, raw.shape[-1], 0, raw.shape[-1]))
-        return torch.cat([self._draw(*one, backdrop) for one in zip(raw.split(1), features.split(1), strict=True)])
+        return torch.cat([self._draw(*one, cache) for one in zip(raw.split(1), features.split(1), strict=True)])
 
     def resized(self, x: Tensor) -> Tensor:
         """Pictures at the network's input size, continued beyond their border where the network needs it."""
@@ -249,11 +249,11 @@ class FoldedSuperResolution:
         x = resize(x.contiguous(), self.input_resolution, self.antialias)
         return continued(x) if self.continues else x
 
-    def _draw(self, raw: Tensor, features: Tensor, backdrop: Backdrop | None) -> Tensor:
+    def _draw(self, raw: Tensor, features: Tensor, cache: BackgroundCache | None) -> Tensor:
         size = raw.shape[-1]
-        image = raw.new_empty(1, 3, 4 * size, 4 * size) if backdrop is None else backdrop.whole.clone()
+        image = raw.new_empty(1, 3, 4 * size, 4 * size) if cache is None else cache.whole.clone()
         x = features.to(self.dtype, memory_format=torch.channels_last)
-        for window in _windows(features, backdrop):
+        for window in _windows(features, cache):
             window.scaled(4).of(image).copy_(self._part(raw, x, window))
         return image
 
@@ -269,13 +269,13 @@ class FoldedSuperResolution:
         return image
 
 
-def _windows(features: Tensor, backdrop: Backdrop | None) -> Iterator[Window]:
-    """Windows of the input [1,C,s,s] that together hold every pixel whose output differs from the backdrop's."""
+def _windows(features: Tensor, cache: BackgroundCache | None) -> Iterator[Window]:
+    """Windows of the input [1,C,s,s] that together hold every pixel whose output differs from the background's."""
     size = features.shape[-1]
-    if backdrop is None:
+    if cache is None:
         columns = torch.ones(size, size, dtype=torch.bool)
     else:
-        changed = (features != backdrop.features).any(1, keepdim=True).float()
+        changed = (features != cache.features).any(1, keepdim=True).float()
         columns = F.max_pool2d(changed, 2 * REACH + 1, 1, REACH)[0, 0] > 0
     for top in range(0, size, _BAND):
         bottom = min(top + _BAND, size)

@@ -5,27 +5,29 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..camera import DEFAULT_RADIUS, Camera
+from ..choices import REFERENCE
 from ..devices import frames_at_once, in_full_float32, rays_at_once
-from ..errors import CheckpointError, DualEncError, GeneratorMismatchError
+from ..errors import DualEncError, GeneratorMismatchError
+from ..networks import SAME_FILE, load_strictly
 from ..rendering.output import Rendering
-from ..rendering.rays import camera_rays
 from ..rendering.renderer import EMPTY_SIGMA, Draws, RayOutput, RenderOptions, render_rays
 from ..rendering.trigrid import lookup
 from ..triplane import Triplane
-from .background import Background, parse_background, replace_background
+from .background import Background, parse_background
 from .config import GeneratorConfig
 from .decoder import OSGDecoder
-from .fast import REFERENCE, WHOLE, FastHeads, check_quality
 from .layers import ToRGBLayer
 from .mapping import MappingNetwork, truncate
-from .superresolution import SuperResolution, resize
+from .painter import Job, Look, Painter, PlainPainter, jobs_of, paint
+from .prepared import UNCROPPED, PreparedHeads, check_quality
+from .superresolution import SuperResolution
 from .synthesis import SynthesisNetwork
 
 # Rounding of a camera matrix is no other distance.
@@ -82,7 +84,7 @@ class PanoHead(nn.Module):
         config = config or GeneratorConfig()
         self.config = config
         self._fingerprint: str | None = None
-        self._fast = FastHeads()
+        self._prepared = PreparedHeads()
         # What the file says about its origin; `load_generator` fills it in.
         self.provenance: Mapping[str, Any] = {}
         self.backbone = Backbone(config)
@@ -140,29 +142,10 @@ class PanoHead(nn.Module):
 
     def load_weights(self, state_dict: Mapping[str, Tensor]) -> None:
         """Strictly load weights of any float type as float32; raises CheckpointError naming what does not fit."""
-        expected = self.state_dict()
-        given = {k: v.float() for k, v in state_dict.items()}
-        given.setdefault("dataset_label_std", torch.zeros(self.config.c_dim))
-        missing = sorted(expected.keys() - given.keys())
-        unexpected = sorted(given.keys() - expected.keys())
-        shapes = [
-            f"{k} {tuple(given[k].shape)} instead of {tuple(expected[k].shape)}"
-            for k in sorted(expected.keys() & given.keys())
-            if given[k].shape != expected[k].shape
-        ]
-        if missing or unexpected or shapes:
-            raise CheckpointError(
-                "the weights do not fit the generator's configuration: "
-                + "; ".join(
-                    f"{len(names)} {label} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-                    for label, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-                    if names
-                )
-                + ". Check that weights and configuration come from the same file."
-            )
-        self.load_state_dict(given, strict=True, assign=True)
+        given = {"dataset_label_std": torch.zeros(self.config.c_dim), **state_dict}
+        load_strictly(self, given, "the generator's configuration", SAME_FILE)
         self._fingerprint = None
-        self._fast.clear()
+        self._prepared.clear()
 
     @property
     def fingerprint(self) -> str:
@@ -304,7 +287,7 @@ class PanoHead(nn.Module):
             raise DualEncError(f"triplane has {len(triplane)} heads, expected one; take one with triplane[0]")
         if self._asked_for_gradients(triplane) or not self._can_be_fast:
             return lambda points: self.query(triplane, points)[0]
-        field = self._fast.get(self, triplane, WHOLE).field
+        field = self._prepared.get(self, triplane, UNCROPPED).field
 
         def density(points: Tensor) -> Tensor:
             result = points.new_full((points.shape[1],), EMPTY_SIGMA)
@@ -377,15 +360,17 @@ class PanoHead(nn.Module):
         """
         self.check(triplane)
         check_quality(quality)
-        colour = parse_background(background)
-        resolution = resolution or self.config.neural_resolution
-        given = options
-        options = given or self.render_options(samples)
-        frames = max(len(triplane), len(camera))
-        places, device = camera.expand(frames), triplane.planes.device
+        frames, device = max(len(triplane), len(camera)), triplane.planes.device
+        look = Look(
+            resolution or self.config.neural_resolution,
+            super_resolve,
+            parse_background(background),
+            draws,
+            chunk or rays_at_once(device),
+        )
+        places = camera.expand(frames)
         camera = places.to(device)
-        chunk = chunk or rays_at_once(device)
-        ws_background = triplane.ws if ws_background is None else ws_background
+        ws = None if ws_background is triplane.ws else ws_background
         quality = self._possible(quality, draws)
         # The reference's draws couple the rays of a batch; gradients need the batch in one graph anyway; and raw frames
         # of many heads, as trainings draw them, are small for an accelerator.
@@ -394,40 +379,21 @@ class PanoHead(nn.Module):
             coupled = coupled or _same_distance(places)
         if coupled or (frames == 1 and quality == REFERENCE):
             triplane = _expand(triplane, frames)
-            ws_background = ws_background.expand(frames, -1, -1)
-            scene = self._background(ws_background, resolution)
-            if draws is None and given is None:
-                options = self.render_options(samples, camera)
-            rendering = self._render(triplane, camera, resolution, super_resolve, colour, options, draws, chunk, scene)
-            if progress is not None:
-                progress(frames, frames)
-            return rendering
-        own_background = ws_background is triplane.ws
-        alone = len(triplane) == len(ws_background) == 1
-        together = min(frames_at_once(device), chunk // resolution**2) if alone and quality != REFERENCE else 1
-        # Distances are asked of the cameras in one go: a question to an accelerator makes it wait.
-        places = places.to("cpu")
-        sampling = [given or self.render_options(samples, places[i]) for i in range(frames)]
-        renderings, scene, head = [], None, None
-        for start, stop in _runs(sampling, together):
-            one = triplane[start] if len(triplane) > 1 else triplane
-            rows = ws_background[start : start + 1] if len(ws_background) > 1 else ws_background
-            views, options = camera[start:stop], sampling[start]
-            again = scene is not None and alone
-            if quality == REFERENCE:
-                scene = scene if again else self._background(rows, resolution)
-                rendering = self._render(one, views, resolution, super_resolve, colour, options, None, chunk, scene)
-            else:
-                head = head if again else self._fast.get(self, one, quality)
-                if own_background:
-                    scene = head.own_scene(self, resolution)
-                elif not again:
-                    scene = head.scene(self, self._background(rows, resolution), resolution)
-                rendering = head.render(self, views, scene, super_resolve, colour, options, chunk)
-            renderings.append(rendering)
-            if progress is not None:
-                progress(stop, frames)
-        return Rendering.cat(renderings)
+            ws = None if ws is None else ws.expand(frames, -1, -1)
+            options = options or self.render_options(samples, camera if draws is None else None)
+            jobs = [Job(None, 0, frames, options)]
+        else:
+            alone = len(triplane) == 1 and (ws is None or len(ws) == 1)
+            together = min(frames_at_once(device), look.chunk // look.resolution**2) if alone else 1
+            # Distances are asked of the cameras in one go: a question to an accelerator makes it wait.
+            places = places.to("cpu")
+            sampling = [options or self.render_options(samples, places[i]) for i in range(frames)]
+            jobs = jobs_of(sampling, alone, 1 if quality == REFERENCE else together)
+
+        def painter(heads: Triplane) -> Painter:
+            return PlainPainter(self, heads) if quality == REFERENCE else self._prepared.get(self, heads, quality)
+
+        return paint(painter, triplane, ws, camera, jobs, look, progress)
 
     def stream(self, triplane: Triplane, camera: Camera, **options) -> Iterator[Rendering]:
         """Frames one by one, as they are made (on accelerators a few at once): memory does not grow with their number.
@@ -451,7 +417,7 @@ class PanoHead(nn.Module):
 
     def release_prepared(self) -> None:
         """Free what fast rendering keeps of the last heads; it comes back at the next picture."""
-        self._fast.clear()
+        self._prepared.clear()
 
     def render_options(
         self, samples: int | tuple[int, int] | None = None, camera: Camera | None = None
@@ -493,7 +459,7 @@ class PanoHead(nn.Module):
         if not gradients and self._possible(quality, draws, False) != REFERENCE:
             parts, count = [], origins.shape[1]
             for i, rays in enumerate(zip(origins.split(1), directions.split(1), strict=True)):
-                head = self._fast.get(self, triplane[i] if len(triplane) > 1 else triplane, quality)
+                head = self._prepared.get(self, triplane[i] if len(triplane) > 1 else triplane, quality)
                 step = progress and (lambda done, _, i=i: progress((i * count + done) // len(origins), count))
                 parts.append(head.render_rays(*rays, options, chunk, step))
             return RayOutput(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
@@ -547,46 +513,6 @@ class PanoHead(nn.Module):
         asked = (isinstance(x, Tensor) and x.requires_grad for x in inputs)
         return any(asked) or any(p.requires_grad for p in self.parameters())
 
-    def _background(self, ws: Tensor, resolution: int) -> Tensor | None:
-        features = self.background_features(ws)
-        return None if features is None else resize(features, resolution, self.config.sr.antialias)
-
-    def _render(
-        self,
-        triplane: Triplane,
-        camera: Camera,
-        resolution: int,
-        super_resolve: bool,
-        colour: Sequence[float] | None,
-        options: RenderOptions,
-        draws: Draws | None,
-        chunk: int,
-        scene: Tensor | None,
-    ) -> Rendering:
-        origins, directions = camera_rays(camera, resolution)
-        rays = self.render_rays(triplane, origins, directions, options, draws, chunk)
-        shape = (len(triplane), -1, resolution, resolution)
-        features = rays.features.transpose(1, 2).reshape(shape)
-        depth, alpha = rays.depth.reshape(shape), rays.alpha.reshape(shape)
-        if scene is not None:
-            features = features + (1 - alpha) * scene
-        # With the reference's random numbers goes the reference's border.
-        exact = draws is not None
-        raw, image = self._shade(features, triplane.ws, super_resolve, exact)
-        if colour is not None:
-            empty = torch.zeros_like(features) if scene is None else scene.expand_as(features)
-            behind = self._shade(empty, triplane.ws, super_resolve, exact)
-            raw, image = (
-                replace_background(front, back, alpha, colour) for front, back in zip((raw, image), behind, strict=True)
-            )
-        return Rendering(image, raw, depth, alpha)
-
-    def _shade(self, features: Tensor, ws: Tensor, super_resolve: bool, exact: bool) -> tuple[Tensor, Tensor]:
-        raw = self.to_rgb(features, ws)
-        if not super_resolve:
-            return raw, raw
-        return raw, (self.superresolution if exact else self.superresolution.picture)(raw, features, ws)
-
     def check(self, triplane: Triplane) -> None:
         """Raise GeneratorMismatchError unless this generator can read the triplane.
 
@@ -612,20 +538,6 @@ class PanoHead(nn.Module):
 def _same_distance(camera: Camera) -> bool:
     least, most = camera.position.norm(dim=-1).aminmax()
     return bool(most - least < _SAME_DISTANCE)
-
-
-def _runs(sampling: Sequence[RenderOptions], most: int) -> Iterator[tuple[int, int]]:
-    """Starts and ends of neighbours with equal options (up to rounding), at most so many (but 1) at once."""
-    start = 0
-    for i in range(1, len(sampling) + 1):
-        if i == len(sampling) or not _alike(sampling[i], sampling[start]) or i - start >= most:
-            yield start, i
-            start = i
-
-
-def _alike(a: RenderOptions, b: RenderOptions) -> bool:
-    close = abs(a.near - b.near) + abs(a.far - b.far) < 1e-5
-    return close and dataclasses.replace(a, near=b.near, far=b.far) == b
 
 
 def _expand(triplane: Triplane, frames: int) -> Triplane:

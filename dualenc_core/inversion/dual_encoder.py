@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera
+from ..choices import STITCHES
 from ..devices import synchronize
 from ..errors import DualEncError
 from ..generator import PanoHead
@@ -22,7 +23,6 @@ from .hidden_colours import check_strength, match_hidden_colours
 from .occlusion import occlusion_mask, visibility
 from .stitching import stitch
 
-MODES = ("points", "cells")
 STAGES = ("encoder 1", "encoder 2", "mask", "stitch")
 
 
@@ -87,8 +87,8 @@ class DualEncoder:
         mode: str = "points",
         hidden_colours: float = 1.0,
     ) -> None:
-        if mode not in MODES:
-            raise DualEncError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
+        if mode not in STITCHES:
+            raise DualEncError(f"mode is {mode!r}, expected one of {', '.join(STITCHES)}")
         check_strength(hidden_colours)
         self.generator, self.encoder1, self.encoder2, self.mode = generator, encoder1, encoder2, mode
         self.hidden_colours = hidden_colours

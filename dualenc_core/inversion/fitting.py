@@ -15,9 +15,10 @@ from torch import Tensor
 from ..camera import DEFAULT_RADIUS, Camera
 from ..errors import DualEncError
 from ..generator import PanoHead
+from ..images import shrink_area
 from ..rendering.renderer import RenderOptions
 from ..triplane import Triplane
-from .perceptual import Distance, area, find_distance
+from .perceptual import Distance, find_distance
 
 Progress = Callable[[int, int], None]
 
@@ -166,7 +167,7 @@ def goal(generator: PanoHead, image: Tensor, camera: Camera) -> tuple[Tensor, Ca
     if image.shape[-1] < size:
         image = torch.nn.functional.interpolate(image, (size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
     camera = Camera(camera.cam2world.detach().clone(), camera.intrinsics.detach().clone())
-    return area(image, size), camera.to(image.device)
+    return shrink_area(image, size), camera.to(image.device)
 
 
 def learning_rate(step: int, steps: int, rate: float, ramp_down: float, ramp_up: float) -> float:

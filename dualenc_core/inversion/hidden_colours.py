@@ -8,18 +8,15 @@ features, and made everywhere: what began alike ends alike.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..colour_map import ColourMap
+from ..colours.gauss_newton import fit_decoded
+from ..colours.linear_map import ColourMap
 from ..devices import in_full_float32
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..point_weight import Visibility
-from ..rendering.fast.field import Decoder
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import lookup
 from ..triplane import Triplane
@@ -30,27 +27,6 @@ _POINTS, _FEWEST = 512, 64
 _SEEN = 0.9
 # World units around surface points where density must stay too.
 _NEAR = 0.03
-# How much it counts that density stays, beside the colours, and that the map is small.
-_KEEP_DENSITY = 2.0
-_RIDGE = 1e-3
-# Of Gauss-Newton. From dark to blond hair the first takes away three quarters of the error, two 94 %, four no more.
-_STEPS = 2
-
-
-class Goals(NamedTuple):
-    """What the decoder should answer at S points of one head.
-
-    Attributes:
-        features: [S,C], what it reads now.
-        slopes: [S,1+C,C], derivatives of its answers (density, then colours) by what it reads.
-        wrong: [S,1+C], what is missing to the right answers.
-        weight: [S,1+C], how much each counts.
-    """
-
-    features: Tensor
-    slopes: Tensor
-    wrong: Tensor
-    weight: Tensor
 
 
 @in_full_float32
@@ -122,13 +98,10 @@ def _learn(generator: PanoHead, visible: Triplane, occluded: Triplane, coarse: T
     keep = _features(generator, occluded, torch.cat([near, turned]))
 
     def change(wanted: Triplane, where: Tensor) -> ColourMap:
-        total = ColourMap.identity(1, coarse)
+        if len(where) < _FEWEST:
+            return ColourMap.identity(1, coarse)
         colours = generator.query(wanted, where[None])[1][0]
-        features = _features(generator, coarse, where)
-        for _ in range(_STEPS if len(where) >= _FEWEST else 0):
-            now = total.at(features[None])[0]
-            total = total.then(_solve(_goals(generator, now, colours, total.at(keep[None])[0])))
-        return total
+        return fit_decoded(generator, _features(generator, coarse, where), colours, keep)
 
     photo, own = change(visible, points), change(occluded, hidden)
     return ColourMap(photo.matrix - own.matrix, photo.offset - own.offset)
@@ -140,45 +113,6 @@ def _surface(seen: Visibility) -> Tensor:
     hit = (seen.alpha.flatten() >= _SEEN).nonzero()[:, 0]
     hit = hit[:: max(1, -(-len(hit) // _POINTS))]
     return origins[0, hit] + seen.depth.flatten()[hit, None] * directions[0, hit]
-
-
-def _goals(generator: PanoHead, features: Tensor, colours: Tensor, keep: Tensor) -> Goals:
-    """These colours [M,C] for these features [M,C], and unchanged density for them and for ``keep`` [K,C]."""
-    x = torch.cat([features, keep])
-    decoder = Decoder.of(generator.decoder.net)
-    before = torch.addmm(decoder.first_bias, x, decoder.first)
-    last = torch.cat([decoder.density[:, None], decoder.colour], dim=1)
-    slopes = torch.einsum("sh,ih,ho->soi", before.sigmoid(), decoder.first, last)
-    hidden = F.softplus(before)
-    sigma = torch.mv(hidden, decoder.density)
-    m = len(features)
-    now = torch.addmm(decoder.colour_bias, hidden[:m], decoder.colour)
-    wrong, weight = torch.zeros(2, len(x), 1 + x.shape[1]).to(x)
-    wrong[:m, 1:] = colours - now
-    # One of the two may be of one colour.
-    weight[:m, 1:] = 1 / (torch.maximum(now.var(0), colours.var(0)).clamp_min(1e-6) * now.numel())
-    weight[:, 0] = _KEEP_DENSITY / (sigma.var().clamp_min(1e-6) * len(x))
-    return Goals(x, slopes, wrong, weight)
-
-
-def _solve(goals: Goals) -> ColourMap:
-    """The map that is best for the linearised decoder: a step of Gauss-Newton."""
-    x, slopes, wrong, weight = goals
-    c = x.shape[1]
-    inputs = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-    # Normal equations of Σ weight·(slopes·map·inputs - wrong)² for the C·(C+1) numbers of the map.
-    outer = torch.einsum("soi,so,soj->sij", slopes, weight, slopes).flatten(1)
-    inner = (inputs[:, :, None] * inputs[:, None]).flatten(1)
-    normal = (outer.T @ inner).reshape(c, c, c + 1, c + 1).transpose(1, 2).reshape(c * (c + 1), -1)
-    # Features that are the same everywhere must not make it singular: the second part is more than rounding.
-    ridge = _RIDGE * inputs.square().mean(0).repeat(c) + 1e-6 * normal.diagonal().max()
-    normal.diagonal().add_(ridge)
-    right = torch.einsum("soi,so,sj->ij", slopes, weight * wrong, inputs).flatten()
-    # In float64, which MPS has not.
-    exact = {"device": "cpu" if x.device.type == "mps" else x.device, "dtype": torch.float64}
-    factor = torch.linalg.cholesky(normal.to(**exact))
-    found = torch.cholesky_solve(right.to(**exact)[:, None], factor).to(x).reshape(1, c, c + 1)
-    return ColourMap(found[..., :-1], found[..., -1])
 
 
 def _features(generator: PanoHead, triplane: Triplane, points: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera
+from ..choices import REFERENCE
 from ..errors import DualEncError
 from ..generator import PanoHead
-from ..generator.fast import REFERENCE, exact_way
+from ..generator.prepared import exact_way
 from ..point_weight import Visibility
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import splat

@@ -18,13 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import require
+from ..rendering.trigrid import PLANE_AXES
 from .scene import Scene
 from .vectors import unit
 
 # Plane, sign along its third axis: front, back, right of the picture (+x), left, top.
 SIDES = ((0, 1), (0, -1), (2, 1), (2, -1), (1, 1))
-# World axes along W, H and D of each plane, as the tri-grid has them (rendering.trigrid).
-_AXES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 # Channels of a side: red, green, blue, times its share; distance before the surface.
 CHANNELS = 4
 FEATURES = CHANNELS * len(SIDES)
@@ -123,7 +122,7 @@ def _side(
     scene: Scene, plane: int, sign: int, size: int, box_warp: float, rays: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One parallel view: colour [3,S,S], surface [S,S], covered [S,S]."""
-    across, up, along = _AXES[plane]
+    across, up, along = PLANE_AXES[plane]
     fine = size * rays
     places = ((np.arange(fine) + 0.5) / fine - 0.5) * box_warp
     rows, columns = np.meshgrid(places, places, indexing="ij")
@@ -157,7 +156,7 @@ def shares(surface: np.ndarray, covered: np.ndarray, box_warp: float) -> np.ndar
     trusted = [_trusted(*side, cell) for side in zip(surface, covered, strict=True)]
     found = []
     for k, (plane, sign) in enumerate(SIDES):
-        across, up, along = _AXES[plane]
+        across, up, along = PLANE_AXES[plane]
         point, normal = _points(surface[k], plane, box_warp), np.zeros((size, size, 3), np.float32)
         rows, columns = np.gradient(_blurred(surface[k], covered[k], _SMOOTH), cell)
         normal[..., across], normal[..., up], normal[..., along] = -sign * columns, -sign * rows, sign
@@ -171,7 +170,7 @@ def shares(surface: np.ndarray, covered: np.ndarray, box_warp: float) -> np.ndar
 
 def _points(surface: np.ndarray, plane: int, box_warp: float) -> np.ndarray:
     """[S,S,3] of one side."""
-    across, up, along = _AXES[plane]
+    across, up, along = PLANE_AXES[plane]
     size = len(surface)
     centre = ((np.arange(size) + 0.5) / size - 0.5) * box_warp
     point = np.zeros((size, size, 3), np.float32)
@@ -184,7 +183,7 @@ def _part(
 ) -> np.ndarray:
     """[S,S] how squarely a side sees points [S,S,3] with normals, as far as it does."""
     plane, sign = SIDES[side]
-    across, up, along = _AXES[plane]
+    across, up, along = PLANE_AXES[plane]
     cv2 = require("cv2", "opencv-python")
     cell = box_warp / len(surface)
     place = [(point[..., axis] + box_warp / 2) / cell - 0.5 for axis in (across, up)]
@@ -196,7 +195,7 @@ def _part(
 
 
 def _facing(normal: np.ndarray, plane: int, sign: int) -> np.ndarray:
-    return np.maximum(sign * normal[..., _AXES[plane][2]], 0.05) ** 2
+    return np.maximum(sign * normal[..., PLANE_AXES[plane][2]], 0.05) ** 2
 
 
 def _trusted(surface: np.ndarray, covered: np.ndarray, cell: float) -> np.ndarray:

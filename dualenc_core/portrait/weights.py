@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
 
+from ..checkpoints import weights_folder
 from ..errors import CheckpointError
 from .graph import Graph
 
 
 def portrait_weights_dir() -> Path:
     """``weights/portrait`` of the repository, or ``$DUALENC_WEIGHTS/portrait`` when that variable is set."""
-    override = os.environ.get("DUALENC_WEIGHTS")
-    return (Path(override) if override else Path(__file__).resolve().parents[2] / "weights") / "portrait"
+    return weights_folder() / "portrait"
 
 
 def load_graph(name: str, device: str) -> Graph:

@@ -7,6 +7,7 @@ A tri-grid is three volumes, each fine in two world axes and ``D`` slices deep a
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 # World axes (x=0, y=1, z=2) that run along W, H and D of each plane.
@@ -31,13 +32,13 @@ def lookup(planes: Tensor, points: Tensor, depth: int, box_warp: float) -> Tenso
         >>> lookup(planes, torch.zeros(1, 5, 3), depth=3, box_warp=1.0).shape
         torch.Size([1, 3, 5, 2])
     """
-    n, _, channels, height, width = planes.shape
-    volume = planes.reshape(n * 3, channels // depth, depth, height, width)
+    n = len(planes)
+    volume = rearrange(planes, "n p (c d) h w -> (n p) c d h w", d=depth)
     coordinates = plane_coordinates(points, box_warp).reshape(n * 3, 1, 1, -1, 3)
     if planes.device.type == "mps":
-        return _gather_lookup(volume, coordinates[:, 0, 0]).reshape(n, 3, -1, channels // depth)
+        return rearrange(_gather_lookup(volume, coordinates[:, 0, 0]), "(n p) m c -> n p m c", n=n)
     sampled = torch.nn.functional.grid_sample(volume, coordinates, padding_mode="zeros", align_corners=False)
-    return sampled.reshape(n, 3, channels // depth, -1).transpose(2, 3)
+    return rearrange(sampled, "(n p) c 1 1 m -> n p m c", n=n)
 
 
 def splat(points: Tensor, values: Tensor, size: int, depth: int, box_warp: float) -> Tensor:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.definitions import NEWER as NEWER_WORKFLOWS
+from tests.tools.workflows.definitions import NEWER as NEWER_WORKFLOWS
 
 from .conftest import api_prompt
 from .server import PACK, ROOT, Server

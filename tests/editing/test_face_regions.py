@@ -8,7 +8,7 @@ import torch
 
 from dualenc_core import procedural
 from dualenc_core.camera import Camera
-from dualenc_core.editing import PARTS, face_regions, rendered_face_regions
+from dualenc_core.editing import FACE_PARTS, face_regions, rendered_face_regions
 from dualenc_core.editing.face_regions import convex_hull
 from dualenc_core.errors import DualEncError, NoFaceError
 from dualenc_core.portrait import align_portrait
@@ -32,7 +32,7 @@ def centre(mask: torch.Tensor) -> tuple[float, float]:
 
 def test_parts_of_a_photo(portrait):
     found = face_regions(portrait.image, matte=portrait.matte)
-    assert set(found) == set(PARTS)
+    assert set(found) == set(FACE_PARTS)
     for mask in found.values():
         assert mask.shape == (1, 1, SIZE, SIZE) and 0 <= float(mask.min()) and 0.5 < float(mask.max()) <= 1
     x, y = zip(*(centre(found[part][0, 0]) for part in ("brows", "eyes", "nose", "lips")), strict=True)

@@ -15,9 +15,10 @@ from dualenc_core.encoders import (
     identity_crop,
 )
 from dualenc_core.encoders.arcface import IR_101
+from dualenc_core.encoders.bottleneck import Bottleneck, SqueezeExcite
 from dualenc_core.encoders.style_encoder import StyleHead, upsample_add
 from dualenc_core.encoders.triplane_encoder import DoubleConv, Up
-from dualenc_core.encoders.trunk import Bottleneck, EqualLinear, SqueezeExcite
+from dualenc_core.encoders.trunk import EqualLinear
 
 NETWORK = 1e-4
 MODULE = 2e-6

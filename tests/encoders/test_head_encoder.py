@@ -314,7 +314,7 @@ def test_fast_renders_give_the_same_head(generator, photo, refiner):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("size", "way"), [(8, "reference"), (48, "once"), (160, "exact")])
+@pytest.mark.parametrize(("size", "way"), [(8, "reference"), (48, "single use"), (160, "exact")])
 def test_heads_are_prepared_only_where_that_pays(generator, photo, monkeypatch, size, way):
     asked = []
     render = PanoHead.render
@@ -322,4 +322,4 @@ def test_heads_are_prepared_only_where_that_pays(generator, photo, monkeypatch, 
     generator.release_prepared()
     encoder_for("lifted", render_resolution=size).encode(generator, photo, CAMERAS)
     assert asked and set(asked) == {way}
-    assert not generator._fast.heads or way == "exact"
+    assert not generator._prepared.heads or way == "exact"

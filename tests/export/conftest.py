@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dualenc_core import procedural
 from dualenc_core.export import ColourViews, Mesh, colour_cameras, colour_views, extract_mesh
-from dualenc_core.export.measure import FieldGenerator
 from dualenc_core.export.mesh_colour import views_of
+from tests.benchmarks.meshes import FieldGenerator
 
 RADII = torch.tensor([0.16, 0.22, 0.19])
 

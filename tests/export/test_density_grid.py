@@ -7,9 +7,9 @@ import torch
 
 from dualenc_core.errors import DualEncError, GeneratorMismatchError
 from dualenc_core.export import density_grid, surface_density
-from dualenc_core.export.measure import SLOPE, FieldGenerator
 from dualenc_core.rendering.marching import interval_weights
 from dualenc_core.rendering.renderer import RenderOptions, crop_mask
+from tests.benchmarks.meshes import SLOPE, FieldGenerator
 
 
 def ramp(points: torch.Tensor) -> torch.Tensor:

@@ -9,8 +9,8 @@ import torch
 from dualenc_core import procedural
 from dualenc_core.errors import DualEncError, MissingDependencyError
 from dualenc_core.export import Mesh, extract_mesh, surface_density
-from dualenc_core.export.measure import FieldGenerator, depth_offset
 from dualenc_core.export.mesh_geometry import signed_volumes, smoothed, vertex_normals
+from tests.benchmarks.meshes import FieldGenerator, depth_offset
 
 from .conftest import RADII, ball, ellipsoid, ellipsoid_normals
 

@@ -7,8 +7,8 @@ from dualenc_core import procedural
 from dualenc_core.camera import Camera
 from dualenc_core.errors import DualEncError
 from dualenc_core.export import colour_cameras, colour_mesh, colour_views, extract_mesh
-from dualenc_core.export.measure import FieldGenerator
 from dualenc_core.export.mesh_colour import blend_views, fill_unseen, views_of
+from tests.benchmarks.meshes import FieldGenerator
 
 from .conftest import ball, ellipsoid, ellipsoid_normals, waves
 

@@ -13,7 +13,7 @@ import torch
 
 from dualenc_core.errors import DualEncError, MissingDependencyError
 from dualenc_core.export import METRES_PER_UNIT, Mesh, bake_texture, colour_mesh, companions, extract_mesh, save_mesh
-from dualenc_core.export.measure import FieldGenerator
+from tests.benchmarks.meshes import FieldGenerator
 
 from .conftest import ball, ellipsoid
 

@@ -15,12 +15,12 @@ import torch
 from dualenc_core.camera import METRES_PER_UNIT, Camera
 from dualenc_core.errors import DualEncError
 from dualenc_core.export import Splats, bake_splats, render_splats, save_splats
-from dualenc_core.export.measure import FieldGenerator
-from dualenc_core.export.measure_splats import held_out_cameras, likeness
 from dualenc_core.export.splat_bake import SPREAD
 from dualenc_core.export.splat_raster import LOW_PASS, OPAQUEST, shares
 from dualenc_core.export.splats import rotation_matrices, towards
 from dualenc_core.export.surfels import Lattice, SurfaceField, surfels
+from tests.benchmarks.meshes import FieldGenerator
+from tests.benchmarks.splats import held_out_cameras, likeness
 
 from .conftest import RADII, ball, ellipsoid, ellipsoid_normals
 

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from dualenc_core.camera import Camera
-from dualenc_core.data import ImageFolder, InvertSettings, NetworkFiles, invert_folder, read_labels
-from dualenc_core.data.labels import TWICE
-from dualenc_core.data.records import read_record, write_record
+from dualenc_core.encoders.networks import NetworkFiles
 from dualenc_core.export import save_png
+from dualenc_core.research.data import ImageFolder, InvertSettings, invert_folder, read_labels
+from dualenc_core.research.data.labels import TWICE
+from dualenc_core.research.data.records import read_record, write_record
 from tests.small import write_networks
 
 from .trial import Trial

@@ -15,10 +15,10 @@ from PIL import Image
 
 from dualenc_core import procedural
 from dualenc_core.camera import Camera
-from dualenc_core.data import ImageFolder, write_labels
 from dualenc_core.export import save_png
 from dualenc_core.portrait import align_portrait, read_mask, read_masks
 from dualenc_core.portrait.photo import Photo
+from dualenc_core.research.data import ImageFolder, write_labels
 
 from .trial import Trial
 

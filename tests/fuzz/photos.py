@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, features
 
-from dualenc_core.data.prepare import prepare_one
 from dualenc_core.portrait.photo import Photo, read_photo
+from dualenc_core.research.data.prepare import prepare_one
 
 from .trial import Trial
 

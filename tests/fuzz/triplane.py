@@ -18,8 +18,8 @@ from safetensors.torch import load, save
 
 from dualenc_core.camera import Camera
 from dualenc_core.generator import PanoHead
+from dualenc_core.generator.loading import load_generator
 from dualenc_core.inversion import visibility
-from dualenc_core.loading import load_generator
 from dualenc_core.point_weight import LabelVolume
 from dualenc_core.triplane import Overlay, Triplane
 from tests.small import write_networks

@@ -354,7 +354,7 @@ def test_nodes_compute_there_and_answer_here(pack, comfyui, device, demo, heads)
     cameras = call(pack, "DualEncOrbit", frames=10)[0]
     image, alpha, *_ = call(pack, "DualEncRender", generator=generator, triplane=head, camera=cameras, resolution=SIZE)
     assert image.device.type == alpha.device.type == "cpu" and len(image) == 10
-    assert not generator.module._fast.heads
+    assert not generator.module._prepared.heads
     with torch.no_grad():
         plain = demo.render(head.map(torch.clone), cameras, SIZE, quality="exact").image
     assert decibels(image * 2 - 1, plain.clamp(-1, 1).movedim(1, -1)) > 60

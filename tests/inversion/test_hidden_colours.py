@@ -9,8 +9,8 @@ import dualenc_core as dc
 from dualenc_core import procedural
 from dualenc_core.camera import Camera
 from dualenc_core.errors import DualEncError, GeneratorMismatchError
-from dualenc_core.evaluation import metrics
 from dualenc_core.inversion import DualEncoder, match_hidden_colours, stitch, visibility
+from dualenc_core.metrics import pictures as metrics
 
 SMALL = {"super_resolve": False, "resolution": 48, "quality": "exact"}
 

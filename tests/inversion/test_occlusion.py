@@ -6,10 +6,10 @@ import torch
 from dualenc_core import procedural
 from dualenc_core.camera import Camera
 from dualenc_core.errors import DualEncError, GeneratorMismatchError
-from dualenc_core.evaluation.agreement import surface_points, true_visibility, visibility_agreement
 from dualenc_core.inversion import occlusion_mask, surface_resolution, visibility, visible_surface
 from dualenc_core.inversion.occlusion import dilate, erode, touched_cells
 from dualenc_core.rendering.trigrid import lookup
+from dualenc_core.research.evaluation.agreement import surface_points, true_visibility, visibility_agreement
 
 RADII = torch.tensor([0.16, 0.22, 0.19])
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from dualenc_core.errors import CheckpointError, DualEncError
-from dualenc_core.inversion.perceptual import _GROUPS, VGGDistance, area, find_distance, laplacian_pyramid, pyramid
+from dualenc_core.images import shrink_area
+from dualenc_core.inversion.perceptual import find_distance, laplacian_pyramid, pyramid
+from dualenc_core.metrics.lpips import BACKBONES, LPIPS
 
 WIDTHS = (64, 128, 256, 512, 512)
 
@@ -16,7 +18,7 @@ def vgg_state(scale: float = 1.0) -> dict[str, torch.Tensor]:
     """Random VGG-16 convolutions, few enough to be quick (the widths of LPIPS's linear layers are kept)."""
     rng = torch.Generator().manual_seed(0)
     state, channels = {}, 3
-    for group, width in zip(_GROUPS, WIDTHS, strict=True):
+    for group, width in zip(BACKBONES["vgg"].groups, WIDTHS, strict=True):
         for number in group:
             gain = scale * (2 / (9 * channels)) ** 0.5
             state[f"features.{number}.weight"] = torch.randn(width, channels, 3, 3, generator=rng) * gain
@@ -41,7 +43,7 @@ def test_a_file_that_was_asked_for_must_be_there_and_be_vgg(tmp_path):
     with pytest.raises(CheckpointError, match=r"missing\.pth"):
         find_distance(tmp_path, path=tmp_path / "missing.pth")
     torch.save({"features.0.weight": torch.zeros(2, 3, 3, 3)}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="not LPIPS-VGG weights"):
+    with pytest.raises(CheckpointError, match="not the weights of LPIPS with VGG-16"):
         find_distance(tmp_path, path=tmp_path / "other.pth")
 
 
@@ -65,7 +67,7 @@ def test_lpips_is_that_of_the_package(tmp_path):
     linear = Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth"
     reference.load_state_dict(torch.load(linear, map_location="cpu", weights_only=True), strict=False, assign=True)
     loaded = {}
-    for k, group in enumerate(_GROUPS, start=1):
+    for k, group in enumerate(BACKBONES["vgg"].groups, start=1):
         for number in group:
             loaded[f"slice{k}.{number}.weight"] = state[f"features.{number}.weight"]
             loaded[f"slice{k}.{number}.bias"] = state[f"features.{number}.bias"]
@@ -80,7 +82,7 @@ def test_vgg_gives_gradients_to_the_picture_only():
     if importlib.util.find_spec("lpips") is None:
         pytest.skip("the package lpips is not installed")
     linear = {f"lin{k}.model.1.weight": torch.rand(1, width, 1, 1) for k, width in enumerate(WIDTHS)}
-    network = VGGDistance(vgg_state(), linear)
+    network = LPIPS(vgg_state(), linear, "vgg")
     image = picture(1).requires_grad_(True)
     network(image, picture(2)).backward()
     assert image.grad.abs().max() > 0 and all(p.grad is None for p in network.parameters())
@@ -97,7 +99,7 @@ def test_the_pyramid_grows_with_blur_and_shift_and_is_zero_for_equal_pictures():
 
 def test_larger_pictures_are_averaged_to_256_and_shapes_must_agree():
     large = picture(1, 512)
-    assert torch.allclose(area(large), torch.nn.functional.avg_pool2d(large, 2), atol=1e-6)
-    assert area(large[..., :64, :64]).shape[-1] == 64
+    assert torch.allclose(shrink_area(large, 256), torch.nn.functional.avg_pool2d(large, 2), atol=1e-6)
+    assert shrink_area(large[..., :64, :64], 256).shape[-1] == 64
     with pytest.raises(DualEncError, match="expected the same"):
         pyramid()(large, large[:, :, :64, :64])

@@ -65,9 +65,9 @@ def test_the_fast_renderer_is_the_default_and_agrees_with_the_plain_one(node, ge
     options = {"generator": generator, "triplane": head, "camera": node("DualEncCamera", yaw=40.0)[0], **SMALL}
     generator.module.release_prepared()
     plain = node("DualEncRender", quality="reference", **options)
-    assert not generator.module._fast.heads
+    assert not generator.module._prepared.heads
     fast = node("DualEncRender", **options)
-    assert [key[0] for key in generator.module._fast.heads] == ["exact"]
+    assert [key[0] for key in generator.module._prepared.heads] == ["exact"]
     # Relative depth and normals are unsteady where there is hardly any head.
     for picture, other in zip(fast[:2], plain[:2], strict=True):
         assert (picture - other).abs().max() < 1e-3
@@ -311,11 +311,6 @@ def test_running_out_of_memory_at_the_floor_says_what_to_do(runtime):
 
     with pytest.raises(ValueError, match="lower the resolution"):
         runtime.back_off(run)
-
-
-def test_the_stitch_modes_are_the_librarys(pack, dc):
-    inputs = sys.modules[pack.__name__ + ".nodes.inputs"]
-    assert inputs.STITCH_MODES == dc.inversion.dual_encoder.MODES
 
 
 def test_masks_and_images_of_other_shapes_are_named(node, photo):

@@ -15,7 +15,7 @@ from dualenc_core.people.part import SKIN, Part
 from dualenc_core.people.relief import CHANNELS, FEATURES, relief_of, shares
 from dualenc_core.rendering.rays import pixel_rays
 from dualenc_core.rendering.renderer import RenderOptions
-from dualenc_core.training.relief_decoder import read_reliefs
+from dualenc_core.research.training.relief_decoder import read_reliefs
 
 from .toy import light
 
@@ -121,9 +121,9 @@ def test_the_decoder_reads_a_relief_without_training(scene, relief, yaw):
 
 def test_a_generator_learns_planes(relief):
     """The trainer's phase, on one person: the planes come nearer to the truth, and so does the decoder."""
-    from dualenc_core.training.generator import GeneratorTrainer
-    from dualenc_core.training.presets import GeneratorTraining
-    from dualenc_core.training.truth import Planes, Truth
+    from dualenc_core.research.training.generator import GeneratorTrainer
+    from dualenc_core.research.training.presets import GeneratorTraining
+    from dualenc_core.research.training.truth import Planes, Truth
 
     class OnePerson:
         backdrop = (0.5, 0.5, 0.5)

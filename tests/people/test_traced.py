@@ -18,10 +18,10 @@ from dualenc_core.people import shards as shards_module
 from dualenc_core.people.person import latent_of, trait_names
 from dualenc_core.people.shards import DEPTH_SIZE, ViewPlan, make_record, make_shards, read_record
 from dualenc_core.rendering.rays import pixel_rays
-from dualenc_core.training.presets import people_generator_config
-from dualenc_core.training.truth_people import PeopleTruth
-from dualenc_core.training.views import placed, view_rays
-from dualenc_core.training.views_people import PeopleViews
+from dualenc_core.research.training.presets import people_generator_config
+from dualenc_core.research.training.truth_people import PeopleTruth
+from dualenc_core.research.training.views import placed, view_rays
+from dualenc_core.research.training.views_people import PeopleViews
 
 from .toy import light, parts
 

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .definitions import Definition, definitions
-from .layout import sources
+from ..tools.workflows.definitions import Definition, definitions
+from ..tools.workflows.layout import sources
 
 Prompt = dict[str, dict[str, Any]]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from .blueprints import BLUEPRINTS, FOLDER, INSIDE, OUTSIDE, built
-from .definitions import Definition, definitions
+from ..tools.workflows.blueprints import BLUEPRINTS, FOLDER, INSIDE, OUTSIDE, built
+from ..tools.workflows.definitions import Definition, definitions
 from .executor import Executor
 
 
@@ -25,7 +25,7 @@ def test_the_files_are_what_a_build_writes(known) -> None:
     files = built(known)
     assert {path.name for path in FOLDER.glob("*")} == {path.name for path in files}
     old = [path.name for path, text in files.items() if path.read_text(encoding="utf-8") != text]
-    assert old == [], "run: python -m tests.workflows.blueprints"
+    assert old == [], "run: python -m tests.tools.workflows.blueprints"
 
 
 @pytest.mark.parametrize("name", BLUEPRINTS)
@@ -53,7 +53,7 @@ def test_a_blueprint_is_one_node_whose_links_and_widgets_exist(known, name: str)
 
 def flat(name: str, known: dict[str, Definition], given: dict[str, list]) -> dict[str, Any]:
     """The nodes of a blueprint as a prompt, with links for its inputs."""
-    from .convert import widget_values
+    from ..tools.workflows.convert import widget_values
 
     (inner,) = load(name)["definitions"]["subgraphs"]
     links = {line["id"]: line for line in inner["links"]}

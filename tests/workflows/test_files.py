@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from .build import built, project
-from .convert import NOTES, named, to_api
-from .definitions import API, Definition, definitions, prompts
+from ..tools.workflows.build import built, project
+from ..tools.workflows.convert import NOTES, named, to_api
+from ..tools.workflows.definitions import API, Definition, definitions, prompts
+from ..tools.workflows.layout import TITLE
+from ..tools.workflows.portrait import PORTRAIT
+from ..tools.workflows.thumbnails import MOST_BYTES, WIDTH
 from .executor import PromptError, check
-from .layout import TITLE
-from .portrait import PORTRAIT
-from .thumbnails import MOST_BYTES, WIDTH
 
 WORKFLOWS = API.parent
 PROMPTS = prompts()
@@ -77,11 +77,11 @@ def test_the_listed_folder_has_only_the_ui_form(name: str) -> None:
 
 
 def test_the_files_are_what_a_build_writes(known) -> None:
-    """python -m tests.workflows.build"""
+    """python -m tests.tools.workflows.build"""
     files = built(known)
     assert {path.name for path in files} == {f"{name}.json" for name in NAMES}
     old = [str(path) for path, text in files.items() if path.read_text(encoding="utf-8") != text]
-    assert old == [], "run: python -m tests.workflows.build"
+    assert old == [], "run: python -m tests.tools.workflows.build"
 
 
 # ------------------------------------------------------------------------------------------------------------ prompts

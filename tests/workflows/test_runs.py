@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from .definitions import NEWER, definitions, prompts
+from ..tools.workflows.definitions import NEWER, definitions, prompts
+from ..tools.workflows.portrait import PORTRAIT
 from .executor import CORE, Executor, PromptError, Results, needed
-from .portrait import PORTRAIT
 
 FRAMES = 3
 FOREIGN = "05_head_into_diffusion"

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..trigrid import PLANE_AXES
@@ -17,9 +18,7 @@ from ..trigrid import PLANE_AXES
 
 def texel_table(planes: Tensor, depth: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Planes [3,C·D,H,W] of one head → table [3·D·H·W,C]."""
-    _, channels, height, width = planes.shape
-    table = planes.reshape(3, channels // depth, depth, height, width).permute(0, 2, 3, 4, 1)
-    return table.reshape(-1, channels // depth).to(dtype).contiguous()
+    return rearrange(planes, "p (c d) h w -> (p d h w) c", d=depth).to(dtype).contiguous()
 
 
 def gather(table: Tensor, points: Tensor, size: int, depth: int, box_warp: float) -> Tensor:

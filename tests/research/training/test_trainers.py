@@ -1,0 +1,205 @@
+"""The demo trainers at toy size: every phase runs, learns, resumes to the same numbers, and exports a usable file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+
+import pytest
+import torch
+
+from dualenc_core.checkpoints.store import load_encoder_file, load_generator_file
+from dualenc_core.encoders import HeadEncoder
+from dualenc_core.encoders.config import HeadEncoderConfig, LiftedConfig, StyleConfig, TrunkConfig
+from dualenc_core.errors import DualEncError
+from dualenc_core.generator import GeneratorConfig, PanoHead, SuperResolutionConfig
+from dualenc_core.rendering.renderer import RenderOptions
+from dualenc_core.research.training.encoder import EncoderTrainer
+from dualenc_core.research.training.generator import GeneratorTrainer
+from dualenc_core.research.training.presets import EncoderTraining, GeneratorTraining
+from dualenc_core.research.training.run import RunOptions, run
+from dualenc_core.research.training.truth_procedural import ProceduralTruth
+from dualenc_core.research.training.views_procedural import ProceduralViews
+
+
+def tiny_generator_training() -> GeneratorTraining:
+    config = GeneratorConfig(
+        z_dim=16,
+        w_dim=16,
+        plane_size=32,
+        features=4,
+        decoder_width=16,
+        channel_base=512,
+        channel_max=16,
+        c_scale=0.0,
+        neural_resolution=32,
+        render=RenderOptions(samples=8, importance=4, near=2.28, far=3.12, box_warp=0.8),
+        sr=SuperResolutionConfig(input_resolution=16, hidden_widths=(8, 8), w_dim=16),
+    )
+    return GeneratorTraining(
+        config=config,
+        mapping_steps=2,
+        field_steps=((8, 2), (16, 2)),
+        ray_steps=((32, 2),),
+        super_resolution_steps=2,
+        heads=2,
+        points=64,
+        rays=16,
+    )
+
+
+def tiny_encoder_training(variant: str) -> EncoderTraining:
+    style = StyleConfig(
+        TrunkConfig(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1), input_size=32),
+        n_styles=8,
+        coarse=3,
+        middle=5,
+        w_dim=16,
+        head_width=8,
+    )
+    config = HeadEncoderConfig(
+        style=style,
+        refiner="lifted",
+        lifted=LiftedConfig(features=4, plane_size=32, widths=(8, 8, 8), light=8),
+        render_resolution=16,
+        super_resolve=False,
+    )
+    first = variant == "fidelity"
+    return EncoderTraining(
+        variant=variant,
+        config=config,
+        latent_steps=2 if first else 0,
+        refine_steps=3,
+        passes=2 if first else 1,
+        latent_batch=4,
+        batch=2,
+        rays=16,
+        adversarial=0.1 if variant == "realism" else 0.0,
+        others=1,
+        near=first,
+        hidden=0.0 if first else 1.0,
+        r1_interval=2,
+        discriminator_widths=(8, 8, 8, 8),
+        photo_size=32,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A generator and an Encoder 1 after a handful of steps, as files."""
+    folder = tmp_path_factory.mktemp("trained")
+    torch.manual_seed(0)
+    trainer = GeneratorTrainer.create(tiny_generator_training(), ProceduralTruth(), torch.Generator().manual_seed(0))
+    assert run(trainer, RunOptions(folder / "g", preview_steps=0))
+    trainer = EncoderTrainer.create(
+        tiny_encoder_training("fidelity"),
+        str(folder / "g" / "model.safetensors"),
+        None,
+        ProceduralViews(16),
+        torch.Generator().manual_seed(0),
+    )
+    assert run(trainer, RunOptions(folder / "e1", preview_steps=0))
+    return folder
+
+
+def losses(path) -> list[tuple[str, str, str]]:
+    with open(path, newline="") as file:
+        return [tuple(row) for row in csv.reader(file) if row[1] != "seconds_per_step"]
+
+
+def test_the_exported_generator_makes_pictures(trained):
+    state, config, provenance = load_generator_file(trained / "g" / "model.safetensors")
+    generator = PanoHead.from_config(config["init_kwargs"], config["rendering_kwargs"], state)
+    assert generator.config.replace(neural_resolution=32) == tiny_generator_training().config
+    assert provenance["data"] == "procedural heads" and provenance["steps"] == 10
+
+
+def test_ray_training_learns():
+    torch.manual_seed(0)
+    options = dataclasses.replace(tiny_generator_training(), mapping_steps=0, field_steps=((8, 60),), points=256)
+    trainer = GeneratorTrainer.create(options, ProceduralTruth(), torch.Generator().manual_seed(0))
+    values = [trainer.step(i)["field.occupancy"] for i in range(60)]
+    assert sum(values[-10:]) < 0.8 * sum(values[:10])
+
+
+def test_the_mapping_phase_makes_w_tell_the_head():
+    torch.manual_seed(0)
+    options = dataclasses.replace(tiny_generator_training(), mapping_steps=150)
+    trainer = GeneratorTrainer.create(options, ProceduralTruth(), torch.Generator().manual_seed(0))
+    values = [trainer.step(i)["mapping.w"] for i in range(150)]
+    assert values[-1] < 0.5 * values[0]
+    settled = trainer.average.module.backbone.mapping
+    z = torch.randn(4096, 16, generator=torch.Generator().manual_seed(1))
+    w = trainer.generator.mapping(z)[:, 0]
+    assert torch.allclose(settled.w_avg, w.mean(0), atol=0.1 * w.std().item())
+    before = {k: v.clone() for k, v in trainer.generator.backbone.mapping.state_dict().items()}
+    trainer.step(150)
+    after = trainer.generator.backbone.mapping.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path):
+    def go(out, steps):
+        torch.manual_seed(0)
+        rng = torch.Generator().manual_seed(0)
+        trainer = GeneratorTrainer.create(tiny_generator_training(), ProceduralTruth(), rng)
+        return run(trainer, RunOptions(tmp_path / out, steps=steps, preview_steps=0, log_steps=1))
+
+    assert go("whole", None)
+    assert not go("parts", 5)
+    assert not go("parts", 3)
+    assert go("parts", None)
+    assert losses(tmp_path / "whole" / "log.csv") == losses(tmp_path / "parts" / "log.csv")
+    a, _, _ = load_generator_file(tmp_path / "whole" / "model.safetensors")
+    b, _, _ = load_generator_file(tmp_path / "parts" / "model.safetensors")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_encoder_one_exports_both_stages(trained):
+    final, config, _ = load_encoder_file(trained / "e1" / "model.safetensors")
+    early, _, _ = load_encoder_file(trained / "e1" / "latent.safetensors")
+    assert HeadEncoder.from_config(config, final).config.refiner == "lifted"
+    moved = [k for k in final if not torch.equal(final[k], early[k])]
+    # One of Adam's and one of Muon's.
+    assert {"stage_two.out.weight", "stage_two.down1.weight"} <= set(moved)
+    # Stage one stays as it learned the latents: pictures alone would make it worse from other sides.
+    assert not any(k.startswith("stage_one.") for k in moved)
+
+
+@pytest.mark.parametrize("variant", ["realism", "control"])
+def test_encoder_two_starts_from_encoder_one(trained, variant):
+    trainer = EncoderTrainer.create(
+        tiny_encoder_training(variant),
+        str(trained / "g" / "model.safetensors"),
+        str(trained / "e1" / "model.safetensors"),
+        ProceduralViews(16),
+        torch.Generator().manual_seed(0),
+    )
+    first, config, _ = load_encoder_file(trained / "e1" / "model.safetensors")
+    assert (config["passes"], trainer.encoder.config.passes) == (2, 1)
+    own = trainer.encoder.state_dict()
+    assert all(torch.equal(own[k], first[k]) for k in own)
+    before = {k: v.clone() for k, v in trainer.discriminator.state_dict().items()}
+    values = [trainer.step(i) for i in range(3)]
+    assert ("discriminator" in values[0]) == (variant == "realism")
+    assert {"own", "other"} <= set(values[0])
+    assert all(torch.isfinite(torch.as_tensor(v)) for step in values for v in step.values())
+    changed = any(not torch.equal(before[k], v) for k, v in trainer.discriminator.state_dict().items())
+    assert changed == (variant == "realism")
+    moved = {k.partition(".")[0] for k, v in trainer.encoder.state_dict().items() if not torch.equal(v, first[k])}
+    assert moved == {"stage_two"}
+
+
+def test_a_generator_goes_on_from_a_file(trained):
+    options = dataclasses.replace(tiny_generator_training(), mapping_steps=0, field_steps=())
+    path = trained / "g" / "model.safetensors"
+    trainer = GeneratorTrainer.create(options, ProceduralTruth(), torch.Generator().manual_seed(1), path)
+    state = load_generator_file(path)[0]
+    assert torch.equal(trainer.generator.state_dict()["decoder.net.0.weight"], state["decoder.net.0.weight"])
+    assert trainer.phase(0)[0] == "rays"
+    assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.step(0).values())
+    changed = trainer.generator.state_dict()["decoder.net.0.weight"]
+    assert not torch.equal(changed, state["decoder.net.0.weight"])
+    other = dataclasses.replace(options, config=dataclasses.replace(options.config, plane_size=16))
+    with pytest.raises(DualEncError, match="does not fit"):
+        GeneratorTrainer.create(other, ProceduralTruth(), torch.Generator().manual_seed(1), path)
