@@ -29,6 +29,8 @@ CHANNELS = 4
 FEATURES = CHANNELS * len(SIDES)
 # Tri-grid units of one world unit of distance: a cell of 128 in a box of 0.8 is about 0.06.
 DISTANCE_SCALE = 10.0
+# World units beyond the last slice at which distances end: a surface there still counts as near.
+_BEYOND = 0.004
 # How much more the face counts.
 FACE = 3.0
 # Rays start so far out, in world units.
@@ -91,7 +93,12 @@ class Relief:
         for k, (plane, sign) in enumerate(SIDES):
             at = slice(k * CHANNELS, (k + 1) * CHANNELS)
             out[plane, at] = values[k, :, None]
-            out[plane, at.stop - 1] = DISTANCE_SCALE * sign * (slices[:, None, None] - values[k, 3])
+            # Beyond its last slice a tri-grid fades to half at the border of the box: the colour has as much more
+            # there, and distances end, which leaves the place of the surface to the planes that are fine in it.
+            fading = (depth + 1) / 2 - depth / box_warp * values[k, 3].abs()
+            out[plane, at, -1 if sign > 0 else 0] /= fading.clamp(0.5, 1)
+            most = float(slices[-1]) + _BEYOND
+            out[plane, at.stop - 1] = DISTANCE_SCALE * sign * (slices[:, None, None] - values[k, 3].clamp(-most, most))
             weight[plane, at] = counts[k, :, None] * (0.03 + 0.97 * covered[k, :, None])
             weight[plane, at.stop - 1] = counts[k] * (0.2 + 0.8 * covered[k])
         # Features that no side fills stay free in their own planes; in the others every feature of a side is nothing.
