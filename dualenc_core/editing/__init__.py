@@ -1,4 +1,4 @@
-"""Edits of heads: regions, transfer of parts, blends, mirrors, styles, colours (paper §5.3).
+"""Edits of heads: regions, transfer of parts, blends, mirrors, styles, colours, attributes (paper §5.3).
 
     masks, cameras = complete_views(generator, reference, face_regions(photo)["hair"], camera)
     hair = union(region_mask(generator, reference, masks, cameras), region_mask(generator, target, …))
@@ -8,9 +8,12 @@ Every edit takes Triplanes and gives a Triplane, which renders, exports and save
 """
 
 from .alignment import Alignment, align_head, fit_alignment
+from .attributes import Director, direct, directions_of, neutral, values_of
 from .blend import blend, interpolate
 from .completion import complete_views
 from .compose import bake, complement, compose, intersection, read_region, union
+from .directed import Directions
+from .direction_file import VectorDirections, find_directions, load_directions
 from .directions import load_direction, principal_directions, style_directions
 from .face_regions import PARTS, face_regions, rendered_face_regions
 from .geometric import ball, behind_ears, box_region, cells_of_volume, half_space
@@ -29,8 +32,11 @@ __all__ = [
     "RECIPES",
     "SEAMS",
     "Alignment",
+    "Director",
+    "Directions",
     "Recipe",
     "Statistics",
+    "VectorDirections",
     "align_head",
     "bake",
     "ball",
@@ -43,21 +49,26 @@ __all__ = [
     "complete_views",
     "compose",
     "dilate",
+    "direct",
+    "directions_of",
     "edit_latent",
     "erode",
     "face_regions",
     "feather",
+    "find_directions",
     "find_part",
     "fit_alignment",
     "half_space",
     "interpolate",
     "intersection",
     "load_direction",
+    "load_directions",
     "mask_from_weight",
     "mirror",
     "mirror_mask",
     "mirror_weight",
     "mix_styles",
+    "neutral",
     "parse_rows",
     "principal_directions",
     "read_region",
@@ -71,4 +82,5 @@ __all__ = [
     "style_directions",
     "transfer",
     "union",
+    "values_of",
 ]
