@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from dualenc_core.checkpoints import save_generator
 from dualenc_core.generator import PanoHead
 from dualenc_core.people import numbers, sample_people, trait_names
 from dualenc_core.people.standard import Standard, styles_of
@@ -41,6 +43,15 @@ def people_generator(without: str = "-") -> PanoHead:
     generator.decoder.net[-1].bias.data[0] += 8.0
     generator.provenance = {"note": "random", **standard(without).to_provenance()}
     return generator
+
+
+def write_people(path: Path) -> Path:
+    """The generator's file."""
+    generator = people_generator()
+    init, rendering = CONFIG.to_official()
+    config = {"init_kwargs": init, "rendering_kwargs": rendering, "neural_rendering_resolution": 8}
+    save_generator(path, generator.state_dict(), config, generator.provenance)
+    return path
 
 
 def somebody(generator: PanoHead, *indices: int):

@@ -8,6 +8,7 @@ Every edit takes Triplanes and gives a Triplane, which renders, exports and save
 """
 
 from .alignment import Alignment, align_head, fit_alignment
+from .animation import Animation, animate, read_animation
 from .attributes import Director, direct, directions_of, neutral, values_of
 from .blend import blend, interpolate
 from .completion import complete_views
@@ -25,6 +26,7 @@ from .rows import parse_rows
 from .statistics import Statistics, recolour, region_statistics
 from .styles import edit_latent, mix_styles, restyle
 from .transfer import RECIPES, SEAMS, Recipe, transfer
+from .visemes import parse_visemes, read_visemes
 
 __all__ = [
     "NAMED_PARTS",
@@ -32,12 +34,14 @@ __all__ = [
     "RECIPES",
     "SEAMS",
     "Alignment",
+    "Animation",
     "Director",
     "Directions",
     "Recipe",
     "Statistics",
     "VectorDirections",
     "align_head",
+    "animate",
     "bake",
     "ball",
     "behind_ears",
@@ -70,8 +74,11 @@ __all__ = [
     "mix_styles",
     "neutral",
     "parse_rows",
+    "parse_visemes",
     "principal_directions",
+    "read_animation",
     "read_region",
+    "read_visemes",
     "recolour",
     "region_mask",
     "region_statistics",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,17 +132,28 @@ def value_at(keys: tuple[Key, ...], seconds: float) -> float:
     return before.value
 
 
-def read_animation(text: str, source: str = "tracks") -> Animation:
-    """From JSON as above. Raises DualEncError for what is none, naming what is wrong."""
+def read_animation(
+    text: str,
+    source: str = "tracks",
+    more: Sequence[Viseme] = (),
+    seconds: float | None = None,
+    fps: float | None = None,
+) -> Animation:
+    """From JSON as above, with more mouths, and another length or speed if they are given.
+
+    Where nobody says how long it is, it is as long as its tracks and mouths.
+
+    Raises DualEncError for what is none, naming what is wrong.
+    """
     try:
         found: Any = json.loads(text)
         if extra := found.keys() - set(_KEYS):
             raise ValueError(f"it has {', '.join(sorted(extra))}, expected {', '.join(_KEYS)}")
         tracks = {name: tuple(_key(entry) for entry in keys) for name, keys in found.get("tracks", {}).items()}
-        visemes = tuple(Viseme(str(n), float(a), float(b)) for n, a, b in found.get("visemes", []))
+        visemes = (*(Viseme(str(n), float(a), float(b)) for n, a, b in found.get("visemes", [])), *more)
         last = max([key.time for keys in tracks.values() for key in keys] + [v.end for v in visemes], default=0.0)
-        seconds = float(found.get("seconds", last))
-        return Animation(seconds, float(found.get("fps", 24.0)), tracks, visemes)
+        seconds, fps = seconds or float(found.get("seconds", last)), fps or float(found.get("fps", 24.0))
+        return Animation(seconds, fps, tracks, visemes)
     except DualEncError:
         raise
     except (ValueError, AttributeError, TypeError, RecursionError) as error:

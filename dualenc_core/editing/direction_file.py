@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -67,6 +68,14 @@ class VectorDirections(Directions):
     def _known_traits(self) -> Iterable[str]:
         return [a.name for a in self.attributes]
 
+    def renamed(self, names: Mapping[str, str]) -> VectorDirections:
+        """The same under other names, given by old ones. Raises DualEncError for unknown and repeated names."""
+        for name in names:
+            self.attribute(name)
+        rows = [replace(a, name=names.get(a.name, a.name)) for a in self.attributes]
+        _check_names([a.name for a in rows])
+        return VectorDirections(rows, self.vectors, self.origin, self.generator)
+
     def save(self, path: str | Path) -> Path:
         """Write a safetensors file, atomically."""
         rows = [{name: getattr(a, name) for name in (*_FIELDS, "neutral")} for a in self.attributes]
@@ -110,11 +119,8 @@ def with_directions(
     known: VectorDirections | None, generator: PanoHead, more: Mapping[str, Tensor]
 ) -> VectorDirections:
     """The same with directions [num_ws,w_dim] of others, by name (`load_direction`)."""
-    taken = {a.name for a in known.attributes} if known else set()
-    for name in more:
-        if name in taken or not name.isidentifier():
-            raise DualEncError(f"the name {name!r} is taken or no name, expected letters, digits and _, used once")
     rows = [*(known.attributes if known else ()), *(_unnamed(name, f"more {name}") for name in more)]
+    _check_names([a.name for a in rows])
     parts = [*([known.vectors.cpu()] if known else ()), *(vector[None].cpu() for vector in more.values())]
     return VectorDirections(rows, torch.cat(parts), generator.w_avg, generator.fingerprint)
 
@@ -140,6 +146,7 @@ def load_directions(path: str | Path, generator: PanoHead) -> VectorDirections:
         with safe_open(str(path), "pt") as file:
             vectors, origin = file.get_tensor("vectors").float(), file.get_tensor("origin").float()
         rows = [_attribute(entry) for entry in header["attributes"]]
+        _check_names([a.name for a in rows])
         expected = (len(rows), generator.config.num_ws, generator.config.w_dim)
         if tuple(vectors.shape) != expected or tuple(origin.shape) != expected[2:]:
             raise ValueError(f"vectors are {tuple(vectors.shape)}, expected {expected}")
@@ -161,6 +168,12 @@ def _header(path: Path) -> dict:
         return {"generator": str(header["generator"]), "attributes": header["attributes"]}
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a file of directions: {error}") from error
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if not name.isidentifier() or names.count(name) > 1:
+            raise DualEncError(f"the name {name!r} is no name or used twice, expected letters, digits and _, once")
 
 
 def _unnamed(name: str, about: str) -> Attribute:

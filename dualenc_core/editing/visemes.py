@@ -56,12 +56,17 @@ class Viseme:
 
 
 def read_visemes(path: str | Path) -> tuple[Viseme, ...]:
-    """Visemes of a text file: one a line, name, start and end in seconds; lines that begin with # do not count.
+    """`parse_visemes` of a text file."""
+    return parse_visemes(read_text(path), str(path))
+
+
+def parse_visemes(text: str, source: str) -> tuple[Viseme, ...]:
+    """Visemes of text: one a line, name, start and end in seconds; lines that begin with # do not count.
 
     Raises DualEncError for lines that are something else, naming them.
     """
     found = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         words = line.replace(",", " ").split()
         if not words or words[0].startswith("#"):
             continue
@@ -69,13 +74,13 @@ def read_visemes(path: str | Path) -> tuple[Viseme, ...]:
             name, start, end = words
             found.append(Viseme(name, float(start), float(end)))
         except DualEncError as error:
-            raise DualEncError(f"{path}, line {number}: {error}") from error
+            raise DualEncError(f"{source}, line {number}: {error}") from error
         except ValueError as error:
             raise DualEncError(
-                f"{path}, line {number} is {line!r:.60}, expected a mouth and two times in seconds, such as: a 0.2 0.35"
+                f"{source}, line {number} is {line!r:.60}, expected a mouth and two times, such as: a 0.2 0.35"
             ) from error
     if not found:
-        raise DualEncError(f"{path} names no mouth; expected lines such as: a 0.2 0.35")
+        raise DualEncError(f"{source} names no mouth; expected lines such as: a 0.2 0.35")
     return tuple(found)
 
 
