@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import runtime
+from .attributes import DualEncAnimate, DualEncAttributes, DualEncAttributesFrom
 from .camera import DualEncCamera, DualEncOrbit
 from .compare import DualEncCompare
 from .convert import DualEncConvert
@@ -53,6 +54,9 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DualEncMorph": "DualEnc Morph",
     "DualEncMirror": "DualEnc Mirror",
     "DualEncMixStyles": "DualEnc Mix Styles",
+    "DualEncAttributes": "DualEnc Attributes (Age, Expression, Hair, Light)",
+    "DualEncAttributesFrom": "DualEnc Attributes From (Another Head)",
+    "DualEncAnimate": "DualEnc Animate",
     "DualEncMesh": "DualEnc Mesh",
     "DualEncSaveMesh": "DualEnc Save Mesh",
     "DualEncSplat": "DualEnc Splat",
@@ -83,6 +87,9 @@ _CLASSES = (
     DualEncMorph,
     DualEncMirror,
     DualEncMixStyles,
+    DualEncAttributes,
+    DualEncAttributesFrom,
+    DualEncAnimate,
     DualEncMesh,
     DualEncSaveMesh,
     DualEncSplat,

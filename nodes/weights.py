@@ -15,12 +15,19 @@ BUNDLED = {
     "encoder": {"demo Encoder 1 (bundled)": "demo-e1", "demo Encoder 2 (bundled)": "demo-e2"},
 }
 PUBLISHED = (".pkl", ".pt", ".pth")
+# dualenc_core.editing.direction_file.SUFFIX; importing that here would slow down ComfyUI's start.
+DIRECTIONS = ".directions.safetensors"
 CONVERTER = "DualEnc Convert"
 
 
 def files_of(kind: str) -> list[str]:
     """Names in models/dualenc that may be of a kind; a damaged one stays, and loading it says what is wrong."""
     return [name for name in runtime.model_files() if _may_be(kind, name)]
+
+
+def direction_files() -> list[str]:
+    """Names in models/dualenc of files of directions."""
+    return [name for name in runtime.model_files() if name.endswith(DIRECTIONS)]
 
 
 def published_files() -> list[str]:
@@ -75,7 +82,7 @@ def _may_be(kind: str, name: str) -> bool:
     if name.lower().endswith(PUBLISHED):
         # Choosing it says how to convert it.
         return kind == "generator" and name.lower().endswith(".pkl")
-    path = runtime.find_model(name)
+    path = None if name.endswith(DIRECTIONS) else runtime.find_model(name)
     if path is None:
         return False
     try:

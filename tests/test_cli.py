@@ -444,7 +444,7 @@ def test_every_verb_explains_itself_with_examples(verb, capsys) -> None:
     assert f"python -m dualenc_core {verb}" in text.split("examples:")[1]
 
 
-@pytest.mark.parametrize("kind", ["transfer", "blend", "mirror", "mix"])
+@pytest.mark.parametrize("kind", ["transfer", "blend", "mirror", "mix", "attributes"])
 def test_every_edit_explains_itself_with_examples(kind, capsys) -> None:
     assert main(["edit", kind, "--help"]) == 0
     text = capsys.readouterr().out

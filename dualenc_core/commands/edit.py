@@ -1,4 +1,4 @@
-"""Change saved heads: take a part of another one, blend two, mirror, mix styles.
+"""Change saved heads: take a part of another one, blend two, mirror, mix styles, change attributes.
 
 Writes OUT/triplane.safetensors, OUT/sheet.png with the heads from 8 yaws, and OUT/edit.json with what was done.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import MATCHES, NO_MATCH, PARTS, RECIPE_PARTS, SEAMS
+from . import edit_attributes
 from .options import add_device, add_generator, add_out, add_quality, add_resolution, pick_device
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ EXAMPLES = """  python -m dualenc_core edit transfer mine.safetensors other.safe
   python -m dualenc_core edit blend mine.safetensors other.safetensors --weight 0.3 --out out/between
   python -m dualenc_core edit mirror mine.safetensors --out out/mirrored
   python -m dualenc_core edit mix mine.safetensors other.safetensors --rows 6- --out out/colours
+  python -m dualenc_core edit attributes mine.safetensors --smile 0.8 --age 20 --light-yaw 60 --out out/older
+  python -m dualenc_core edit attributes mine.safetensors --hair-style bob01 --hair-colour '#8a3b12' --out out/bob
+  python -m dualenc_core edit attributes mine.safetensors --like other.safetensors --take expression --out out/like
+  python -m dualenc_core edit attributes mine.safetensors --neutral --out out/neutral
 """
 
 
@@ -69,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mix.add_argument("--rows", default="6-", help="such as 0-3, 7 or 6- for the rest: early = shape, late = colour")
     mix.add_argument("--strength", type=float, default=1.0, help="how far these rows move, 0..1")
     mix.set_defaults(edit=_mix)
+    attributes = kinds.add_parser("attributes", help="age, smile, gaze, hair, beard, glasses, light and so on")
+    _heads(attributes, 1)
+    edit_attributes.add_options(attributes)
     for name, kind in kinds.choices.items():
         kind.formatter_class = argparse.RawDescriptionHelpFormatter
         kind.epilog = "examples:\n" + "\n".join(line for line in EXAMPLES.splitlines() if f" edit {name} " in line)

@@ -1,4 +1,4 @@
-"""Edits of heads: regions, transfer of parts, blends, mirrors, styles, colours (paper §5.3).
+"""Edits of heads: regions, transfer of parts, blends, mirrors, styles, colours, attributes (paper §5.3).
 
     masks, cameras = complete_views(generator, reference, face_regions(photo)["hair"], camera)
     hair = union(region_mask(generator, reference, masks, cameras), region_mask(generator, target, …))
@@ -9,9 +9,13 @@ Every edit takes Triplanes and gives a Triplane, which renders, exports and save
 
 from ..choices import FACE_PARTS, PARTS, SEAMS
 from .alignment import Alignment, align_head, fit_alignment
+from .animation import Animation, animate, read_animation
+from .attributes import Director, direct, directions_of, neutral, values_of
 from .blend import blend, interpolate
 from .completion import complete_views
 from .compose import bake, complement, compose, intersection, read_region, union
+from .directed import Directions
+from .direction_file import VectorDirections, find_directions, load_directions
 from .directions import load_direction, principal_directions, style_directions
 from .face_regions import face_regions, rendered_face_regions
 from .geometric import ball, behind_ears, box_region, cells_of_volume, half_space
@@ -23,6 +27,7 @@ from .rows import parse_rows
 from .statistics import Statistics, recolour, region_statistics
 from .styles import edit_latent, mix_styles, restyle
 from .transfer import RECIPES, Recipe, transfer
+from .visemes import parse_visemes, read_visemes
 
 __all__ = [
     "FACE_PARTS",
@@ -30,9 +35,14 @@ __all__ = [
     "RECIPES",
     "SEAMS",
     "Alignment",
+    "Animation",
+    "Director",
+    "Directions",
     "Recipe",
     "Statistics",
+    "VectorDirections",
     "align_head",
+    "animate",
     "bake",
     "ball",
     "behind_ears",
@@ -44,24 +54,32 @@ __all__ = [
     "complete_views",
     "compose",
     "dilate",
+    "direct",
+    "directions_of",
     "edit_latent",
     "erode",
     "face_regions",
     "feather",
+    "find_directions",
     "find_part",
     "fit_alignment",
     "half_space",
     "interpolate",
     "intersection",
     "load_direction",
+    "load_directions",
     "mask_from_weight",
     "mirror",
     "mirror_mask",
     "mirror_weight",
     "mix_styles",
+    "neutral",
     "parse_rows",
+    "parse_visemes",
     "principal_directions",
+    "read_animation",
     "read_region",
+    "read_visemes",
     "recolour",
     "region_mask",
     "region_statistics",
@@ -72,4 +90,5 @@ __all__ = [
     "style_directions",
     "transfer",
     "union",
+    "values_of",
 ]

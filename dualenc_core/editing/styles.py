@@ -15,13 +15,16 @@ from .compose import compose_pairs
 
 
 @torch.no_grad()
-def restyle(generator: PanoHead, triplane: Triplane, ws: Tensor, region: Region | None = None) -> Triplane:
+def restyle(
+    generator: PanoHead, triplane: Triplane, ws: Tensor, region: Region | None = None, before: Tensor | None = None
+) -> Triplane:
     """T + G(w') − G(w): the change that other style vectors make, added to tri-grids that no ws make exactly.
 
     Args:
         triplane: N heads.
         ws: w' [N,num_ws,w_dim].
         region: where; None = the whole head, which then also takes w' for super-resolution and background.
+        before: planes of G(w), where they are known already.
 
     The same ws, or a region of 0, change no bit. Raises DualEncError for shapes that do not fit or NaN,
     GeneratorMismatchError for a triplane of another generator.
@@ -34,7 +37,8 @@ def restyle(generator: PanoHead, triplane: Triplane, ws: Tensor, region: Region 
         raise DualEncError("ws has NaN or infinite values; use a smaller strength, or another direction")
     region = None if region is None else fit_region(region, triplane)
     ws = ws.to(triplane.ws)
-    change = generator.synthesize(ws).planes - generator.synthesize(triplane.ws).planes
+    before = generator.synthesize(triplane.ws).planes if before is None else before
+    change = generator.synthesize(ws).planes - before
     overlays = tuple(Overlay(overlay.planes + change, overlay.weight) for overlay in triplane.overlays)
     edited = triplane.replace(planes=triplane.planes + change, overlays=overlays)
     if region is None:

@@ -45,7 +45,7 @@ IMPORTANCE = {
     "wig": 1.8,
 }
 # A standardised number further out than this is a rare choice; more of it would only shout.
-_LARGEST = 6.0
+LARGEST = 6.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Standard:
         """Descriptions [N,D] → deviations from the mean person, in standard deviations times importance
         [N,len(names)]."""
         values = (numbers[:, _columns(self.names)] - self.mean) / self.std
-        return torch.from_numpy((values.clip(-_LARGEST, _LARGEST) * self.importance).astype(np.float32))
+        return torch.from_numpy((values.clip(-LARGEST, LARGEST) * self.importance).astype(np.float32))
 
 
 def importance_of(names: Sequence[str]) -> np.ndarray:

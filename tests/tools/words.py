@@ -24,7 +24,7 @@ AFTER_GENERATE = {"en": "control after generate", "zh": "生成后控制"}
 # Names stay as they are in every language.
 NAMES = set(
     "DualEnc PanoHead ComfyUI ControlNet ArcFace LPIPS PSNR SSIM PTI W L2 dB GLB PLY z "
-    "SPZ models dualenc output safetensors pkl rrggbb".split()
+    "JSON SPZ models dualenc output safetensors pkl rrggbb".split()
 )
 
 

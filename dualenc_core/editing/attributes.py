@@ -1,0 +1,161 @@
+"""Heads that can be directed: age, smile, gaze, hair, beard, glasses, light, on every side.
+
+    known = directions_of(generator)
+    older = direct(generator, head, {"age": 20, "smile": 0.6, "hair_style=bob01": 1, "light_yaw": 60})
+    like_her = direct(generator, head, {}, known.traits(other.ws, ["expression", "light"]))
+
+An edit adds what the generator makes of the change, G(w') − G(w), to tri-grids that no w makes exactly
+(editing.md §3.4).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import DualEncError
+from ..generator import PanoHead
+from ..people.standard import Standard
+from ..triplane import Triplane
+from .directed import Directions, PeopleDirections, Traits, Values
+from .direction_file import load_directions
+from .styles import restyle
+
+# What `neutral` makes neutral.
+NEUTRAL_GROUPS = ("expression", "light")
+
+
+def directions_of(generator: PanoHead, path: str | Path | None = None) -> Directions:
+    """What a generator knows of heads: from its own file, or a file of directions (`direction_file`).
+
+    Raises DualEncError for a generator whose file says nothing, and as `load_directions`.
+    """
+    if path is not None:
+        return load_directions(path, generator)
+    if "traits" not in generator.provenance:
+        raise DualEncError(
+            "the generator's file names no directions, so its heads cannot be directed; use a generator of people, or "
+            "make directions for it: python -m dualenc_core directions"
+        )
+    return PeopleDirections(Standard.from_provenance(generator.provenance), generator.config.w_dim)
+
+
+@dataclass(frozen=True)
+class Director:
+    """Edits of the same heads, one after another; what they share is made once.
+
+    Attributes:
+        generator: that made the heads.
+        triplane: N heads.
+        known: directions of the generator.
+    """
+
+    generator: PanoHead
+    triplane: Triplane
+    known: Directions
+
+    def __call__(self, values: Values, traits: Traits | None = None) -> Triplane:
+        """See `direct`."""
+        ws = self.known.moved(self.triplane.ws, values, traits)
+        edited = restyle(self.generator, self.triplane, ws, before=self._before)
+        return edited.replace(meta={"direct": _meta(values, traits or {}), "head": dict(self.triplane.meta)})
+
+    @cached_property
+    def _before(self) -> Tensor:
+        with torch.no_grad():
+            return self.generator.synthesize(self.triplane.ws).planes
+
+
+def direct(
+    generator: PanoHead,
+    triplane: Triplane,
+    values: Values,
+    traits: Traits | None = None,
+    known: Directions | None = None,
+) -> Triplane:
+    """Heads with attributes changed; details that are not the generator's own stay where they are.
+
+    Args:
+        triplane: N heads. Overlays change alike, their weights stay.
+        values: changes by name, 0 = as it is; also ``"hair_style=bob01": 0.5`` and ``"hair_colour=#8a3b12": 1``.
+        traits: set before the changes, each a number or [N]: what `Directions.traits` reads from another head.
+        known: None = `directions_of` the generator.
+
+    Raises DualEncError for names that are unknown, values out of range and a generator without directions,
+    GeneratorMismatchError for heads of another generator.
+    """
+    generator.check(triplane)
+    return Director(generator, triplane, known or directions_of(generator))(values, traits)
+
+
+def values_of(generator: PanoHead, triplane: Triplane, known: Directions | None = None) -> dict[str, Tensor]:
+    """An estimate [N] of every attribute of N heads, from their style vectors. Raises as `direct`."""
+    generator.check(triplane)
+    return (known or directions_of(generator)).values(triplane.ws)
+
+
+def neutral(
+    generator: PanoHead,
+    triplane: Triplane,
+    groups: Iterable[str] = NEUTRAL_GROUPS,
+    known: Directions | None = None,
+) -> Triplane:
+    """Heads with a neutral expression that look straight ahead, in even light as bright as theirs; or one of both.
+
+    Raises as `direct`, and DualEncError for other groups.
+    """
+    generator.check(triplane)
+    known = known or directions_of(generator)
+    return Director(generator, triplane, known)({}, neutral_traits(known, triplane, groups))
+
+
+def neutral_traits(known: Directions, triplane: Triplane, groups: Iterable[str] = NEUTRAL_GROUPS) -> Traits:
+    """What `neutral` sets."""
+    groups = list(groups)
+    if unknown := set(groups) - set(NEUTRAL_GROUPS):
+        raise DualEncError(f"groups are {', '.join(sorted(unknown))}, expected some of {', '.join(NEUTRAL_GROUPS)}")
+    kept = known.traits(triplane.ws, groups).keys()
+    return {name: value for name, value in known.neutral(triplane.ws).items() if name in kept}
+
+
+def write_wishes(values: Values, traits: Traits) -> str:
+    """JSON that `read_wishes` reads; traits of one head."""
+    numbers = {name: round(float(value), 6) for name, value in traits.items()}
+    return json.dumps({"values": dict(values), "traits": numbers}, indent=1)
+
+
+def read_wishes(text: str, source: str = "values") -> tuple[dict[str, float], dict[str, float]]:
+    """Values and traits from JSON: ``{"smile": 0.8}``, or ``{"values": {…}, "traits": {…}}``.
+
+    Raises DualEncError for anything else; empty text is nothing.
+    """
+    try:
+        found: Any = json.loads(text) if text.strip() else {}
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+        if not found.keys() & {"values", "traits"}:
+            found = {"values": found}
+        if extra := found.keys() - {"values", "traits"}:
+            raise ValueError(f"it has {', '.join(sorted(extra))} beside values and traits")
+        parts = [found.get(key, {}) for key in ("values", "traits")]
+        for part in parts:
+            for name, value in part.items():
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise ValueError(f"{name} is {value!r:.40}, expected a number")
+        return dict(parts[0]), dict(parts[1])
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise DualEncError(
+            f'{source} cannot be read: {error}; expected JSON such as {{"smile": 0.8, "age": 20}}'
+        ) from error
+
+
+def _meta(values: Values, traits: Traits) -> dict[str, Any]:
+    set_ = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in traits.items()}
+    return {"values": dict(values), **({"traits": set_} if set_ else {})}
