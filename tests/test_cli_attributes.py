@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from dualenc_core.loading import load_generator
 from PIL import Image
 
+from dualenc_core import load_generator
 from dualenc_core.cli import main
 from dualenc_core.editing import values_of
 from dualenc_core.triplane import Triplane
