@@ -19,6 +19,7 @@ from dualenc_core.research.training.generator import GeneratorTrainer
 from dualenc_core.research.training.presets import EncoderTraining, GeneratorTraining
 from dualenc_core.research.training.run import RunOptions, run
 from dualenc_core.research.training.truth_procedural import ProceduralTruth
+from dualenc_core.research.training.views import KnownBatch
 from dualenc_core.research.training.views_procedural import ProceduralViews
 
 
@@ -188,6 +189,22 @@ def test_encoder_two_starts_from_encoder_one(trained, variant):
     assert changed == (variant == "realism")
     moved = {k.partition(".")[0] for k, v in trainer.encoder.state_dict().items() if not torch.equal(v, first[k])}
     assert moved == {"stage_two"}
+
+
+def test_stage_two_learns_tri_grids_that_are_known(trained):
+    class KnownViews(ProceduralViews):
+        """Heads whose planes are all 0.3 where they count."""
+
+        def known(self, count, size, shown, hidden, config, rng):
+            found = self.batch(count, size, 0, True, rng)
+            planes = torch.full((count, 3, config.plane_channels, config.plane_size, config.plane_size), 0.3)
+            return KnownBatch(found.images, found.mattes, found.camera, planes, torch.full_like(planes, shown))
+
+    options = dataclasses.replace(tiny_encoder_training("control"), refine_steps=60, known=1.0, learning_rate=0.05)
+    files = (str(trained / name / "model.safetensors") for name in ("g", "e1"))
+    trainer = EncoderTrainer.create(options, *files, KnownViews(16), torch.Generator().manual_seed(0))
+    values = [trainer.step(i)["planes"] for i in range(25)]
+    assert sum(values[-5:]) < 0.8 * sum(values[:5])
 
 
 def test_a_generator_goes_on_from_a_file(trained):
