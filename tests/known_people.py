@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ CONFIG = small_generator(
 )
 
 
+@functools.cache
 def crowd(count: int = 300) -> np.ndarray:
     """Descriptions [count,D] of people in random light."""
     rng = np.random.default_rng(0)

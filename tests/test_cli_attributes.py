@@ -43,7 +43,8 @@ def test_sliders_choices_and_colours(files, tmp_path) -> None:
     assert edit(files, files.one, out, *options, "--hair-style", "bob01:0.5", "--eye-colour=blue") == 0
     before, after = values(files, files.one), values(files, out / "triplane.safetensors")
     for name, moved in (("smile", 0.3), ("age", -5), ("light_yaw", 30), ("nose_hump", 0.4), ("hair_grey", 0.1)):
-        assert float(after[name] - before[name]) == pytest.approx(moved, abs=0.05)
+        # Angles are read as -180 to 180.
+        assert (float(after[name] - before[name]) + 180) % 360 - 180 == pytest.approx(moved, abs=0.05)
     assert float(after["weight"] - before["weight"]) == pytest.approx(0, abs=1e-3)
     done = json.loads((out / "edit.json").read_text(encoding="utf-8"))["meta"]["direct"]["values"]
     assert done["hair_style=bob01"] == 0.5 and done["eye_colour=blue"] == 1 and done["age"] == -5

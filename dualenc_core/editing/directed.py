@@ -157,7 +157,7 @@ class PeopleDirections(Directions):
         return self._column
 
     def _numbers(self, ws: Tensor) -> np.ndarray:
-        return self._estimate(ws.detach().double().mean(1).cpu().numpy())
+        return self._estimate(ws.detach().cpu().double().mean(1).numpy())
 
     def _possible(self, choice: Choice) -> Choice:
         """A choice with the options that the generator has seen."""

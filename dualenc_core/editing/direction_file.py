@@ -37,10 +37,10 @@ class VectorDirections(Directions):
     def __init__(self, attributes: Sequence[Attribute], vectors: Tensor, origin: Tensor, generator: str) -> None:
         self.attributes = tuple(attributes)
         self.vectors, self.origin, self.generator = vectors, origin, generator
-        self._reading = torch.linalg.pinv(vectors.flatten(1).double().cpu())
+        self._reading = torch.linalg.pinv(vectors.flatten(1).cpu().double())
 
     def values(self, ws: Tensor) -> dict[str, Tensor]:
-        away = (ws.detach() - self.origin.to(ws)).flatten(1).double().cpu()
+        away = (ws.detach().cpu().double() - self.origin.cpu().double()).flatten(1)
         return dict(zip((a.name for a in self.attributes), (away @ self._reading).T, strict=True))
 
     def traits(self, ws: Tensor, groups: Iterable[str] | None = None) -> dict[str, Tensor]:

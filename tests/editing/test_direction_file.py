@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -81,6 +82,8 @@ def test_files_say_whose_they_are(tiny, file, found):
 
 
 def test_unusable_files_are_named(tiny, file, tmp_path):
+    made = itertools.count()
+
     def changed(**changes):
         tensors = load_file(file)
         with safe_open(file, "pt") as opened:
@@ -90,8 +93,9 @@ def test_unusable_files_are_named(tiny, file, tmp_path):
                 tensors[name] = change
             else:
                 header[name] = change
-        save_file(tensors, tmp_path / "x.safetensors", {"dualenc": json.dumps(header)})
-        return tmp_path / "x.safetensors"
+        path = tmp_path / f"{next(made)}.safetensors"
+        save_file(tensors, path, {"dualenc": json.dumps(header)})
+        return path
 
     with pytest.raises(GeneratorMismatchError, match="belong to generator 0123"):
         load_directions(changed(generator="0123"), tiny)

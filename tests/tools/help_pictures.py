@@ -322,6 +322,34 @@ def mix_styles(studio: Studio) -> Page:
     return [([row], (), ("first", "second", *(f"rows {rows}" for rows in chosen)))]
 
 
+def attributes(studio: Studio) -> Page:
+    wishes = {
+        "as it is": {},
+        "smile": {"smile_open": 0.8},
+        "older": {"age": 35.0, "hair_grey": 0.5},
+        "hair": {"hair_style": "bob01"},
+        "light": {"light_yaw": 70.0, "light_softness": -0.3},
+    }
+    heads = {"generator": studio.generator, "triplane": studio.head}
+    results = [studio.run("Attributes", **heads, **wish)[0] for wish in wishes.values()]
+    rows = [[studio.views(head, yaw)[0] for head in results] for yaw in (0, 60)]
+    return [(rows, (), list(wishes))]
+
+
+def attributes_from(studio: Studio) -> Page:
+    mine, results = {"generator": studio.generator, "triplane": studio.head}, []
+    for light in (False, True):
+        lent = studio.run("AttributesFrom", generator=studio.generator, triplane=studio.donor, light=light)[0]
+        results.append(studio.run("Attributes", **mine, values=lent)[0])
+    row = [studio.views(head, 0)[0] for head in (studio.donor, studio.head, *results)]
+    return [([row], (), ("lends", "head", "expression", "and light"))]
+
+
+def animate(studio: Studio) -> Page:
+    made = studio.run("Animate", generator=studio.generator, triplane=studio.head, seconds=4.0, fps=1.5)[0]
+    return [([frames(made)], (), [f"frame {i}" for i in range(1, 7)])]
+
+
 def mesh(studio: Studio) -> Page:
     made = studio.run("Mesh", generator=studio.generator, triplane=studio.donor)[0].dualenc
     yaws = (0, 60, 150)
@@ -425,6 +453,9 @@ PAGES: dict[str, Callable[[Studio], Page]] = {
     "DualEncMorph": morph,
     "DualEncMirror": mirror,
     "DualEncMixStyles": mix_styles,
+    "DualEncAttributes": attributes,
+    "DualEncAttributesFrom": attributes_from,
+    "DualEncAnimate": animate,
     "DualEncMesh": mesh,
     "DualEncSaveMesh": save_mesh,
     "DualEncSplat": splat,
