@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import runtime
-from .attributes import DualEncAnimate, DualEncAttributes, DualEncAttributesFrom
+from .animate import DualEncAnimate
+from .attributes import DualEncAttributes, DualEncAttributesFrom
 from .camera import DualEncCamera, DualEncOrbit
 from .compare import DualEncCompare
 from .convert import DualEncConvert
