@@ -11,7 +11,7 @@ ARGS ?=
 
 TORCH := torch==2.13.0
 # The [test] extra of pyproject.toml.
-TOOLS := pytest ruff matplotlib accelerate pyyaml embreex pillow-heif
+TOOLS := pytest pytest-xdist ruff matplotlib accelerate pyyaml embreex pillow-heif
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -26,7 +26,7 @@ demo: venv
 	$(BIN)/python -m dualenc_core demo --out out/demo $(ARGS)
 
 test: venv
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: venv
 	$(BIN)/python -m ruff check .

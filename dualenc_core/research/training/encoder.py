@@ -103,6 +103,11 @@ class EncoderTrainer:
         o = self.options
         if o.variant not in VARIANTS:
             raise DualEncError(f"encoder variant is {o.variant!r}, expected one of {', '.join(VARIANTS)}")
+        if o.known and not hasattr(self.views, "known"):
+            raise DualEncError(
+                f"known is {o.known}, but {type(self.views).__name__} has no heads whose tri-grids are known; "
+                "train on traced people, or set it to 0"
+            )
         self.encoder.requires_grad_(True)
         self.discriminator = TriplaneDiscriminator(
             3 * self.generator.config.plane_channels, o.discriminator_widths, stride=2

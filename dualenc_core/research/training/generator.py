@@ -46,6 +46,8 @@ LATENTS, MAPPING_RATES = 1024, (4.0, 6.0)
 GRADIENT = 1.0
 # The same of neighbouring cells.
 PLANE_GRADIENT = 0.5
+# Modules that no phase but their own trains, or none at all.
+APART = ("backbone.mapping.", "superresolution.", "bcg_synthesis.", "t_mapping.")
 # Factor on the rates of rays that follow planes: at full rate twenty steps undid what five hundred had taught.
 AFTER_PLANES = 0.05
 # Raw pixels at the cut sides of a super-resolution patch that do not count.
@@ -81,22 +83,27 @@ class GeneratorTrainer:
         return trainer
 
     def start_from(self, path: str | Path) -> None:
-        """Take over the weights of a generator file, in place, so that the optimisers keep their parameters."""
+        """Take over the weights of a generator file, in place, so that the optimisers keep their parameters.
+
+        What a phase of its own trains may be missing, and the mapping network may have another shape: it begins anew.
+        """
         from ...checkpoints import load_generator_file, resolve
 
         given = load_generator_file(resolve("generator", path))[0]
         expected = self.generator.state_dict()
+        for part in APART:
+            own = [k for k in expected if k.startswith(part)]
+            fits = all(k in given and given[k].shape == expected[k].shape for k in own)
+            if not fits and (part == "backbone.mapping." or not any(k in given for k in own)):
+                print(f"{part[:-1]} begins anew: {path} lacks it, or has another shape of it", flush=True)
+                given = {k: v for k, v in given.items() if not k.startswith(part)}
+                given.update({k: expected[k] for k in own})
         problems = sorted(expected.keys() ^ given.keys())
         problems += [k for k in expected.keys() & given.keys() if given[k].shape != expected[k].shape]
-        if any(k.startswith("backbone.mapping.") for k in problems):
-            # It is trained by itself, before or after all else.
-            print("the mapping network has another shape and begins anew: --phases mapping trains it", flush=True)
-            problems = [k for k in problems if not k.startswith("backbone.mapping.")]
-            given = {k: v for k, v in given.items() if not k.startswith("backbone.mapping.")}
         if problems:
             raise CheckpointError(f"{path} does not fit the preset's generator: {', '.join(problems[:3])}")
         for module in (self.generator, self.average.module):
-            module.load_state_dict({k: given[k] for k in expected if k in given}, strict=False)
+            module.load_state_dict(given)
 
     def __post_init__(self) -> None:
         # Raw density starts at the scale of its targets instead of growing there.
@@ -117,7 +124,7 @@ class GeneratorTrainer:
         self.average = ExponentialMovingAverage(self.generator, self.options.ema)
         mapping = self.generator.backbone.mapping
         layers = [getattr(mapping, f"fc{i}") for i in range(mapping.layers)]
-        apart = ("backbone.mapping.", "superresolution.", "bcg_synthesis.", "t_mapping.", "torgb.bias")
+        apart = (*APART, "torgb.bias")
         main = {
             name: p
             for name, p in self.generator.named_parameters()

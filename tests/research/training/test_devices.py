@@ -47,6 +47,7 @@ def test_encoder_training_stays_on_its_device(variant, tmp_path):
         people_encoder_training(variant),
         config=demo_encoder_config(),
         refine_steps=2,
+        known=0.0,
         photo_size=128,
         batch=2,
         latent_batch=2,

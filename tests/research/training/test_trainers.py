@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 import torch
 
-from dualenc_core.checkpoints.store import load_encoder_file, load_generator_file
+from dualenc_core.checkpoints.store import load_encoder_file, load_generator_file, save_generator
 from dualenc_core.encoders import HeadEncoder
 from dualenc_core.encoders.config import HeadEncoderConfig, LiftedConfig, StyleConfig, TrunkConfig
 from dualenc_core.errors import DualEncError
@@ -205,6 +205,9 @@ def test_stage_two_learns_tri_grids_that_are_known(trained):
     trainer = EncoderTrainer.create(options, *files, KnownViews(16), torch.Generator().manual_seed(0))
     values = [trainer.step(i)["planes"] for i in range(25)]
     assert sum(values[-5:]) < 0.8 * sum(values[:5])
+    files = (str(trained / name / "model.safetensors") for name in ("g", "e1"))
+    with pytest.raises(DualEncError, match="no heads whose tri-grids are known"):
+        EncoderTrainer.create(options, *files, ProceduralViews(16), torch.Generator())
 
 
 def test_a_generator_goes_on_from_a_file(trained):
@@ -217,6 +220,15 @@ def test_a_generator_goes_on_from_a_file(trained):
     assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.step(0).values())
     changed = trainer.generator.state_dict()["decoder.net.0.weight"]
     assert not torch.equal(changed, state["decoder.net.0.weight"])
+    # What other phases train may be missing, but nothing else.
+    kept = {k: v for k, v in state.items() if not k.startswith(("backbone.mapping.", "superresolution."))}
+    save_generator(trained / "part.safetensors", kept, *load_generator_file(path)[1:])
+    trainer = GeneratorTrainer.create(options, ProceduralTruth(), torch.Generator(), trained / "part.safetensors")
+    assert torch.equal(trainer.average.module.state_dict()["decoder.net.0.weight"], state["decoder.net.0.weight"])
+    less = {k: v for k, v in kept.items() if "b8." not in k}
+    save_generator(trained / "less.safetensors", less, *load_generator_file(path)[1:])
+    with pytest.raises(DualEncError, match="does not fit"):
+        GeneratorTrainer.create(options, ProceduralTruth(), torch.Generator(), trained / "less.safetensors")
     other = dataclasses.replace(options, config=dataclasses.replace(options.config, plane_size=16))
     with pytest.raises(DualEncError, match="does not fit"):
         GeneratorTrainer.create(other, ProceduralTruth(), torch.Generator().manual_seed(1), path)
