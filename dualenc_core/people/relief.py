@@ -3,8 +3,8 @@
 Each side fills channels of the plane that faces it: the colour of the surface it sees, and how far a point lies before
 that surface. Both are exact in a tri-grid, which is fine across a plane and linear along its third axis. A point is
 inside a head where no side finds it before its surface; a surface point has the colours of the sides that see it, by
-how squarely they do. A small decoder learns both from pictures, and planes teach a generator far faster than rays:
-every cell has its target, and nothing is rendered.
+how squarely they do. A small decoder reads both (research.training.relief_decoder), and planes teach a generator far
+faster than rays: every cell has its target, and nothing is rendered.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DISTANCE_SCALE = 10.0
 # World units beyond the last slice at which distances end: a surface there still counts as near.
 _BEYOND = 0.004
 # How much more the face counts.
-FACE = 3.0
+_FACE = 3.0
 # Rays start so far out, in world units.
 _OUTSIDE = 0.5
 # A side sees a surface point that lies at most so many cells behind what it sees there.
@@ -107,7 +107,7 @@ class Relief:
                 if own != plane:
                     weight[plane, k * CHANNELS : (k + 1) * CHANNELS] = 0.5
         rows, columns = _face(size, box_warp)
-        weight[0, :CHANNELS, :, rows, columns] *= FACE
+        weight[0, :CHANNELS, :, rows, columns] *= _FACE
         flat = (features * depth, size, size)
         return 3 * out.reshape(3, *flat), weight.reshape(3, *flat)
 

@@ -148,6 +148,7 @@ def test_a_generator_learns_planes(relief):
         config=config(plane_size=64),
         mapping_steps=0,
         field_steps=(),
+        reliefs=True,
         plane_steps=((32, 90), (64, 6)),
         ray_steps=(),
         super_resolution_steps=0,

@@ -48,7 +48,8 @@ GRADIENT = 1.0
 PLANE_GRADIENT = 0.5
 # Modules that no phase but their own trains, or none at all.
 APART = ("backbone.mapping.", "superresolution.", "bcg_synthesis.", "t_mapping.")
-# Factor on the rates of rays that follow planes: at full rate twenty steps undid what five hundred had taught.
+# Factor on the rates of a decoder that reads known tri-grids, and of rays that follow them: at full rate twenty steps
+# of rays undid what five hundred of planes had taught.
 AFTER_PLANES = 0.05
 # Raw pixels at the cut sides of a super-resolution patch that do not count.
 MARGIN = 4
@@ -113,7 +114,7 @@ class GeneratorTrainer:
             # background network stays at zero features, which the fixed bias of to-RGB turns into exactly the backdrop.
             o = self.options
             sizes = [size for size, _ in (*o.field_steps, *o.plane_steps, *o.ray_steps)]
-            if o.plane_steps:
+            if o.reliefs:
                 read_reliefs(self.generator)
             backbone = self.generator.backbone.synthesis
             finer = [getattr(backbone, f"b{size}") for size in backbone.resolutions if size > min(sizes, default=0)]
@@ -135,7 +136,7 @@ class GeneratorTrainer:
         matrices.pop("backbone.synthesis.b4.const")
         # A decoder that reads known tri-grids begins near its end.
         reader = {name: p for name, p in main.items() if name.startswith(("decoder.", "torgb."))}
-        reader = reader if self.options.plane_steps else {}
+        reader = reader if self.options.reliefs else {}
         others = [p for name, p in main.items() if name not in matrices and name not in reader]
         tail = [p for name, p in self.generator.superresolution.named_parameters() if "noise_strength" not in name]
         rate, betas = self.options.learning_rate, (0.9, 0.99)
@@ -144,7 +145,7 @@ class GeneratorTrainer:
             "mapping_matrices": Muon([layer.weight for layer in layers], lr=MAPPING_RATES[1]),
             "matrices": Muon(matrices.values(), lr=self.options.matrix_rate),
             "main": torch.optim.Adam(others, lr=rate, betas=betas),
-            **({"reader": torch.optim.Adam(reader.values(), lr=rate / 20, betas=betas)} if reader else {}),
+            **({"reader": torch.optim.Adam(reader.values(), lr=rate * AFTER_PLANES, betas=betas)} if reader else {}),
             "tail": torch.optim.Adam(tail, lr=rate, betas=betas),
         }
         for optimizer in self.optimizers.values():
@@ -199,7 +200,7 @@ class GeneratorTrainer:
         name, size, begin, total = self.phase(step)
         progress = begin / total
         decay = 1.0 if name == "field" else self.options.final_rate ** (0.5 - 0.5 * math.cos(math.pi * progress))
-        if name == "rays" and self.options.plane_steps:
+        if name == "rays" and self.options.reliefs:
             decay *= AFTER_PLANES
         used = {"mapping": ("mapping", "mapping_matrices"), "super-resolution": ("tail",)}.get(
             name, ("matrices", "main", "reader")
@@ -340,7 +341,7 @@ class GeneratorTrainer:
         colour, alpha = self._seen(triplane, truth)
         error = colour - truth.rgb
         # Where tri-grids are known, there is nothing to learn about single points.
-        in_space = {} if self.options.plane_steps else self._point_losses(truth, ws, triplane)
+        in_space = {} if self.options.reliefs else self._point_losses(truth, ws, triplane)
         return {
             "l1": error.abs().mean(),
             "l2": 4 * error.square().mean(),

@@ -64,6 +64,7 @@ class GeneratorTraining:
         field_steps: pairs of plane resolution and steps on points of the field.
         plane_steps: pairs of plane resolution and steps on tri-grids that are known (`people.relief`).
         ray_steps: pairs of plane resolution and steps on rendered rays.
+        reliefs: whether tri-grids are known: the decoder begins by reading them and learns slowly, as rays then do.
         super_resolution_steps: steps of the last phase, which trains only that network, on patches.
         heads, points, rays: batch sizes of field and rays; a head gets so many of each.
         plane_heads: batch size of planes.
@@ -82,6 +83,7 @@ class GeneratorTraining:
     field_steps: tuple[tuple[int, int], ...] = ((32, 800),)
     plane_steps: tuple[tuple[int, int], ...] = ()
     ray_steps: tuple[tuple[int, int], ...] = ((64, 3000), (128, 3500))
+    reliefs: bool = False
     super_resolution_steps: int = 1500
     heads: int = 8
     plane_heads: int = 4
@@ -156,6 +158,7 @@ def people_generator_training(seed: int = 0) -> GeneratorTraining:
         config=people_generator_config(),
         mapping_steps=3000,
         field_steps=(),
+        reliefs=True,
         plane_steps=((64, 2500), (128, 1300)),
         ray_steps=((128, 1000),),
         super_resolution_steps=1000,
