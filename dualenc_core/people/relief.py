@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -51,21 +52,29 @@ class Relief:
         colour: float16 [5,3,S,S] sRGB in 0..1, carried on beyond outlines.
         surface: float16 [5,S,S] place of the surface on the third axis, world units; the box's far end without one.
         covered: bool [5,S,S].
+        box_warp: side of the box that the cells divide, world units.
     """
 
     colour: np.ndarray
     surface: np.ndarray
     covered: np.ndarray
+    box_warp: float
 
-    def points(self, box_warp: float) -> np.ndarray:
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """float16 [5,S,S], `shares`: found once, a training asks for the same people again and again."""
+        return shares(self.surface.astype(np.float32), self.covered, self.box_warp).astype(np.float16)
+
+    @property
+    def points(self) -> np.ndarray:
         """[5,S,S,3] where the cells of each side meet the surface."""
-        return np.stack([_points(part, plane, box_warp) for part, (plane, _) in zip(self.surface, SIDES, strict=True)])
+        sides = zip(self.surface, SIDES, strict=True)
+        return np.stack([_points(part, plane, self.box_warp) for part, (plane, _) in sides])
 
     def planes(
         self,
         features: int,
         depth: int,
-        box_warp: float,
         coarser: int = 1,
         tone: Callable[[np.ndarray], np.ndarray] | None = None,
         emphasis: np.ndarray | None = None,
@@ -83,19 +92,19 @@ class Relief:
         colour = self.colour.astype(np.float32)
         if tone is not None:
             colour = tone(colour.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-        shared = colour * shares(surface, self.covered, box_warp)[:, None]
+        shared = colour * self.shares.astype(np.float32)[:, None]
         values = torch.from_numpy(np.concatenate([shared, surface[:, None]], 1))
         counts = torch.ones_like(covered) if emphasis is None else torch.from_numpy(emphasis)[:, None].float()
         values, covered, counts = (F.avg_pool2d(part, coarser) for part in (values, covered, counts))
         size = values.shape[-1]
         out, weight = torch.zeros(2, 3, features, depth, size, size)
-        slices = ((torch.arange(depth) + 0.5) * 2 / depth - 1) * box_warp / 2
+        slices = ((torch.arange(depth) + 0.5) * 2 / depth - 1) * self.box_warp / 2
         for k, (plane, sign) in enumerate(SIDES):
             at = slice(k * CHANNELS, (k + 1) * CHANNELS)
             out[plane, at] = values[k, :, None]
             # Beyond its last slice a tri-grid fades to half at the border of the box: the colour has as much more
             # there, and distances end, which leaves the place of the surface to the planes that are fine in it.
-            fading = (depth + 1) / 2 - depth / box_warp * values[k, 3].abs()
+            fading = (depth + 1) / 2 - depth / self.box_warp * values[k, 3].abs()
             out[plane, at, -1 if sign > 0 else 0] /= fading.clamp(0.5, 1)
             most = float(slices[-1]) + _BEYOND
             out[plane, at.stop - 1] = DISTANCE_SCALE * sign * (slices[:, None, None] - values[k, 3].clamp(-most, most))
@@ -106,7 +115,7 @@ class Relief:
             for k, (own, _) in enumerate(SIDES):
                 if own != plane:
                     weight[plane, k * CHANNELS : (k + 1) * CHANNELS] = 0.5
-        rows, columns = _face(size, box_warp)
+        rows, columns = _face(size, self.box_warp)
         weight[0, :CHANNELS, :, rows, columns] *= _FACE
         flat = (features * depth, size, size)
         return 3 * out.reshape(3, *flat), weight.reshape(3, *flat)
@@ -122,7 +131,7 @@ def relief_of(scene: Scene, size: int, box_warp: float, rays: int = 2) -> Relief
     """Trace a person from five sides, ``rays``² rays a cell."""
     sides = [_side(scene, plane, sign, size, box_warp, rays) for plane, sign in SIDES]
     colour, surface, covered = (np.stack(parts) for parts in zip(*sides, strict=True))
-    return Relief(colour.astype(np.float16), surface.astype(np.float16), covered)
+    return Relief(colour.astype(np.float16), surface.astype(np.float16), covered, box_warp)
 
 
 def _side(

@@ -217,7 +217,7 @@ def read_record(path: str | Path) -> Record:
             unpacked("alpha"),
             values["depth"],
             int(values["large"]),
-            Relief(*(values[f"relief_{name}"] for name in ("colour", "surface", "covered"))),
+            Relief(*(values[f"relief_{name}"] for name in ("colour", "surface", "covered")), BOX_WARP),
         )
     except Exception as error:  # zipfile and zlib have exceptions of their own
         raise DualEncError(

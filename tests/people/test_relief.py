@@ -85,7 +85,7 @@ def test_what_one_side_alone_sees_is_its_own(relief):
     middle = SIZE // 2
     colour = relief.colour[0, :, middle, middle].astype(float)
     assert colour.max() > 0.3 and (np.diff(colour) < 0).all()  # all of the skin's colour: red > green > blue
-    planes, weight = relief.planes(24, 3, BOX)
+    planes, weight = relief.planes(24, 3)
     grid = planes.reshape(3, 24, 3, SIZE, SIZE)
     assert torch.allclose(grid[0, :3, 1, middle, middle] / 3, torch.tensor(colour).float(), atol=2e-3)
     # The distance grows evenly from slice to slice, and features of other planes are nothing.
@@ -96,7 +96,7 @@ def test_what_one_side_alone_sees_is_its_own(relief):
 
 
 def test_coarser_planes_are_averages(relief):
-    fine, coarse = relief.planes(24, 3, BOX)[0], relief.planes(24, 3, BOX, coarser=2)[0]
+    fine, coarse = relief.planes(24, 3)[0], relief.planes(24, 3, coarser=2)[0]
     # Not quite where distances end, and colours fade.
     assert (torch.nn.functional.avg_pool2d(fine, 2) - coarse).abs().mean() < 5e-3
 
@@ -105,7 +105,7 @@ def test_coarser_planes_are_averages(relief):
 def test_the_decoder_reads_a_relief_without_training(scene, relief, yaw):
     generator = PanoHead(config()).eval()
     read_reliefs(generator)
-    head = Triplane(relief.planes(24, 3, BOX)[0][None], torch.zeros(1, generator.config.num_ws, 16))
+    head = Triplane(relief.planes(24, 3)[0][None], torch.zeros(1, generator.config.num_ws, 16))
     camera = Camera.look_at(yaw=yaw)
     found = generator.render(head, camera, resolution=48, super_resolve=False, background=(0.5, 0.5, 0.5))
     steps = (torch.arange(48) + 0.5) / 48
@@ -131,7 +131,7 @@ def test_a_generator_learns_planes(relief):
         provenance = {}
 
         def planes(self, heads, size, config, rng):
-            planes, weight = relief.planes(config.features, config.plane_depth, BOX, SIZE // size)
+            planes, weight = relief.planes(config.features, config.plane_depth, SIZE // size)
             uv = torch.rand(1, 64, 2, generator=rng)
             rays = pixel_rays(Camera.look_at(yaw=20.0), uv)
             grey = (
@@ -141,7 +141,7 @@ def test_a_generator_learns_planes(relief):
                 torch.zeros(1, 1),
                 torch.zeros(1, 1, 3),
             )
-            finest = relief.planes(config.features, config.plane_depth, BOX, SIZE // config.plane_size)[0][None]
+            finest = relief.planes(config.features, config.plane_depth, SIZE // config.plane_size)[0][None]
             return Planes(torch.ones(1, 4), planes[None], weight[None], finest), Truth(torch.ones(1, 4), *rays, *grey)
 
     options = GeneratorTraining(

@@ -157,6 +157,9 @@ def test_known_heads_count_what_the_photo_shows(folder):
     # Red as the front and as the back sees it: a photo from the front shows one of them.
     front, back = (sides[:, 4 * k, 40:90, 40:90].mean((1, 2)) for k in (0, 1))
     assert (front > 4 * back).all()
+    other = dataclasses.replace(config, render=dataclasses.replace(config.render, box_warp=1.0))
+    with pytest.raises(DualEncError, match="in a box of 1.0 cannot be made"):
+        views.known(2, 64, 2.0, 0.0, other, torch.Generator())
 
 
 def test_placed_heads_look_like_the_warped_picture():

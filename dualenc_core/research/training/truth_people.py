@@ -18,7 +18,7 @@ from ...errors import DualEncError, require
 from ...files import atomic_path, read_text
 from ...generator.config import GeneratorConfig
 from ...people.person import latent_of, people_from_latent
-from ...people.shards import DEPTH_SIZE, RELIEF_SIZE, Record, read_record
+from ...people.shards import BOX_WARP, DEPTH_SIZE, RELIEF_SIZE, Record, read_record
 from ...people.standard import Standard
 from ...rendering.rays import pixel_rays
 from .truth import Numbers, Patches, Planes, Truth, on_faces, random_corners
@@ -82,14 +82,14 @@ class PeopleTruth:
 
     def planes(self, heads: int, size: int, config: GeneratorConfig, rng: torch.Generator) -> tuple[Planes, Truth]:
         """Tri-grids of ``size`` that random people should have, `people.relief`, and some rays of the same people."""
+        check_reliefs_fit(config, size)
         records = self.records(heads, rng)
-        box = config.render.box_warp
-        made = [r.relief.planes(config.features, config.plane_depth, box, RELIEF_SIZE // size) for r in records]
+        made = [r.relief.planes(config.features, config.plane_depth, RELIEF_SIZE // size) for r in records]
         planes, weight = (torch.stack(part).to(rng.device) for part in zip(*made, strict=True))
         if size == RELIEF_SIZE:
             finest = planes
         else:
-            own = [r.relief.planes(config.features, config.plane_depth, box)[0] for r in records]
+            own = [r.relief.planes(config.features, config.plane_depth)[0] for r in records]
             finest = torch.stack(own).to(rng.device)
         numbers = self.standardised(np.stack([r.numbers for r in records])).to(rng.device)
         return Planes(numbers, planes, weight, finest), self._truth(records, _DECODER_RAYS, 8, rng)
@@ -182,6 +182,15 @@ class PeopleTruth:
         chance = torch.where(covered[faces:] > 0, keen + 0.8, keen)
         rest = chance.topk(count - faces, sorted=False).indices + faces
         return torch.cat([pixel[:faces], pixel[rest]])
+
+
+def check_reliefs_fit(config: GeneratorConfig, size: int) -> None:
+    """Raise DualEncError unless the reliefs of traced people can be planes of ``size`` of a generator."""
+    if config.render.box_warp != BOX_WARP or size > RELIEF_SIZE or RELIEF_SIZE % size:
+        raise DualEncError(
+            f"traced people have tri-grids of {RELIEF_SIZE} cells in a box of {BOX_WARP}; planes of {size} cells in a "
+            f"box of {config.render.box_warp} cannot be made of them"
+        )
 
 
 def _place(pixel: Tensor, size: int) -> Tensor:

@@ -17,7 +17,7 @@ from ...generator.config import GeneratorConfig
 from ...people.photos import Tone, photographed
 from ...people.shards import DEPTH_SIZE, Record
 from ...rendering.rays import pixel_rays
-from .truth_people import PeopleTruth
+from .truth_people import PeopleTruth, check_reliefs_fit
 from .views import KnownBatch, View, ViewBatch, placed
 
 # Photos are taken from within these angles of the front, in degrees.
@@ -88,13 +88,13 @@ class PeopleViews:
 
         ``shown`` and ``hidden`` are the weights of what the photo shows, and does not.
         """
-        dice = _numpy(rng)
-        box, found = config.render.box_warp, []
+        check_reliefs_fit(config, config.plane_size)
+        dice, found = _numpy(rng), []
         for record in self.truth.records(count, rng):
             view = _front(record, dice)
             photo, tone, camera = self._photo(record, view, size, dice)
-            emphasis = np.where(_in_view(record, view, box), shown, hidden).astype(np.float32)
-            planes = record.relief.planes(config.features, config.plane_depth, box, tone=tone, emphasis=emphasis)
+            emphasis = np.where(_in_view(record, view), shown, hidden).astype(np.float32)
+            planes = record.relief.planes(config.features, config.plane_depth, tone=tone, emphasis=emphasis)
             found.append((photo[:, :3], photo[:, 3:], camera.label, planes[0][None], planes[1][None]))
         images, mattes, labels, planes, weight = (torch.cat(part).to(rng.device) for part in zip(*found, strict=True))
         return KnownBatch(images, mattes, Camera.from_label(labels), planes, weight)
@@ -171,9 +171,9 @@ def _hidden(record: Record, view: int, photo: int) -> Tensor:
     return hidden.float().reshape(1, 1, DEPTH_SIZE, DEPTH_SIZE)
 
 
-def _in_view(record: Record, photo: int, box_warp: float) -> np.ndarray:
+def _in_view(record: Record, photo: int) -> np.ndarray:
     """bool [5,S,S]: whether a photo shows what the cells of a relief's sides see."""
-    points = record.relief.points(box_warp)
+    points = record.relief.points
     camera = Camera.from_label(torch.from_numpy(record.labels[[photo]]))
     return _shown(torch.from_numpy(points.reshape(1, -1, 3)), camera, record, photo).reshape(points.shape[:-1]).numpy()
 
