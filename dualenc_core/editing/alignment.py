@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..camera import Camera
@@ -63,18 +64,18 @@ def align_head(triplane: Triplane, alignment: Alignment, box: float = 1.0) -> Tr
 
 def _warp(planes: Tensor, depth: int, scale: Tensor, shift: Tensor, box: float) -> Tensor:
     """Every plane resampled at (x - shift) / scale of its cells: axes do not mix, so each stays in its own volume."""
-    n, _, channels, size, _ = planes.shape
+    n = len(planes)
     warped = []
     for plane, axes in enumerate(PLANE_AXES):
-        volume = planes[:, plane].reshape(n, channels // depth, depth, size, size)
+        volume = rearrange(planes[:, plane], "n (c d) h w -> n c d h w", d=depth)
         theta = torch.zeros(n, 3, 4, device=planes.device, dtype=planes.dtype)
         for row, axis in enumerate(axes):
             theta[:, row, row] = 1 / scale
             theta[:, row, 3] = -shift[:, axis] * (2 / box) / scale
         grid = F.affine_grid(theta, list(volume.shape), align_corners=False)
         # A head never ends at the border of its box, and zeros there would be read as matter by the decoder.
-        warped.append(F.grid_sample(volume, grid, padding_mode="border", align_corners=False).flatten(1, 2))
-    return torch.stack(warped, 1)
+        warped.append(F.grid_sample(volume, grid, padding_mode="border", align_corners=False))
+    return rearrange(warped, "p n c d h w -> n p (c d) h w")
 
 
 def _warp_weight(weight: PointWeight, scale: Tensor, shift: Tensor) -> PointWeight:

@@ -1,4 +1,7 @@
-"""Growing, shrinking and softening regions: in the planes of a mask, or in a volume (editing.md §2.3, §3.3)."""
+"""Growing, shrinking and softening regions: in the planes of a mask, or in a volume (editing.md §2.3, §3.3).
+
+Not kornia's, which work in the plane only; growing by a square is one call of max-pooling.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The transfer curve of sRGB (IEC 61966-2-1): colours as pictures store them ↔ linear light, as glTF wants vertices."""
+"""The transfer curve of sRGB (IEC 61966-2-1): colours as pictures store them ↔ linear light, as glTF wants vertices.
+
+kornia's takes pictures [N,3,H,W]; here colours also come as rows of vertices.
+"""
 
 from __future__ import annotations
 

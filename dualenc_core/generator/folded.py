@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..devices import full_float32, layout
@@ -118,22 +119,19 @@ def doubles_at_once(device: torch.device, dtype: torch.dtype) -> bool:
 def doubling(weight: Tensor, taps: Tensor) -> Tensor:
     """Transposed convolution of stride 2 with ``weight`` [O,I,3,3], then the symmetric filter ``taps`` [4,4], as one
     convolution [4·O,I,3,3] with a border of 1: its channels are the output's pixels (0,0), (0,1), (1,0), (1,1)."""
-    outputs, inputs = weight.shape[:2]
+    outputs = len(weight)
     wide = F.conv2d(weight.reshape(-1, 1, 3, 3), taps[None, None].flip((2, 3)), padding=3)
     # Output 2p+φ reads input p+j with tap 2+φ-2j of the six, j from -1 to 1.
     places = torch.tensor([[4, 2, 0], [5, 3, 1]], device=weight.device)
     parts = wide[:, 0][:, places[:, :, None, None], places]
-    return parts.permute(1, 3, 0, 2, 4).reshape(4 * outputs, inputs, 3, 3)
+    return rearrange(parts, "(o i) y j x k -> (y x o) i j k", o=outputs)
 
 
 def _interleaved(x: Tensor) -> Tensor:
     """[N,4·O,h,w] of `doubling` → [N,O,2h,2w] in the same layout."""
-    n, _, height, width = x.shape
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    x = x.unflatten(1, (2, 2, -1))
-    if last:
-        return x.permute(0, 4, 1, 5, 2, 3).reshape(n, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
-    return x.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, 2 * height, 2 * width)
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        return rearrange(x, "n (p q o) h w -> n (h p) (w q) o", p=2, q=2).permute(0, 3, 1, 2)
+    return rearrange(x, "n (p q o) h w -> n o (h p) (w q)", p=2, q=2)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,8 @@ def rotation_from_label(label: np.ndarray) -> np.ndarray:
 def similarity(source: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Least-squares similarity ``target ≈ scale · rotation @ source + translation`` (Umeyama 1991).
 
+    scikit-image's has no weights.
+
     Args: source, target [M,3]; weights [M] >= 0. Returns scale, rotation [3,3] (det +1), translation [3].
     """
     w = weights / weights.sum()

@@ -7,7 +7,7 @@ A tri-grid is three volumes, each fine in two world axes and ``D`` slices deep a
 from __future__ import annotations
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor
 
 # World axes (x=0, y=1, z=2) that run along W, H and D of each plane.
@@ -34,7 +34,7 @@ def lookup(planes: Tensor, points: Tensor, depth: int, box_warp: float) -> Tenso
     """
     n = len(planes)
     volume = rearrange(planes, "n p (c d) h w -> (n p) c d h w", d=depth)
-    coordinates = plane_coordinates(points, box_warp).reshape(n * 3, 1, 1, -1, 3)
+    coordinates = rearrange(plane_coordinates(points, box_warp), "n p m xyz -> (n p) 1 1 m xyz")
     if planes.device.type == "mps":
         return rearrange(_gather_lookup(volume, coordinates[:, 0, 0]), "(n p) m c -> n p m c", n=n)
     sampled = torch.nn.functional.grid_sample(volume, coordinates, padding_mode="zeros", align_corners=False)
@@ -54,21 +54,22 @@ def splat(points: Tensor, values: Tensor, size: int, depth: int, box_warp: float
         >>> hits.shape, hits.sum().item()  # one point, in three planes
         (torch.Size([1, 3, 1, 3, 8, 8]), 3.0)
     """
-    n, m, k = values.shape
-    index, weight = corners(plane_coordinates(points, box_warp).reshape(n * 3, m, 3), (depth, size, size))
+    n, _, k = values.shape
+    coordinates = rearrange(plane_coordinates(points, box_warp), "n p m xyz -> (n p) m xyz")
+    index, weight = corners(coordinates, (depth, size, size))
     # Corners first, points last: as `corners` has them in memory.
     index, weight = index.movedim(-1, 1).flatten(1), weight.movedim(-1, 1)
-    values = values.transpose(1, 2)[:, None].expand(n, 3, k, m).reshape(n * 3, k, 1, m) * weight[:, None]
+    values = repeat(values, "n m k -> (n p) k 1 m", p=3) * weight[:, None]
     flat = values.new_zeros(n * 3, k, depth * size * size)
     flat.scatter_add_(2, index[:, None].expand(-1, k, -1), values.flatten(2))
-    return flat.reshape(n, 3, k, depth, size, size)
+    return rearrange(flat, "(n p) k (d h w) -> n p k d h w", n=n, d=depth, h=size)
 
 
 def _gather_lookup(volume: Tensor, coordinates: Tensor) -> Tensor:
     # 5-D grid_sample has no MPS kernel; eight gathers from a channels-last table give the same sum.
     b, channels, depth, height, width = volume.shape
     index, weight = corners(coordinates, (depth, height, width))
-    table = volume.permute(0, 2, 3, 4, 1).reshape(b, -1, channels)
+    table = rearrange(volume, "b c d h w -> b (d h w) c")
     texels = table.gather(1, index.reshape(b, -1, 1).expand(-1, -1, channels))
     return (texels.reshape(b, -1, 8, channels) * weight[..., None]).sum(2)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...checkpoints import read_catalog, resolve, weights_folder
 from ...encoders.loading import load_arcface
-from ...errors import CheckpointError, NoFaceError
+from ...errors import CheckpointError, NoFaceError, require
 from ...images import resize_area, shrink_area
 from ...metrics.lpips import LPIPS
 
@@ -133,12 +133,7 @@ def aligned_face(picture: Tensor) -> Tensor | None:
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """[2,3]: the rotation, uniform scale and shift that bring points [N,2] closest to others (least squares)."""
-    a, b = source - source.mean(0), target - target.mean(0)
-    # As complex numbers a rotation with scale is one factor.
-    u, v = a[:, 0] + 1j * a[:, 1], b[:, 0] + 1j * b[:, 1]
-    factor = (np.conj(u) @ v) / (np.conj(u) @ u).real
-    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    return np.concatenate([linear, (target.mean(0) - linear @ source.mean(0))[:, None]], axis=1)
+    return require("skimage.transform", "scikit-image").estimate_transform("similarity", source, target).params[:2]
 
 
 def _small(image: Tensor) -> Tensor:
