@@ -163,7 +163,7 @@ def transfer(
     if shares.trivial:
         return compose(target, reference, region, box).replace(meta=meta)
     with torch.inference_mode(False):
-        # Colours and some seams are found by gradients.
+        # Some seams are found by gradients.
         generator = free_copy(generator)
     if without is not None:
         reference = _with_part(target, reference, check_pair(target, without, ("target", "without")), widths.gain)

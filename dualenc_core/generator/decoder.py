@@ -30,9 +30,18 @@ class OSGDecoder(nn.Module):
 
     def forward(self, sampled: Tensor) -> tuple[Tensor, Tensor]:
         out = self.net(sampled.mean(1))
-        sigma, colour = out[..., :1], out[..., 1:]
+        return out[..., :1], self.activated(out[..., 1:])
+
+    def activated(self, colour: Tensor) -> Tensor:
+        """Colour features as they come out."""
         if self.activation == "sigmoid":
-            colour = torch.sigmoid(colour) * 1.002 - 0.001
-        elif self.activation == "lrelu":
-            colour = F.leaky_relu(colour, LEAK) * SQRT2
-        return sigma, colour
+            return torch.sigmoid(colour) * 1.002 - 0.001
+        return F.leaky_relu(colour, LEAK) * SQRT2 if self.activation == "lrelu" else colour
+
+    def activated_slope(self, colour: Tensor) -> Tensor:
+        """The derivative of `activated`."""
+        if self.activation == "sigmoid":
+            share = torch.sigmoid(colour)
+            return 1.002 * share * (1 - share)
+        one = torch.ones_like(colour)
+        return torch.where(colour > 0, one, LEAK) * SQRT2 if self.activation == "lrelu" else one

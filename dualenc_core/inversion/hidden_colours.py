@@ -11,22 +11,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..colours.gauss_newton import fit_decoded
+from ..colours.fit import Reading, fit, near
 from ..colours.linear_map import ColourMap
 from ..devices import in_full_float32
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..point_weight import Visibility
 from ..rendering.rays import camera_rays
-from ..rendering.trigrid import lookup
 from ..triplane import Triplane
 from .stitching import check_heads, views_of
 
 # Surface points that the view sees well, and the fewest that a map is learned from.
 _POINTS, _FEWEST = 512, 64
 _SEEN = 0.9
-# World units around surface points where density must stay too.
-_NEAR = 0.03
 
 
 @in_full_float32
@@ -88,19 +85,19 @@ def _learn(generator: PanoHead, visible: Triplane, occluded: Triplane, coarse: T
     points = _surface(seen)
     if len(points) < _FEWEST:
         return ColourMap.identity(1, coarse)
-    noise = torch.rand(points.shape, generator=torch.Generator().manual_seed(0)).to(points) * 2 - 1
-    near = points + _NEAR * noise
+    around = near(points)
     # A head is nearly symmetric: turned round, they are near hidden surfaces.
-    turned = torch.cat([near * near.new_tensor([1, 1, -1]), near * near.new_tensor([-1, 1, 1])])
+    turned = torch.cat([around * around.new_tensor([1, 1, -1]), around * around.new_tensor([-1, 1, 1])])
     hidden = turned[(seen(turned[None])[0, :, 0] < 1 - _SEEN) & (generator.query(coarse, turned[None])[0][0, :, 0] > 0)]
     hidden = hidden[:: max(1, -(-len(hidden) // _POINTS))]
-    keep = _features(generator, occluded, torch.cat([near, turned]))
+    keep = Reading.of(generator, occluded.replace(overlays=()), torch.cat([around, turned]))
+    rows = torch.eye(generator.config.features).to(points)
 
     def change(wanted: Triplane, where: Tensor) -> ColourMap:
         if len(where) < _FEWEST:
             return ColourMap.identity(1, coarse)
         colours = generator.query(wanted, where[None])[1][0]
-        return fit_decoded(generator, _features(generator, coarse, where), colours, keep)
+        return fit(generator, rows, Reading.of(generator, coarse.replace(overlays=()), where), colours, keep)
 
     photo, own = change(visible, points), change(occluded, hidden)
     return ColourMap(photo.matrix - own.matrix, photo.offset - own.offset)
@@ -112,8 +109,3 @@ def _surface(seen: Visibility) -> Tensor:
     hit = (seen.alpha.flatten() >= _SEEN).nonzero()[:, 0]
     hit = hit[:: max(1, -(-len(hit) // _POINTS))]
     return origins[0, hit] + seen.depth.flatten()[hit, None] * directions[0, hit]
-
-
-def _features(generator: PanoHead, triplane: Triplane, points: Tensor) -> Tensor:
-    """What the decoder reads [M,C] at points [M,3] of one head, its overlays left out."""
-    return lookup(triplane.planes, points[None], triplane.depth, generator.config.render.box_warp).mean(1)[0]

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dualenc_core.colours.descent import colours_at
 from dualenc_core.editing import ball, half_space, recolour, region_statistics, transfer
 from dualenc_core.editing.checks import fit_region
+from dualenc_core.editing.statistics import colours_at
 from dualenc_core.editing.surface import surface_in
 from dualenc_core.errors import DualEncError
 
