@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -306,7 +307,7 @@ class Camera:
             index = slice(index, index + 1 or None)
         return Camera(self.cam2world[index], self.intrinsics[index])
 
-    def to(self, *args, **kwargs) -> Camera:
+    def to(self, *args: Any, **kwargs: Any) -> Camera:
         """Move or cast both tensors, as ``Tensor.to``."""
         return Camera(self.cam2world.to(*args, **kwargs), self.intrinsics.to(*args, **kwargs))
 

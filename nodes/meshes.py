@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -61,10 +62,11 @@ def _untouched(mesh: Any, ours: dc.export.Mesh) -> bool:
     return not lacks and getattr(mesh, "unlit", True) is True and not left_out(mesh)
 
 
-def _item(mesh: Any, index: int, origin: dict[str, Any]) -> dc.export.Mesh:
+def _item(mesh: Any, index: int, origin: Mapping[str, Any]) -> dc.export.Mesh:
     counts = getattr(mesh, "vertex_counts", None), getattr(mesh, "face_counts", None)
     points, triangles = (None if count is None else int(count[index]) for count in counts)
     vertices = _rows(mesh, "vertices", index, points)
+    assert vertices is not None  # `from_comfy` looks
     faces = mesh.faces[index].detach().cpu().long()[:triangles]
     if len(vertices) == 0 or len(faces) == 0:
         raise DualEncError(
