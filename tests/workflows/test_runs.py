@@ -1,6 +1,7 @@
 """The shipped prompts run, without ComfyUI (see executor.py).
 
-Orbits are cut to three frames, turntables to four and optimisations to two steps here, which tests the same and saves most of the time.
+Orbits are cut to three frames, turntables to four and optimisations to two steps here, which tests the same and saves
+most of the time.
 """
 
 from __future__ import annotations
