@@ -278,6 +278,8 @@ class Camera:
                     "position": _xyz(position * METRES_PER_UNIT),
                     "target": _xyz(target * METRES_PER_UNIT),
                     "quaternion": _quaternion(rotation @ _FLIP),
+                    # Newer ComfyUI takes a roll from the quaternion only then.
+                    "useCustomUp": abs(float(rotation[1, 0])) > 1e-5 or float(rotation[1, 1]) > 1e-5,
                     "zoom": 1.0,
                     "cameraType": "perspective",
                     "fov": math.degrees(2 * math.atan(0.5 / focal)),

@@ -17,6 +17,8 @@ CAMERA = "DUALENC_CAMERA"
 LOAD3D_CAMERA = "LOAD3D_CAMERA"
 # Files for viewers and save nodes; ComfyUI without the type has no node that takes it.
 FILE_3D = "FILE_3D"
+# Of splats: their viewer and save node take no other (comfyui.md §1).
+FILE_3D_SPLAT = "FILE_3D_SPLAT_ANY"
 
 GREY = "#808080"
 

@@ -1,13 +1,15 @@
-"""Reconstruct a procedural portrait, whose every view is known, and a photo of a person, with the bundled weights.
+"""Reconstruct a portrait of a synthetic person and a photo of a real one, with the bundled weights.
 
 Writes OUT/portrait and OUT/astronaut with everything that `reconstruct` writes, and OUT/overview.png with both. The
-photo is the public-domain portrait of an astronaut that comes with scikit-image. The bundled weights know
-stylised heads, not people: the photo shows that the way works, not what full-size weights reach.
+portrait is of nobody, drawn from assets that training never saw; the photo is the public-domain portrait of an
+astronaut that comes with scikit-image. A generator of procedural heads (--generator) gets one of them as its portrait,
+whose every view is known and compared with.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .options import add_device, add_encoders, add_generator, add_out, add_views, pick_device
@@ -22,6 +24,8 @@ EXAMPLES = """  python -m dualenc_core demo
   python -m dualenc_core demo --out out/cells --stitch cells --frames 120
 """
 
+PORTRAIT = Path(__file__).resolve().parents[2] / "workflows" / "dualenc_portrait.png"
+# Of the procedural one.
 PORTRAIT_SEED = 1_000_003
 PORTRAIT_YAW, PORTRAIT_PITCH = 25.0, 4.0
 PORTRAIT_SIZE = 512
@@ -37,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..export import contact_sheet, save_png
+    from ..procedural import LATENT_DIM
     from .feedback import Stopwatch
     from .folder import output_folder
     from .models import load_models
@@ -46,7 +51,9 @@ def run(args: argparse.Namespace) -> None:
     device = pick_device(args.device)
     models = load_models(args.generator, args.encoder1, args.encoder2, device)
     options = ViewOptions.of(args)
-    subjects = {"portrait": procedural_portrait}
+    subjects = {"portrait": lambda: without_background(bundled_portrait(device), models.generator)}
+    if models.generator.config.z_dim == LATENT_DIM:
+        subjects["portrait"] = procedural_portrait
     if (photo := astronaut_pixels()) is not None:
         subjects["astronaut"] = lambda: without_background(_astronaut(photo, device), models.generator)
     else:
@@ -85,6 +92,16 @@ def procedural_portrait() -> Subject:
         alignment={"method": "given"},
         truth=lambda cameras, size: procedural.render(heads, cameras, size).image,
     )
+
+
+def bundled_portrait(device: torch.device) -> Subject:
+    """The example portrait of the workflows: a synthetic person that no training saw, aligned like any photo."""
+    from ..errors import DualEncError
+    from .reconstruct import aligned, describe_file
+
+    if not PORTRAIT.is_file():
+        raise DualEncError(f"the example portrait {PORTRAIT} is missing; restore it from the repository")
+    return aligned(PORTRAIT, describe_file(PORTRAIT), None, device)
 
 
 def astronaut_pixels() -> np.ndarray | None:

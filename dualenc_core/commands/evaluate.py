@@ -1,11 +1,12 @@
 """Measure a generator and its encoders, on heads whose every view is known or on photos.
 
-procedural, people: each head is inverted from one view and compared with the truth all around, for both encoders, both
-joined by cells and by points, and the generator alone; with --methods also for W+ optimisation and PTI.
+people, procedural: each head is inverted from one view and compared with the truth all around, for both encoders, both
+joined by cells and by points, and the generator alone; with --methods also for W+ optimisation and PTI. People come
+from an asset pack (--people), procedural heads from the program; the default is what the generator knows.
 photos: a folder of aligned portraits (`prepare`): the same view (L2, PSNR, SSIM, LPIPS, ID) and novel views (FID).
 mead: the same of frames that several cameras took at once, in folders front, left_30, left_60, right_30, right_60.
 Metrics whose weights are not here are reported as absent, with where to get them. Writes report.md and report.json,
-and report.png for procedural heads.
+and report.png for people and procedural heads.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from .options import add_device, add_encoders, add_engine, add_generator, add_ou
 if TYPE_CHECKING:
     from ..research.evaluation import Baselines
 
-EXAMPLES = """  python -m dualenc_core evaluate --out out/evaluation
-  python -m dualenc_core evaluate --out out/quick --heads 4 --control runs/people-control/model.safetensors
-  python -m dualenc_core evaluate --out out/baselines --heads 4 --methods wplus pti --steps 200 --tune-steps 200
+EXAMPLES = """  python -m dualenc_core evaluate --people pack/ --out out/evaluation
+  python -m dualenc_core evaluate --people pack/ --out out/four --heads 4 \\
+      --control runs/people-control/model.safetensors
+  python -m dualenc_core evaluate --protocol procedural --generator runs/demo-generator/model.safetensors \\
+      --encoder1 e1.safetensors --encoder2 e2.safetensors --heads 4 --methods wplus pti --out out/baselines
   python -m dualenc_core evaluate --protocol photos --data dataset/ --out out/photos \\
       --generator weights/panohead.safetensors --encoder1 weights/e1.safetensors --encoder2 weights/e2.safetensors
   python -m dualenc_core evaluate --protocol mead --data mead/ --out out/mead --methods points pti
@@ -35,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         choices=("procedural", "people", "photos", "mead"),
-        default="procedural",
-        help="default: procedural",
+        help="default: procedural for a generator of procedural heads, else people",
     )
     add_generator(parser)
     add_encoders(parser)
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=METHODS,
         metavar="METHOD",
-        help=f"of {', '.join(METHODS)}; procedural always has the first four (default: the first four)",
+        help=f"of {', '.join(METHODS)}; people and procedural always have the first four (default: the first four)",
     )
     parser.add_argument("--steps", type=whole(1), default=500, help="of W+ optimisation (default: 500)")
     parser.add_argument("--tune-steps", type=whole(1), default=500, help="of PTI's second stage (default: 500)")
@@ -72,12 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..files import read_text
 
-    run_protocol = _procedural if args.protocol in ("procedural", "people") else _photos
+    run_protocol = _photos if args.protocol in ("photos", "mead") else _known
     run_protocol(args)
     print(read_text(args.out / "report.md"))
 
 
-def _procedural(args: argparse.Namespace) -> None:
+def _known(args: argparse.Namespace) -> None:
+    from .. import procedural
     from ..encoders.networks import NetworkFiles, load_networks
     from ..errors import require
     from ..people import Pack
@@ -100,7 +103,8 @@ def _procedural(args: argparse.Namespace) -> None:
         command += f" --methods {' '.join(optimise)} --steps {args.steps} --tune-steps {args.tune_steps}"
         command += f" --rate {args.rate:g}" + (f" --samples {args.samples}" if args.samples else "")
     people = None
-    if args.protocol == "people":
+    known = "procedural" if networks.generator.config.z_dim == procedural.LATENT_DIM else "people"
+    if (args.protocol or known) == "people":
         people = str(Pack.open(args.people).root)
         command += " --protocol people"
     baselines = _baselines(args, device if optimise else None)

@@ -155,6 +155,7 @@ class LiftedConfig:
         volume_extent: the coarse lift covers this distance in front of and behind the world origin, in world units.
         plane_scale: typical standard deviation of the generator's planes; the network works in units of it.
         mirrored: also lift the mirrored image from the mirrored camera.
+        own_ends: every plane has first and last layers of its own; for planes whose features mean different things.
     """
 
     features: int = 32
@@ -167,6 +168,7 @@ class LiftedConfig:
     volume_extent: float = 0.4
     plane_scale: float = 1.0
     mirrored: bool = False
+    own_ends: bool = False
 
     def __post_init__(self) -> None:
         if self.plane_size % 8 or self.plane_size < 16:

@@ -39,8 +39,8 @@ class ResidualBlock(nn.Module):
 class LiftedRefiner(nn.Module):
     """Observations and planes [N,3,C·D,H,H] → what to add to the planes; zero before training.
 
-    The three planes pass through the same weights and differ by a learned bias. Most of the work is done at half
-    resolution and below.
+    The three planes pass through the same weights and differ by a learned bias, and by first and last layers where
+    these are their own. Most of the work is done at half resolution and below.
     """
 
     def __init__(self, config: LiftedConfig | None = None):
@@ -53,7 +53,8 @@ class LiftedRefiner(nn.Module):
         views = 2 if config.mirrored else 1
         surface = SURFACE_CHANNELS * config.depth * views if config.surface else 0
         volume = VOLUME_CHANNELS * config.depth * views if config.volume_grid else 0
-        self.entry = nn.Conv2d(planes + surface, light, 1)
+        self._groups = 3 if config.own_ends else 1
+        self.entry = self._end(planes + surface, light)
         self.down1 = nn.Conv2d(light, half, 3, 2, 1)
         self.down2 = nn.Conv2d(half, quarter, 3, 2, 1)
         self.volume = nn.Conv2d(volume, quarter, 3, 1, 1, bias=False) if volume else None
@@ -65,8 +66,8 @@ class LiftedRefiner(nn.Module):
         self.fine = ResidualBlock(half)
         self.up1 = nn.Conv2d(half, light, 1)
         self.light = nn.Conv2d(light, light, 3, 1, 1)
-        self.out = nn.Conv2d(light, planes, 1)
-        self.direct = nn.Conv2d(surface, planes, 1, bias=False) if surface else None
+        self.out = self._end(light, planes)
+        self.direct = self._end(surface, planes, bias=False) if surface else None
         self.plane_bias = nn.ParameterList(nn.Parameter(torch.zeros(3, width)) for width in (light, quarter, eighth))
         # Training starts at stage one's result.
         nn.init.zeros_(self.out.weight)
@@ -107,7 +108,7 @@ class LiftedRefiner(nn.Module):
         delta = self._network(full, None if volume is None else volume.flatten(0, 1))
         if self.direct is not None:
             assert surface is not None
-            delta = delta + self.direct(surface.flatten(0, 1))
+            delta = delta + self._at_end(self.direct, surface.flatten(0, 1))
         return (delta * config.plane_scale).reshape(planes.shape)
 
     def forward(self, views: Sequence[Observation], planes: Tensor, box_warp: float = 1.0) -> Tensor:
@@ -116,7 +117,7 @@ class LiftedRefiner(nn.Module):
     def _network(self, full: Tensor, volume: Tensor | None) -> Tensor:
         if not torch.is_grad_enabled():
             full = full.contiguous(memory_format=layout(full.device, full.dtype))
-        x0 = F.leaky_relu(self._biased(self.entry(full), 0), 0.2)
+        x0 = F.leaky_relu(self._biased(self._at_end(self.entry, full), 0), 0.2)
         x1 = F.leaky_relu(self.down1(x0), 0.2)
         x2 = self.down2(x1)
         if self.volume is not None:
@@ -127,7 +128,16 @@ class LiftedRefiner(nn.Module):
         x2 = self.middle(x2 + _double(self.up3(x3)))
         x1 = self.fine(x1 + _double(self.up2(x2)))
         x0 = F.leaky_relu(x0 + _double(self.up1(x1)), 0.2)
-        return self.out(F.leaky_relu(self.light(x0), 0.2))
+        return self._at_end(self.out, F.leaky_relu(self.light(x0), 0.2))
+
+    def _end(self, inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:
+        return nn.Conv2d(inputs * self._groups, outputs * self._groups, 1, groups=self._groups, bias=bias)
+
+    def _at_end(self, layer: nn.Conv2d, x: Tensor) -> Tensor:
+        """A first or last layer on planes [N·3,K,H,H]."""
+        if self._groups == 1:
+            return layer(x)
+        return layer(x.unflatten(0, (-1, 3)).flatten(1, 2)).unflatten(1, (3, -1)).flatten(0, 1)
 
     def _biased(self, x: Tensor, level: int) -> Tensor:
         bias = self.plane_bias[level]

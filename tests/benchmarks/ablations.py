@@ -31,6 +31,7 @@ from dualenc_core.research.training.config import TrainConfig
 from dualenc_core.research.training.paper_presets import preset
 from dualenc_core.research.training.paper_run import overridden, train
 from dualenc_core.research.training.presets import people_encoder_training
+from tests.stylised import ENCODER_1, GENERATOR
 
 from .ablation_report import Row, markdown, summary
 
@@ -81,7 +82,7 @@ class Plan:
     groups: tuple[str, ...] = GROUPS
     seeds: tuple[int, ...] = (0, 1, 2)
     budget: Budget = Budget()
-    start: str = "demo-e1"
+    start: str = str(ENCODER_1)
     heads: int = 12
     yaws: int = 5
     changes: tuple[str, ...] = ()
@@ -138,8 +139,8 @@ def run_config(plan: Plan, run: str, seed: int, folder: Path) -> TrainConfig:
 
 
 def base_config(plan: Plan) -> TrainConfig:
-    """The demo preset with the budget of the plan, then changed as by ``--set``."""
-    budget, base = plan.budget, preset("demo")
+    """The demo preset on the stylised generator, with the budget of the plan, then changed as by ``--set``."""
+    budget, base = plan.budget, preset("demo").replace(generator=str(GENERATOR))
     two = budget.latent + budget.style
     base = base.replace(
         schedule={
@@ -252,7 +253,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the steps")
     parser.add_argument(
-        "--start", default=Plan.start, help="Encoder 1 of the Encoders 2: a name, a file, or own (default: demo-e1)"
+        "--start",
+        default=Plan.start,
+        help="Encoder 1 of the Encoders 2: a name, a file, or own (default: the stylised one of the tests)",
     )
     parser.add_argument("--heads", type=int, default=Plan.heads, help="test heads of each evaluation")
     parser.add_argument("--yaws", type=int, default=Plan.yaws, help="views around each of them")

@@ -1,7 +1,7 @@
 """How well parts are found and carried over, against procedural heads whose parts are known.
 
     python -m tests.benchmarks.editing regions [--heads 6] [--plane-size 256]
-    python -m tests.benchmarks.editing transfer [--pairs 3] [--generator demo --encoder demo-e1] [--sheet out.png]
+    python -m tests.benchmarks.editing transfer [--pairs 3] [--generator FILE --encoder FILE] [--sheet out.png]
 
 "regions" needs no weights: an analytic field stands for the generator. It prints which share of the hair's surface and
 of the face's surface, over 360°, is replaced when hair is: mean weight, and share of the points with a weight of at
@@ -34,6 +34,7 @@ from dualenc_core.rendering.renderer import RenderOptions
 from dualenc_core.research.evaluation.agreement import surface_points
 from dualenc_core.research.evaluation.procedural import FIRST_TEST_SEED
 from dualenc_core.triplane import Triplane
+from tests.stylised import ENCODER_1, GENERATOR
 
 FACE = (Part.SKIN, Part.EYES, Part.BROWS, Part.LIPS, Part.BEARD)
 # What makes the hair of a procedural head.
@@ -266,8 +267,8 @@ def main() -> None:
     parser.add_argument("--plane-size", type=int, default=256, help="regions: cells along a plane (default: 256)")
     parser.add_argument("--pairs", type=int, default=3, help="transfer: number of pairs (default: 3)")
     parser.add_argument("--steps", type=int, default=40, help="transfer: steps of the refined seam (default: 40)")
-    parser.add_argument("--generator", default="demo", help="transfer: name or file (default: demo)")
-    parser.add_argument("--encoder", default="demo-e1", help="transfer: name or file (default: demo-e1)")
+    parser.add_argument("--generator", default=GENERATOR, help="transfer: a file (default: the stylised one)")
+    parser.add_argument("--encoder", default=ENCODER_1, help="transfer: file (default: the stylised Encoder 1)")
     parser.add_argument("--sheet", metavar="FILE", help="transfer: also write a picture of all pairs")
     args = parser.parse_args()
 

@@ -30,6 +30,7 @@ from dualenc_core.generator.loading import load_generator
 from dualenc_core.rendering.rays import camera_rays
 from dualenc_core.rendering.renderer import RenderOptions
 from dualenc_core.triplane import Triplane
+from tests.stylised import GENERATOR
 
 # Raw density per world unit of distance; what the demo generator has learnt at its surfaces.
 SLOPE = 5000.0
@@ -189,7 +190,7 @@ def _row(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--generator", default="demo", help="demo, or a file")
+    parser.add_argument("--generator", default=GENERATOR, help="a file, or demo (default: the stylised one)")
     parser.add_argument("--heads", type=int, default=2, help="of each kind (default: 2)")
     parser.add_argument("--resolution", type=int, default=256, help="cells along the box (default: 256)")
     parser.add_argument("--picture", type=int, default=256, help="side of the exact pictures (default: 256)")

@@ -10,6 +10,7 @@ from dualenc_core.errors import DualEncError
 from tests.benchmarks import ablations as ablation
 from tests.benchmarks.ablation_report import COLUMNS, markdown, summary
 from tests.benchmarks.ablations import GROUPS, OWN, Budget, Plan, base_config, rows, run_config
+from tests.stylised import ENCODER_1
 
 SEEDS = (0, 1, 2)
 
@@ -27,7 +28,7 @@ def test_every_row_has_a_run_and_every_run_a_valid_configuration(tmp_path):
     assert configs["e1-z+"].encoder.style.projection == "z+" and configs["e1"].encoder.style.projection == "w+"
     assert configs["e1-generated"].data.source == "generated"
     assert configs["e2-image"].start == str(tmp_path / "e1" / "model.safetensors")
-    assert run_config(Plan(), "e2-image", 5, tmp_path).start == "demo-e1"
+    assert run_config(Plan(), "e2-image", 5, tmp_path).start == str(ENCODER_1)
     # Rows of a group differ in what they are named after, and in nothing else.
     for a, b in (("e2-image", "e2-occluded"), ("e1-z", "e1"), ("e1-both", "e1")):
         x, y = (json.loads(json.dumps(configs[n].to_dict())) for n in (a, b))

@@ -119,6 +119,21 @@ def test_planes_are_told_apart():
     assert not torch.allclose(delta[:, 0], delta[:, 1]) and not torch.allclose(delta[:, 1], delta[:, 2])
 
 
+def test_planes_may_have_ends_of_their_own():
+    refiner = LiftedRefiner(LiftedConfig(4, 3, 16, (8, 8, 8), 8, own_ends=True))
+    observation, planes = view(Camera.look_at()), torch.randn(1, 3, 12, 16, 16)
+    assert not refiner.delta([observation], planes).any()
+    # Outputs are grouped by plane: what only the last layer of the second knows, no other gets.
+    with torch.no_grad():
+        torch.nn.init.normal_(refiner.out.weight[12:24])
+    delta = refiner.delta([observation], planes)
+    assert delta[:, 1].abs().amin(dim=(-1, -2)).any() and not delta[:, [0, 2]].any()
+    # And a plane's first layer reads that plane alone.
+    changed = planes.clone()
+    changed[:, 0] += 1
+    assert torch.equal(refiner.delta([observation], changed)[:, 1], delta[:, 1])
+
+
 def test_resize_area_is_the_exact_mean_downwards():
     image = torch.rand(2, 3, 16, 16)
     assert torch.allclose(resize_area(image, 8), torch.nn.functional.avg_pool2d(image, 2))

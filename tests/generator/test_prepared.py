@@ -1,4 +1,4 @@
-"""``render(quality=…)`` against the plain renderer, on the bundled head generator (a real, sparse head)."""
+"""``render(quality=…)`` against the plain renderer, on a trained generator of stylised heads (real, sparse ones)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from dualenc_core.inversion import stitch, visibility
 from dualenc_core.rendering.fast import FastField
 from dualenc_core.rendering.rays import camera_rays
 from tests.small import small_generator
+from tests.stylised import stylised_generator
 
 SIZE = 32
 # dB against the plain renderer.
@@ -32,7 +33,7 @@ ALPHA = {"exact": 1e-3, "single use": 1e-3, "high": 0.1, "draft": 0.15}
 
 @pytest.fixture(scope="module")
 def generator() -> PanoHead:
-    return dc.load_generator("demo")
+    return stylised_generator()
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,18 @@ from dualenc_core.camera import Camera
 from dualenc_core.errors import DualEncError, GeneratorMismatchError
 from dualenc_core.inversion import DualEncoder, match_hidden_colours, stitch, visibility
 from dualenc_core.metrics import pictures as metrics
+from tests.stylised import stylised_encoders, stylised_generator
 
 SMALL = {"super_resolve": False, "resolution": 48, "quality": "exact"}
 
 
 @pytest.fixture(scope="module")
 def generator():
-    return dc.load_generator("demo")
+    return stylised_generator()
 
 
 def haired(generator, lightness: float):
-    """One head of the demo family, with dark to light hair (`procedural.parameters`)."""
+    """One stylised head, with dark to light hair (`procedural.parameters`)."""
     z = generator.latents(12)
     z[:, 4] = lightness
     return generator.synthesize(generator.mapping(z))
@@ -126,7 +127,7 @@ def test_real_encoders_are_nearer_to_the_truth_behind(generator):
     """A portrait whose hair the generator does not know: the hidden side gains, the photo's side does not lose."""
     truth, camera = procedural.sample_heads(12, seed=2_000_000)[3], Camera.look_at(-20.0)
     photo = procedural.render(truth, camera, 128)
-    dual = DualEncoder(generator, dc.load_encoder("demo-e1"), dc.load_encoder("demo-e2"))
+    dual = DualEncoder(generator, *stylised_encoders())
     made = dual.invert(photo.image, camera, photo.alpha)
     views = Camera.cat([camera, Camera.look_at(160.0)])
     real = procedural.render(truth, views, SMALL["resolution"]).image

@@ -120,10 +120,12 @@ def test_rays_and_points_agree_with_the_surface(folder):
 
 def test_patches_are_cut_where_they_say(folder):
     truth = PeopleTruth(folder)
-    patches = truth.patches(3, 16, 64, 2, torch.Generator().manual_seed(1))
+    config = dataclasses.replace(people_generator_config(), neural_resolution=64)
+    patches = truth.patches(3, 16, 2, config, torch.Generator().manual_seed(1))
     assert patches.target.shape == (3, 3, 64, 64) and patches.corner.max() <= 48
+    assert patches.planes.shape == (3, 3, config.plane_channels, 128, 128) and patches.planes.any()
     with pytest.raises(DualEncError, match="pictures of 256 pixels, the generator makes 512"):
-        truth.patches(1, 16, 128, 2, torch.Generator().manual_seed(1))
+        truth.patches(1, 16, 2, people_generator_config(), torch.Generator().manual_seed(1))
 
 
 def test_photos_and_views(folder):

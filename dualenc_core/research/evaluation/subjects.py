@@ -62,7 +62,8 @@ class ProceduralSubjects:
         if generator.config.z_dim != procedural.LATENT_DIM:
             raise DualEncError(
                 f"the generator's z_dim is {generator.config.z_dim}, and variants g_true_z and g_unseen need the "
-                f"procedural latent of {procedural.LATENT_DIM}; leave them out of variants"
+                f"procedural latent of {procedural.LATENT_DIM}; leave them out of variants, or evaluate a generator of "
+                "people with --protocol people"
             )
 
     def name(self, number: int, plain: bool = False) -> str:

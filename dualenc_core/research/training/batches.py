@@ -50,7 +50,7 @@ class HeadBatch:
 
 
 class ProceduralPortraits(Dataset):
-    """Single views of analytic heads, with details that the demo generator does not know; rendered once, then kept.
+    """Single views of analytic heads, with details that a generator of them does not know; rendered once, then kept.
 
     Args:
         count: how many.
@@ -118,6 +118,13 @@ class Batches:
             raise DualEncError(f"data.source is {config.data.source!r} but there is no data set; set data.kind")
         if isinstance(dataset, Sized) and len(dataset) == 0:
             raise DualEncError("the data set has no usable pictures; look at its list of rejected ones")
+        if config.schedule.latent_steps and isinstance(dataset, ProceduralPortraits):
+            if generator.config.z_dim != procedural.LATENT_DIM:
+                raise DualEncError(
+                    f"schedule.latent_steps is {config.schedule.latent_steps}, but the generator's z_dim is "
+                    f"{generator.config.z_dim} where procedural heads have {procedural.LATENT_DIM} numbers: set "
+                    "generator to what `train --preset demo-generator` makes, or latent_steps to 0"
+                )
         self.config, self.generator, self.dataset, self.backdrop = config, generator, dataset, backdrop
         self._orders: dict[int, Tensor] = {}
         self._ahead: Iterator[dict[str, Tensor]] | None = None

@@ -83,7 +83,7 @@ class LossConfig:
         l1, gradient, dissimilarity: mean absolute error, error of differences, 1 - SSIM; they need no weights.
         alpha: mean absolute error of the render's opacity against the matte.
         latent: smooth L1 (beta 0.1) between stage one's styles and those that a head was made from, where they are
-            known (generated heads; procedural heads with the demo generator).
+            known (generated heads; procedural heads with a generator of them).
         lpips_weights: AlexNet, as converted by ``convert``: catalog id or file.
         identity_weights: ArcFace IR-SE-50, as converted: catalog id or file.
     """

@@ -95,7 +95,8 @@ class EncoderTrainer:
         if start is not None:
             state = load_encoder_file(resolve("encoder", start))[0]
             fresh = encoder.start_from({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-            if any(name.startswith("stage_one.") for name in fresh):
+            # Trained alone, stage one may take over what fits; below others it stays as it is.
+            if options.variant != "latent" and any(name.startswith("stage_one.") for name in fresh):
                 raise CheckpointError(f"{start} does not fit the preset's encoder: {', '.join(fresh[:3])}")
             encoder.use_average(network)
         return cls(options, network, encoder.to(rng.device), views, rng)

@@ -279,7 +279,7 @@ class GeneratorTrainer:
                     )
                 return self.truth.planes(o.plane_heads, self.phase(step)[1], o.config, rng)
             elif name == "super-resolution":
-                whole = self.truth.patches(count * o.patches, o.patch, o.config.neural_resolution, MARGIN, rng)
+                whole = self.truth.patches(count * o.patches, o.patch, MARGIN, o.config, rng)
             else:
                 whole = self.truth.rays(count * o.heads, o.rays, o.points, rng, rendered=name == "rays")
             parts = zip(*(tensor.chunk(count) for tensor in whole), strict=True)
@@ -362,13 +362,17 @@ class GeneratorTrainer:
         """Patches of rendered features → patches four times as fine.
 
         A margin sees the zero padding of the patch and does not count, except at the picture's own border, where
-        the padding is the same as in use.
+        the padding is the same as in use. Where tri-grids are known, half of the heads are those: encoders refine
+        planes, and what is finer than a generator makes them shall come out so.
         """
         grid, patch = self.options.config.neural_resolution, self.options.patch
         with torch.no_grad():
             cells = square(patch, self.device) + truth.corner
             origins, directions = pixel_rays(Camera.from_label(truth.label), (cells + 0.5) / grid)
             ws, triplane = self._head(truth.numbers)
+            if truth.planes.numel():
+                known = torch.rand(len(ws), 1, 1, 1, 1, generator=self.rng, device=self.device) < 0.5
+                triplane = triplane.replace(planes=torch.where(known, truth.planes, triplane.planes))
             rays = self.generator.render_rays(triplane, origins, directions, chunk=1 << 18)
             features = rays.features.transpose(1, 2).reshape(len(ws), -1, patch, patch)
             raw = self.generator.to_rgb(features, ws)

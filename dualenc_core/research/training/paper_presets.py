@@ -15,15 +15,18 @@ from .config import (
     ScheduleConfig,
     TrainConfig,
 )
-from .presets import EncoderTraining, demo_generator_config
+from .presets import EncoderTraining, demo_generator_config, people_generator_config
 
 NAMES = ("paper", "demo", "smoke")
 WEIGHT_FREE = LossConfig(lpips=0.0, identity=0.0, l1=1.0, l2=2.0, alpha=0.3)
 
 
 def preset(name: str) -> TrainConfig:
-    """Encoder 1 of a preset: "paper" (every value of the paper), "demo" (the bundled generator, two CPU cores) or
-    "smoke" (does it run? one minute). Raises DualEncError for another name."""
+    """Encoder 1 of a preset: "paper" (every value of the paper), "demo" (procedural heads and the generator that
+    `train --preset demo-generator` makes, two CPU cores) or "smoke" (does it run? one minute).
+
+    Raises DualEncError for another name.
+    """
     if name not in NAMES:
         raise DualEncError(f"preset is {name!r}, expected one of {', '.join(NAMES)}")
     return {"paper": TrainConfig, "demo": _demo, "smoke": _smoke}[name]()
@@ -35,7 +38,7 @@ def _demo() -> TrainConfig:
     total = demo.latent_steps + demo.refine_steps
     style = dataclasses.replace(demo.config.style, z_dim=demo_generator_config().z_dim)
     return TrainConfig(
-        generator="demo",
+        generator="runs/demo-generator/model.safetensors",
         trunk_weights=None,
         batch_norm="batch",
         encoder=demo.config.replace(style=style),
@@ -75,7 +78,7 @@ def _demo() -> TrainConfig:
 
 def _smoke() -> TrainConfig:
     """Both stages of a toy encoder, paper flavour, on the bundled generator; no weights beyond the repository's."""
-    generator = demo_generator_config()
+    generator = people_generator_config()
     widths, blocks = (16, 16, 24, 32), (1, 1, 2, 1)
     encoder = HeadEncoderConfig(
         style=StyleConfig(

@@ -256,13 +256,11 @@ class EncoderTraining:
 def people_encoder_config() -> HeadEncoderConfig:
     """A HeadEncoder for `people_generator_config`, with the lifted refiner (demo.md)."""
     generator = people_generator_config()
-    trunk = TrunkConfig(widths=(32, 48, 80, 128), blocks=(2, 2, 3, 2), input_size=128)
     small = demo_encoder_config()
     return small.replace(
-        style=StyleConfig(
-            trunk=trunk, n_styles=generator.num_ws, coarse=3, middle=6, w_dim=generator.w_dim, head_width=80
-        ),
-        lifted=dataclasses.replace(small.lifted, features=generator.features, widths=(80, 112, 144), light=64),
+        style=dataclasses.replace(small.style, n_styles=generator.num_ws, w_dim=generator.w_dim),
+        # Features of people's planes belong to single planes (people.relief).
+        lifted=dataclasses.replace(small.lifted, features=generator.features, own_ends=True),
     )
 
 

@@ -42,12 +42,14 @@ class Patches(NamedTuple):
         label: [N,25] cameras.
         corner: [N,1,2] first column and row of the patch, in raw pixels.
         target: [N,3,4p,4p] the true fine picture in [-1,1].
+        planes: [N,3,C·D,H,H] the tri-grids that the heads should have; [N,0] where they are not known.
     """
 
     numbers: Tensor
     label: Tensor
     corner: Tensor
     target: Tensor
+    planes: Tensor
 
 
 class Planes(NamedTuple):
@@ -92,8 +94,8 @@ class TruthSource(Protocol):
         Without ``rendered`` only the points count.
         """
 
-    def patches(self, count: int, patch: int, grid: int, margin: int, rng: torch.Generator) -> Patches:
-        """Patches of ``patch`` raw pixels of pictures of ``grid`` raw pixels, some of which reach the border."""
+    def patches(self, count: int, patch: int, margin: int, config: GeneratorConfig, rng: torch.Generator) -> Patches:
+        """Patches of ``patch`` raw pixels of the pictures that a generator makes, some of which reach the border."""
 
     def preview(self, yaw: float, size: int) -> tuple[Tensor, Tensor]:
         """Descriptions [4,D] of four heads that are always the same, and their pictures [4,3,S,S]."""

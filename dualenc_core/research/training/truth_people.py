@@ -94,7 +94,9 @@ class PeopleTruth:
         numbers = self.standardised(np.stack([r.numbers for r in records])).to(rng.device)
         return Planes(numbers, planes, weight, finest), self._truth(records, _DECODER_RAYS, 8, rng)
 
-    def patches(self, count: int, patch: int, grid: int, margin: int, rng: torch.Generator) -> Patches:
+    def patches(self, count: int, patch: int, margin: int, config: GeneratorConfig, rng: torch.Generator) -> Patches:
+        check_reliefs_fit(config, config.plane_size)
+        grid = config.neural_resolution
         records, labels, targets = self.records(count, rng), [], []
         corner = random_corners(count, patch, grid, margin, rng)
         for record, (left, top) in zip(records, corner[:, 0].tolist(), strict=True):
@@ -108,7 +110,8 @@ class PeopleTruth:
             targets.append(torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1).float() / 127.5 - 1)
             labels.append(torch.from_numpy(record.labels[view]))
         numbers = self.standardised(np.stack([r.numbers for r in records]))
-        parts = numbers, torch.stack(labels), corner, torch.stack(targets)
+        planes = torch.stack([r.relief.planes(config.features, config.plane_depth)[0] for r in records])
+        parts = numbers, torch.stack(labels), corner, torch.stack(targets), planes
         return Patches(*(part.to(rng.device) for part in parts))
 
     def preview(self, yaw: float, size: int) -> tuple[Tensor, Tensor]:

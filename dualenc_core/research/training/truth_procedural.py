@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ... import procedural
 from ...camera import Camera
+from ...generator.config import GeneratorConfig
 from ...procedural.heads import LATENT_DIM
 from ...rendering.rays import pixel_rays
 from .truth import Numbers, Patches, Truth, on_faces, random_cameras, random_corners, square
@@ -48,7 +49,8 @@ class ProceduralTruth:
         return Truth(numbers, origins, directions, self._on_backdrop(hits), hits.alpha, places, distance, colour)
 
     @torch.no_grad()
-    def patches(self, count: int, patch: int, grid: int, margin: int, rng: torch.Generator) -> Patches:
+    def patches(self, count: int, patch: int, margin: int, config: GeneratorConfig, rng: torch.Generator) -> Patches:
+        grid = config.neural_resolution
         z, numbers = self.numbers(count, rng)
         heads, camera = procedural.heads_from_latent(z), random_cameras(count, rng)
         corner = random_corners(count, patch, grid, margin, rng)
@@ -57,7 +59,7 @@ class ProceduralTruth:
         fine = (fine + torch.rand(count, fine.shape[1], 2, generator=rng, device=rng.device)) / (4 * grid)
         target = self._on_backdrop(procedural.trace(heads, *pixel_rays(camera, fine)))
         target = target.transpose(1, 2).reshape(count, 3, 4 * patch, 4 * patch)
-        return Patches(numbers, camera.label, corner, target)
+        return Patches(numbers, camera.label, corner, target, torch.empty(count, 0, device=rng.device))
 
     @torch.no_grad()
     def preview(self, yaw: float, size: int) -> tuple[Tensor, Tensor]:

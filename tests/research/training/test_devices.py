@@ -18,6 +18,7 @@ from dualenc_core.research.training.run import RunOptions, run
 from dualenc_core.research.training.truth_procedural import ProceduralTruth
 from dualenc_core.research.training.views_procedural import ProceduralViews
 from tests.fake_accelerator import accelerator
+from tests.stylised import ENCODER_1, GENERATOR
 
 from .paper_small import Pictures, encoder_config, generator, paper_config
 
@@ -58,7 +59,7 @@ def test_encoder_training_stays_on_its_device(variant, tmp_path):
         options = dataclasses.replace(options, latent_steps=1)
     with accelerator() as device:
         rng = torch.Generator(device).manual_seed(0)
-        trainer = EncoderTrainer.create(options, "demo", "demo-e1", ProceduralViews(16), rng)
+        trainer = EncoderTrainer.create(options, GENERATOR, ENCODER_1, ProceduralViews(16), rng)
         assert run(trainer, RunOptions(tmp_path, preview_steps=trainer.total_steps, log_steps=1))
 
 
