@@ -11,16 +11,17 @@ import time
 import torch
 
 import dualenc_core as dc
-from dualenc_core.commands.options import whole
+from dualenc_core.commands.options import add_generator, whole
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=whole(1), default=8, help="of the orbit (default: 8)")
+    add_generator(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    generator = dc.load_generator("demo")
+    generator = dc.load_generator(args.generator)
     heads = generator.synthesize(generator.mapping(generator.latents(seed=1, count=2)))
     # Stitched by points, as the head of an inversion.
     head = dc.stitch(heads[0], heads[1], dc.visibility(generator, heads[0], dc.Camera.look_at()))
