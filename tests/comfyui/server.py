@@ -18,7 +18,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = "ComfyUI-DualEnc"
-START_SECONDS = 300
+# A busy machine needs minutes.
+START_SECONDS = float(os.environ.get("COMFYUI_START_SECONDS", 300))
 
 
 def find_comfyui() -> Path | None:
@@ -112,7 +113,7 @@ class Server:
         """Body of a GET, or of a POST if there is data; urllib's HTTPError for other answers than 2xx."""
         headers = {"Content-Type": kind} if data is not None else {}
         request = urllib.request.Request(self.url + path, data, headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return answer.read()
 
     def get(self, path: str) -> Any:

@@ -2,7 +2,8 @@
 
 import { createRequire } from "node:module";
 
-const START = 180_000;
+// A busy machine needs minutes.
+const START = 600_000;
 
 /**
  * Opens the page and waits until nodes can be put on it.

@@ -19,6 +19,8 @@ STAGE_GAP = 40
 WIDTH, WIDE = 310, 310
 NOTE_WIDTH = 400
 PICTURE = 260
+# What one looks at longest.
+WIDTHS = {"DualEncTurntable": 600}
 # What is below the widgets: previews of pictures, texts, reports, the pose pad.
 BELOW = {
     "LoadImage": PICTURE,
@@ -34,7 +36,7 @@ BELOW = {
     "DualEncSaveMesh": 72,
     "DualEncSaveTriplane": 60,
     "DualEncSplat": 60,
-    "DualEncTurntable": 290,
+    "DualEncTurntable": 440,
     "Preview3D": 400,
     "Preview3DAdvanced": 400,
     "PreviewGaussianSplat": 400,
@@ -66,7 +68,7 @@ def size(definition: Definition) -> tuple[int, int]:
     lines = len(definition.widgets) + sum(1 for widget in definition.widgets if widget.companion)
     below = BELOW.get(definition.name, 0)
     height = 6 + SLOT * rows + (8 + WIDGET * lines if lines else 0) + below
-    return (WIDE if below >= PICTURE else WIDTH), height
+    return WIDTHS.get(definition.name, WIDE if below >= PICTURE else WIDTH), height
 
 
 def depths(prompt: dict[str, Any], ids: dict[str, int], pinned: Collection[str] = ()) -> dict[str, int]:
@@ -94,7 +96,7 @@ def place(plan: Plan, prompt: dict[str, Any], sizes: dict[str, tuple[int, int]])
     """Boxes of the nodes by id, and of the stages in the order of the plan.
 
     The first column of the first row stands below the note. Every stage stands as high as those of earlier rows, and of
-    its own column, let it.
+    its own column, let it; nodes below each other are of one width.
     """
     nodes: dict[str, Box] = {}
     groups: list[Box] = []
@@ -113,9 +115,9 @@ def place(plan: Plan, prompt: dict[str, Any], sizes: dict[str, tuple[int, int]])
             for stage in column:
                 ends = dict.fromkeys(depth.values(), top + HEADING)
                 for key in stage.ids:
-                    width, height = sizes[key]
+                    height = sizes[key][1]
                     y = ends[depth[key]] + TITLE
-                    nodes[key] = Box(starts[depth[key]], y, width, height)
+                    nodes[key] = Box(starts[depth[key]], y, widths[depth[key]], height)
                     ends[depth[key]] = y + height + GAP_Y
                 boxes = [nodes[key] for key in stage.ids]
                 x, bottom = min(b.x for b in boxes) - PADDING, max(b.bottom for b in boxes) + FOOT

@@ -84,16 +84,13 @@ In *Turn the head*: drag or arrow keys turn, the wheel zooms, ▶ plays, a doubl
             (
                 (MODELS,),
                 (stage("1 · Photo", INPUT, "load_photo align"),),
-                (stage("Turn it", RESULT, "turntable"),),
-                (
-                    stage("Eight views", RESULT, "save"),
-                    stage("On the way", VIEW, "preview_portrait=0 preview_mask=0"),
-                ),
+                (stage("Turn it", RESULT, "turntable"), stage("Eight views", RESULT, "save=0")),
             ),
             (
                 (stage("2 · Two heads", HEAD, "encode_1 encode_2"),),
                 (stage("3 · Join them", HEAD, "mask stitch"),),
                 (stage("4 · Views", VIEW, "orbit=0 render=0"),),
+                (stage("On the way", VIEW, "preview_portrait=0 preview_mask=0"),),
             ),
         ),
         App(
