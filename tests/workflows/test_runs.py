@@ -1,6 +1,7 @@
 """The shipped prompts run, without ComfyUI (see executor.py).
 
-Orbits are cut to three frames and optimisations to two steps here, which tests the same and saves most of the time.
+Orbits and animations are cut to three frames and optimisations to two steps here, which tests the same and saves
+most of the time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 from ..tools.workflows.definitions import NEWER, definitions, prompts
-from ..tools.workflows.portrait import PORTRAIT
+from ..tools.workflows.portrait import EXAMPLES, PORTRAIT_YAW
 from .executor import CORE, Executor, PromptError, Results, needed
 
 FRAMES = 3
@@ -34,6 +35,8 @@ def short(name: str) -> dict[str, Any]:
     for node in prompt.values():
         if node["class_type"] == "DualEncOrbit":
             node["inputs"]["frames"] = FRAMES
+        if node["class_type"] == "DualEncAnimate":
+            node["inputs"].update(seconds=FRAMES / 24, fps=24.0)
         if node["class_type"] == "DualEncOptimize":
             node["inputs"].update(steps=2, tune_steps=1)
     return prompt
@@ -49,7 +52,8 @@ def run(pack, tmp_path, monkeypatch):
         count += 1
         folder = tmp_path / str(count)
         (folder / "input").mkdir(parents=True)
-        shutil.copy(PORTRAIT, folder / "input")
+        for photo in EXAMPLES:
+            shutil.copy(photo, folder / "input")
         monkeypatch.chdir(folder)
         results = Executor(pack).run(prompt, only)
         return results, {path.as_posix(): path.read_bytes() for path in results.files()}
@@ -100,7 +104,7 @@ def test_the_example_portrait_is_found_and_lies_inside_the_photo(run) -> None:
     results, _ = run(prompts()["01_photo_to_360_head"], ["align"])
     (report,) = results.ui["align"]["alignment"]
     assert report["confidence"] >= 0.6 and report["outside"] == 0 and report["warnings"] == ()
-    assert abs(report["yaw"] - 20) < 6
+    assert abs(report["yaw"] - PORTRAIT_YAW) < 6
 
 
 def test_shapes_of_the_first_prompt(run) -> None:
