@@ -473,11 +473,11 @@ It works with generators of people, as the bundled one is. For others make a fil
         (
             (
                 (MODELS,),
-                (stage("Photo", INPUT, "load_photo align=0"), stage("Head", HEAD, "invert")),
+                (stage("Photo", INPUT, "load_photo=0 align=0"), stage("Head", HEAD, "invert=0")),
                 (stage("Sliders", HEAD, "direct"),),
                 (
-                    stage("Directed", RESULT, "save"),
-                    stage("Before", RESULT, "preview_before"),
+                    stage("Directed", RESULT, "save=0"),
+                    stage("Before", RESULT, "preview_before=0"),
                     stage("Views", VIEW, "orbit=0 render=0 render_before=0"),
                 ),
             ),
@@ -514,18 +514,22 @@ Press **Run**: the head of the first photo takes over the expression and the lig
         (
             (
                 (MODELS,),
-                (stage("Photos", INPUT, "load_photo load_lender align_photo align_lender"),),
+                (stage("Photo", INPUT, "load_photo=0 align_photo=0"), stage("Its head", HEAD, "invert_photo=0")),
                 (
-                    stage("The result", RESULT, "save"),
+                    stage("Lender", INPUT, "load_lender=0 align_lender=0"),
+                    stage("Lender's head", HEAD, "invert_lender=0"),
+                ),
+                (
+                    stage("The result", RESULT, "save=0"),
                     stage("Before, and the lender", VIEW, "preview_before=0 preview_lender=0"),
                 ),
             ),
             (
-                (stage("Heads", HEAD, "invert_photo invert_lender"),),
-                (stage("What is lent", HEAD, "lend=0"), stage("Camera", VIEW, "camera=0")),
+                (stage("Camera", VIEW, "camera"),),
+                (stage("What is lent", HEAD, "lend"),),
+                (stage("Direct", HEAD, "direct"),),
                 (stage("Views", VIEW, "render=0 render_before=0 render_lender=0"),),
             ),
-            ((stage("Direct", HEAD, "direct"),),),
         ),
     ),
     "17_turn_and_smile": Plan(
