@@ -1,7 +1,8 @@
 # make demo   reconstruct two portraits with the bundled weights into out/demo
 # make test   run the tests
+# make lint   style; make types: mypy
 #
-# Both first build their own environment; all they need is Python 3.10 to 3.13 with pip.
+# They first build their own environment; all they need is Python 3.10 to 3.13 with pip.
 # Variables: PYTHON=python3.12, VENV=path, PIP_FLAGS="--index-url …" (for another build of PyTorch), ARGS="…".
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ ARGS ?=
 
 TORCH := torch==2.13.0
 # The [test] extra of pyproject.toml.
-TOOLS := pytest pytest-xdist ruff matplotlib accelerate pyyaml embreex pillow-heif
+TOOLS := pytest pytest-xdist ruff mypy matplotlib accelerate pyyaml embreex pillow-heif
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 endif
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint venv clean
+.PHONY: demo test lint types venv clean
 
 demo: venv
 	$(BIN)/python -m dualenc_core demo --out out/demo $(ARGS)
@@ -31,6 +32,11 @@ test: venv
 lint: venv
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+
+# The pack is a package whose folder may have a name that Python cannot have, such as ComfyUI-DualEnc.
+types: venv
+	mkdir -p "$(VENV)/types" && ln -sfn "$(CURDIR)" "$(VENV)/types/pack"
+	cd "$(VENV)/types" && "$(abspath $(BIN))/python" -m mypy --config-file pack/pyproject.toml -p pack.dualenc_core -p pack.nodes
 
 venv: $(STAMP)
 

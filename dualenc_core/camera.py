@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -277,6 +278,8 @@ class Camera:
                     "position": _xyz(position * METRES_PER_UNIT),
                     "target": _xyz(target * METRES_PER_UNIT),
                     "quaternion": _quaternion(rotation @ _FLIP),
+                    # Newer ComfyUI takes a roll from the quaternion only then.
+                    "useCustomUp": abs(float(rotation[1, 0])) > 1e-5 or float(rotation[1, 1]) > 1e-5,
                     "zoom": 1.0,
                     "cameraType": "perspective",
                     "fov": math.degrees(2 * math.atan(0.5 / focal)),
@@ -306,7 +309,7 @@ class Camera:
             index = slice(index, index + 1 or None)
         return Camera(self.cam2world[index], self.intrinsics[index])
 
-    def to(self, *args, **kwargs) -> Camera:
+    def to(self, *args: Any, **kwargs: Any) -> Camera:
         """Move or cast both tensors, as ``Tensor.to``."""
         return Camera(self.cam2world.to(*args, **kwargs), self.intrinsics.to(*args, **kwargs))
 

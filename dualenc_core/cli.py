@@ -129,7 +129,7 @@ def _print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         # Streams that others have put there may be of any kind.
         with contextlib.suppress(AttributeError, ValueError, OSError):
-            stream.reconfigure(errors="dualenc")
+            stream.reconfigure(errors="dualenc")  # type: ignore[union-attr]
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Rays in memory at once on a CPU.
 _RAYS = 4096
@@ -66,9 +67,10 @@ def full_float32() -> Iterator[None]:
     the decibels between a GPU's pictures and a CPU's. The setting is the process's: it is put back at the end.
     """
     # The names since PyTorch 2.9; the older ones fail where both are used.
-    convolutions = getattr(torch.backends.cudnn, "conv", None)
-    place, name, full = (convolutions, "fp32_precision", "ieee")
-    if convolutions is None:
+    place: Any = getattr(torch.backends.cudnn, "conv", None)
+    full: str | bool = "ieee"
+    name = "fp32_precision"
+    if place is None:
         place, name, full = torch.backends.cudnn, "allow_tf32", False
     before, products = getattr(place, name), _precision_of_products()
     try:
@@ -94,11 +96,12 @@ def in_full_float32(method: Callable[P, T]) -> Callable[P, T]:
     """A method of a module that runs in `full_float32`, but for training, which keeps PyTorch's settings."""
 
     @functools.wraps(method)
-    def run(module, *args, **kwargs):
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        module: Any = args[0]
         if module.training or not torch.cuda.is_initialized():
-            return method(module, *args, **kwargs)
+            return method(*args, **kwargs)
         with full_float32():
-            return method(module, *args, **kwargs)
+            return method(*args, **kwargs)
 
     return run
 

@@ -13,6 +13,7 @@ import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from .errors import DualEncError
 
@@ -246,7 +247,7 @@ def _escaped(letter: str) -> str:
     return f"%u{code:04X}" if 0xD800 <= code <= 0xDFFF else letter
 
 
-def _digest(file) -> str:
+def _digest(file: IO[bytes]) -> str:
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
         digest.update(block)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,10 @@ from torch import Tensor
 from .camera import Camera
 from .errors import DualEncError
 
+W = TypeVar("W", bound="PointWeight")
 
+
+@dataclass(frozen=True, eq=False)
 class PointWeight(abc.ABC):
     """A function from world points to 0..1, one for each batch entry."""
 
@@ -29,6 +33,10 @@ class PointWeight(abc.ABC):
         weights = self(corners)
         if weights.shape != (count, 2, 1) or not bool(((weights >= 0) & (weights <= 1)).all()):
             raise DualEncError(f"a weight of kind {kind_of(self)} does not give numbers in 0..1 for {count} head(s)")
+
+    def entry(self: W, index: int) -> W:
+        """That of one head, as a batch of one."""
+        return self.map(lambda tensor: tensor[index : index + 1])
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that define it, by field name, cameras as labels; for storage."""
@@ -44,9 +52,9 @@ class PointWeight(abc.ABC):
             if isinstance(getattr(self, f.name), (bool, int, float, str))
         }
 
-    def map(self, function) -> PointWeight:
+    def map(self: W, function: Callable[[Tensor], Tensor]) -> W:
         """The same with ``function`` applied to every tensor (to index the batch or change device)."""
-        changes = {}
+        changes: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, Camera):
@@ -165,7 +173,7 @@ def from_parts(kind: str, tensors: dict[str, Tensor], numbers: dict[str, Any]) -
     for name, value in numbers.items():
         if type(value) not in types.get(name, ()) or not math.isfinite(value):
             raise DualEncError(f"{name} of a weight of kind {kind} is {value!r:.60}, which it cannot be")
-    tensors = dict(tensors)
-    if "camera" in tensors:
-        tensors["camera"] = Camera.from_label(tensors["camera"])
-    return KINDS[kind](**tensors, **numbers)
+    values: dict[str, Any] = dict(tensors)
+    if "camera" in values:
+        values["camera"] = Camera.from_label(values["camera"])
+    return KINDS[kind](**values, **numbers)

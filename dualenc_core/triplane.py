@@ -97,7 +97,7 @@ class Triplane:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
-    def to(self, *args, **kwargs) -> Triplane:
+    def to(self, *args: Any, **kwargs: Any) -> Triplane:
         """Move or cast all tensors, as ``Tensor.to``."""
         return self.map(lambda tensor: tensor.to(*args, **kwargs))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from .. import dualenc_core as dc
+from ..dualenc_core.choices import QUALITIES
 from . import images, runtime
 from .attributes import known_of, one_of
 from .inputs import CAMERA, GENERATOR, TRIPLANE, choice, decimal, socket, text, whole
 from .inputs import colour as colour_widget
-from .render import BACKGROUNDS, QUALITIES, background_of, resized
+from .render import BACKGROUNDS, background_of, resized
 
 EXAMPLE = """{
   "tracks": {

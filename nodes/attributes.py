@@ -11,7 +11,7 @@ from .. import dualenc_core as dc
 from ..dualenc_core.errors import CheckpointError, DualEncError
 from ..dualenc_core.people.attributes import ATTRIBUTES, CHOICES
 from . import images, runtime, weights
-from .inputs import GENERATOR, TRIPLANE, choice, decimal, linked_text, socket, switch, text, whole
+from .inputs import GENERATOR, TRIPLANE, Declaration, choice, decimal, linked_text, socket, switch, text, whole
 from .inputs import colour as colour_widget
 
 AS_IT_IS = "as it is"
@@ -34,13 +34,13 @@ _PICKED = ("hair_style", "eye_colour", "glasses")
 _RAYS = 64
 
 
-def _slider(name: str):
+def _slider(name: str) -> Declaration:
     a = next(a for a in ATTRIBUTES if a.name == name)
     step = 1.0 if a.unit in ("degrees", "years") else 0.05
     return decimal(0.0, a.low, a.high, step, f"{a.about[0].upper()}{a.about[1:]}, or the opposite below 0 ({a.unit}).")
 
 
-def _pick(name: str):
+def _pick(name: str) -> Declaration:
     c = next(c for c in CHOICES if c.name == name)
     return choice((AS_IT_IS, *c.options), f"{c.about[0].upper()}{c.about[1:]}.")
 

@@ -70,10 +70,13 @@ class DualEncCamera:
     def run(self, yaw, pitch, roll, radius, fov, camera_info=None):
         if camera_info is None:
             camera = dc.Camera.look_at(yaw, pitch, roll, radius, fov)
-        else:
-            camera = dc.Camera.from_load3d(camera_info, radius, fov)
-        result = camera, camera.to_load3d()[0]
-        if camera_info is not None and is_orthographic(camera_info):
+            return camera, camera.to_load3d()[0]
+        # Newer ComfyUI has nodes that give several cameras in one value; its renderers take them so (comfyui.md §2).
+        several = isinstance(camera_info, (list, tuple))
+        infos = camera_info if several else [camera_info]
+        camera = dc.Camera.cat([dc.Camera.from_load3d(info, radius, fov) for info in infos])
+        result = camera, camera.to_load3d() if several else camera.to_load3d()[0]
+        if any(is_orthographic(info) for info in infos):
             return {"ui": {"dualenc_warnings": [_PARALLEL]}, "result": result}
         return result
 

@@ -85,7 +85,7 @@ def _perceptual(picture, truth):
 
     lpips = LPIPS.from_files(locate_known("lpips-alexnet"))
     arcface = load_arcface(locate_known("arcface"))
-    rows = {"lpips": [], "identity": []}
+    rows: dict[str, list[float]] = {"lpips": [], "identity": []}
     for a, b in zip(picture.split(1), truth.split(1), strict=True):
         rows["lpips"].append(float(lpips(a, b)))
         square = [F.interpolate(x, (256, 256), mode="bilinear", antialias=True, align_corners=False) for x in (a, b)]

@@ -8,7 +8,7 @@ from typing import Any
 from ..dualenc_core.errors import DualEncError
 
 
-def sentence_first(node: type) -> type:
+def sentence_first(node: Any) -> Any:
     """The node class, whose errors ComfyUI shows as "NoFaceError: …", without the path of the module that has them.
 
     The class of the error is still the library's (a subclass of it). Only nodes do this: elsewhere errors cross
@@ -21,7 +21,7 @@ def sentence_first(node: type) -> type:
         try:
             return run(*args, **inputs)
         except DualEncError as error:
-            error.__class__ = _short(type(error))
+            error.__class__ = _short(type(error))  # type: ignore[arg-type]  # classes can be hashed
             raise
 
     setattr(node, node.FUNCTION, shown)
@@ -29,7 +29,7 @@ def sentence_first(node: type) -> type:
 
 
 @functools.cache
-def _short(kind: type[DualEncError]) -> type[DualEncError]:
+def _short(kind: Any) -> type[DualEncError]:
     if kind.__module__ == "builtins":
         return kind
     return type(kind.__name__, (kind,), {"__module__": "builtins", "__doc__": kind.__doc__})

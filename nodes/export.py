@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from .. import dualenc_core as dc
 from ..dualenc_core.errors import DualEncError
 from . import meshes, runtime
@@ -122,7 +124,7 @@ class DualEncSaveMesh:
         lines, files, texts, paths = [], [], [], []
         for ours in found:
             with runtime.new_output(
-                filename_prefix, f".{format}", beside=lambda path, ours=ours: dc.export.companions(path, ours)
+                filename_prefix, f".{format}", beside=functools.partial(dc.export.companions, mesh=ours)
             ) as (path, line):
                 dc.export.save_mesh(ours, path, unlit=bool(getattr(mesh, "unlit", ours.colours is not None)))
             name = "/".join(part for part in (line["subfolder"], line["filename"]) if part)

@@ -17,6 +17,8 @@ CAMERA = "DUALENC_CAMERA"
 LOAD3D_CAMERA = "LOAD3D_CAMERA"
 # Files for viewers and save nodes; ComfyUI without the type has no node that takes it.
 FILE_3D = "FILE_3D"
+# Of splats: their viewer and save node take no other (comfyui.md §1).
+FILE_3D_SPLAT = "FILE_3D_SPLAT_ANY"
 
 GREY = "#808080"
 
@@ -27,7 +29,7 @@ def refuse_empty(run: Callable[..., Any]) -> Callable[..., Any]:
     """A node's function that refuses batches of nothing, whatever they are of, by the name of their input."""
 
     @functools.wraps(run)
-    def checked(self, *args: Any, **inputs: Any) -> Any:
+    def checked(self: Any, *args: Any, **inputs: Any) -> Any:
         for name, value in inputs.items():
             if isinstance(value, Sized) and not isinstance(value, (str, bytes, Mapping)) and len(value) == 0:
                 raise DualEncError(f"{name} is empty: a batch of 0; connect one with at least one entry")

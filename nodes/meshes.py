@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def from_comfy(mesh: Any) -> list[dc.export.Mesh]:
 
     Raises DualEncError for something else than a MESH, for an empty one, and for attributes that do not fit.
     """
-    if not all(isinstance(getattr(mesh, name, None), Tensor) for name in ("vertices", "faces")):
+    if not all(_holds_tensors(getattr(mesh, name, None)) for name in ("vertices", "faces")):
         raise DualEncError(
             f"mesh is a {type(mesh).__name__} without vertices and faces; link DualEnc Mesh or a node that gives a MESH"
         )
@@ -44,6 +45,13 @@ def left_out(mesh: Any) -> list[str]:
     return found
 
 
+def _holds_tensors(values: Any) -> bool:
+    """A batch, or a list of what may differ in size, as newer nodes give it."""
+    if isinstance(values, (list, tuple)):
+        return len(values) > 0 and all(isinstance(value, Tensor) for value in values)
+    return isinstance(values, Tensor)
+
+
 def _present(value: Any) -> bool:
     return value is not None and value is not False and value != {} if not isinstance(value, Tensor) else True
 
@@ -55,16 +63,22 @@ def _untouched(mesh: Any, ours: dc.export.Mesh) -> bool:
         held = getattr(mesh, name, None)
         if held is None:
             continue  # an older MESH has no place for it
-        if made[name] is None or held.shape != made[name].shape or not torch.equal(held.cpu(), made[name]):
+        if (
+            made[name] is None
+            or not isinstance(held, Tensor)
+            or held.shape != made[name].shape
+            or not torch.equal(held.cpu(), made[name])
+        ):
             return False
     lacks = [n for n in ("uvs", "vertex_colors", "texture") if made[n] is not None and getattr(mesh, n, 0) is None]
     return not lacks and getattr(mesh, "unlit", True) is True and not left_out(mesh)
 
 
-def _item(mesh: Any, index: int, origin: dict[str, Any]) -> dc.export.Mesh:
+def _item(mesh: Any, index: int, origin: Mapping[str, Any]) -> dc.export.Mesh:
     counts = getattr(mesh, "vertex_counts", None), getattr(mesh, "face_counts", None)
     points, triangles = (None if count is None else int(count[index]) for count in counts)
     vertices = _rows(mesh, "vertices", index, points)
+    assert vertices is not None  # `from_comfy` looks
     faces = mesh.faces[index].detach().cpu().long()[:triangles]
     if len(vertices) == 0 or len(faces) == 0:
         raise DualEncError(
@@ -93,5 +107,6 @@ def _rows(mesh: Any, name: str, index: int, count: int | None) -> Tensor | None:
     values = getattr(mesh, name, None)
     if values is None:
         return None
-    values = values if values.ndim == 3 else values[None]
+    if isinstance(values, Tensor) and values.ndim != 3:
+        values = values[None]
     return values[min(index, len(values) - 1)].detach().cpu().float()[:count].contiguous()

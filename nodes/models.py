@@ -96,11 +96,12 @@ def locate_known(entry: str) -> Path:
     known = next(e for e in dc.checkpoints.read_catalog() if e.id == entry)
     home = runtime.model_home()
     # Some published files are used as they are.
-    found = runtime.find_model(known.converted or known.files[0].name)
+    file = known.files[0].name
+    name = known.converted or file
+    found = None if name is None else runtime.find_model(name)
     try:
         return found or dc.checkpoints.resolve(known.kind, entry, home)
     except CheckpointError as error:
-        file = known.files[0].name
         if file and runtime.find_model(file) is not None:
             raise CheckpointError(f"{known.role}: {weights.how_to_convert(home / file)}") from error
         raise CheckpointError(

@@ -132,7 +132,8 @@ def parse_colour(colour: str) -> tuple[float, float, float]:
         digits = "".join(d * 2 for d in digits)
     if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
         raise DualEncError(f"colour is {colour!r}, expected #rrggbb, for example #808080")
-    return tuple(int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))
+    red, green, blue = (int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))
+    return red, green, blue
 
 
 def _frames(network, head, views, options, report, before, total):

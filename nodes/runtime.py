@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 
 
 @cache
-def comfy(module: str) -> ModuleType | None:
-    """A module of ComfyUI, None outside of it."""
+def comfy(module: str) -> Any:
+    """A module of ComfyUI, which nobody types; None outside of it."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -61,7 +61,7 @@ class Network:
         patcher: ComfyUI's ModelPatcher, which decides where the weights are; None outside ComfyUI.
     """
 
-    module: nn.Module
+    module: Any  # a PanoHead or a HeadEncoder
     name: str
     patcher: Any = None
 
@@ -428,7 +428,7 @@ def _running() -> tuple[dict[str, Any], dict[str, Any]]:
     server = None if comfy("folder_paths") is None else comfy("server")
     queue = getattr(getattr(getattr(server, "PromptServer", None), "instance", None), "prompt_queue", None)
     try:
-        ((_, _, prompt, extra, *_),) = queue.currently_running.values()
+        ((_, _, prompt, extra, *_),) = getattr(queue, "currently_running", {}).values()
         return dict(prompt), dict((extra.get("extra_pnginfo") or {}).get("workflow") or {})
     except (AttributeError, TypeError, ValueError):
         return {}, {}

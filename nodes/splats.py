@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import dualenc_core as dc
 from ..dualenc_core.errors import DualEncError
 from . import runtime
-from .inputs import FILE_3D, GENERATOR, TRIPLANE, choice, decimal, socket, text, whole
+from .inputs import FILE_3D_SPLAT, GENERATOR, TRIPLANE, choice, decimal, socket, text, whole
 
 NOT_SAVED = "no"
 _NOWHERE = "this ComfyUI has no nodes that take a SPLAT, so the splats were saved as ply"
@@ -29,12 +29,12 @@ class DualEncSplat:
         "spz",
         "3d head",
     ]
-    RETURN_TYPES = ("SPLAT", "STRING", FILE_3D)
+    RETURN_TYPES = ("SPLAT", "STRING", FILE_3D_SPLAT)
     RETURN_NAMES = ("splat", "path", "model_3d")
     OUTPUT_TOOLTIPS = (
         "The splats, for Render Splat and ComfyUI's other splat nodes (0.33 or newer).",
         "The file, relative to the output folder; empty when it was not saved.",
-        "The same file for Preview 3D (Advanced) and Save 3D (Advanced), where ComfyUI has them.",
+        "The same file for Preview Splat and Save Splat, where ComfyUI has them.",
     )
     FUNCTION = "run"
     OUTPUT_NODE = True

@@ -15,7 +15,7 @@ import torch
 from .. import dualenc_core as dc
 from ..dualenc_core.errors import DualEncError
 from ..dualenc_core.export.strip import Strip, atlas, jpeg, shrunk
-from ..dualenc_core.files import atomic_path
+from ..dualenc_core.files import atomic_path, make_folder
 from . import runtime
 from .inputs import CAMERA, GENERATOR, LOAD3D_CAMERA, TRIPLANE, decimal, socket, switch, whole
 
@@ -114,7 +114,9 @@ class DualEncTurntable:
         return {"ui": {"dualenc_turntable": [_last.line]}, "result": result}
 
 
-def _views(generator, head, strip: Strip, super_resolution: bool) -> tuple[torch.Tensor, str]:
+def _views(
+    generator: runtime.Network, head: dc.Triplane, strip: Strip, super_resolution: bool
+) -> tuple[torch.Tensor, str]:
     """All pictures [N,size,size,3] uint8, each sent to the browser when it is there."""
     device = runtime.use(generator)
     network, order, token = generator.module, strip.order, uuid.uuid4().hex
@@ -141,7 +143,7 @@ def _shape(strip: Strip, token: str) -> dict[str, Any]:
 def _keep(pictures: torch.Tensor, strip: Strip, token: str) -> tuple[Path, dict[str, Any]]:
     """All pictures as one file in temp/, for a page that is opened again; the oldest such file goes."""
     sheet, columns = atlas(pictures)
-    path = runtime.make_folder(runtime.place("temp")) / f"dualenc_turntable_{token}.jpg"
+    path = make_folder(runtime.place("temp")) / f"dualenc_turntable_{token}.jpg"
     with atomic_path(path) as temporary:
         temporary.write_bytes(jpeg(sheet))
     _sheets.append(path)

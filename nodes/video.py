@@ -82,6 +82,8 @@ def _coverage(image, alpha):
     if alpha is None:
         return image[..., 3][:, None].float() if image.shape[-1] == 4 else None
     covered = images.mask_to_core(alpha)
+    if covered is None:
+        return None
     if len(covered) not in (1, len(image)):
         raise DualEncError(f"alpha has {len(covered)} masks for {len(image)} frames; expected as many, or one")
     return resized(covered, image.shape[1:3])

@@ -182,6 +182,12 @@ def _module_level(tree: ast.Module):
             yield node
 
 
+def test_type_checkers_are_told_that_the_library_has_types() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert Path("dualenc_core/py.typed") in PUBLISHED
+    assert pyproject["tool"]["setuptools"]["package-data"] == {"dualenc_core": ["py.typed"]}
+
+
 def load_as_comfyui_does(folder: Path, name: str = "some-pack"):
     """A package from a folder of any name, with nothing on sys.path."""
     spec = importlib.util.spec_from_file_location(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -118,7 +119,9 @@ def convert(
     return _convert_generator(source, target, half, progress)
 
 
-def _convert_generator(source: Path, target: Path, half: bool, progress) -> ConversionReport:
+def _convert_generator(
+    source: Path, target: Path, half: bool, progress: Callable[[int, int], None] | None
+) -> ConversionReport:
     official = read_official(source, progress)
     save_weights(target, WeightsFile("generator", official.state_dict, official.config, official.provenance), half)
     notes = tuple(official.provenance["notes"])
@@ -166,7 +169,7 @@ def _convert_encoder(source: Path, target: Path, half: bool, planes: int, conten
         notes.append(f"{decoder} tensors of the source's own generator (decoder.*) were left out")
 
     expected = {f"stage_one.{name}": shape for name, shape in encoder_layout.stage_one().items()}
-    config = {"style": {"n_styles": 14}, "refiner": None}
+    config: dict[str, Any] = {"style": {"n_styles": 14}, "refiner": None}
     if any(name.startswith("stage_two.") for name in renamed):
         version = 1 if any(name.startswith("stage_two.final_head.") for name in renamed) else 2
         shuffle = version == 1 or _pixelshuffle(renamed, options, notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 Shapes = dict[str, tuple[int, ...]]
 
 _GROUPS_50 = ((64, 64, 3), (64, 128, 4), (128, 256, 14), (256, 512, 3))
@@ -21,7 +23,7 @@ def batch_norm(prefix: str, width: int, affine: bool = True) -> Shapes:
     }
 
 
-def trunk(channels: int, groups=_GROUPS_50, squeeze: bool = True) -> Shapes:
+def trunk(channels: int, groups: Sequence[tuple[int, int, int]] = _GROUPS_50, squeeze: bool = True) -> Shapes:
     """Stem and residual trunk (IR-SE-50 by default).
 
     Args:

@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -116,6 +117,7 @@ def _interpret(data: memoryview, path: Path, progress: Callable[[int, int], None
             f"{len(data) - end} bytes follow the end of the pickle; the file is not a plain checkpoint"
         )
     network, generator, notes = _choose_generator(content)
+    described = content.get("training_set_kwargs") if isinstance(content, dict) else None
     state = generator.state
     notes += _check_plane_axes(state)
     state_dict = _read_tensors(_collect(generator), limit=len(data), progress=progress)
@@ -152,7 +154,7 @@ def _interpret(data: memoryview, path: Path, progress: Callable[[int, int], None
         "sha256": sha256(path),
         "network": network,
         "class_name": generator.class_name,
-        "training_set_kwargs": _plain(content.get("training_set_kwargs"), "training_set_kwargs"),
+        "training_set_kwargs": _plain(described, "training_set_kwargs"),
         "notes": notes,
     }
     return OfficialCheckpoint(state_dict, init_kwargs, rendering_kwargs, resolution, provenance)
@@ -197,7 +199,8 @@ def _check_plane_axes(state: dict) -> list[str]:
 def _collect(root: Recorded) -> dict[str, TensorRef]:
     """State-dict order of PyTorch: a module's parameters, its persistent buffers, then its children."""
     found: dict[str, TensorRef] = {}
-    pending, visited = [("", root, 0)], 0
+    pending: list[tuple[str, Recorded, int]] = [("", root, 0)]
+    visited = 0
     while pending:
         prefix, module, depth = pending.pop()
         visited += 1
@@ -214,12 +217,13 @@ def _collect(root: Recorded) -> dict[str, TensorRef]:
                 if not isinstance(tensor, TensorRef):
                     raise CheckpointError(f"{prefix}{name} is {brief(tensor)} instead of a tensor")
                 found[prefix + name] = tensor
-        children = [
-            (f"{prefix}{name}.", child, depth + 1) for name, child in _named(module, "_modules", label) if child
-        ]
-        for name, child, _ in children:
+        children: list[tuple[str, Recorded, int]] = []
+        for name, child in _named(module, "_modules", label):
+            if not child:
+                continue
             if not isinstance(child, Recorded):
-                raise CheckpointError(f"{name[:-1]} is {brief(child)} instead of a module")
+                raise CheckpointError(f"{prefix}{name} is {brief(child)} instead of a module")
+            children.append((f"{prefix}{name}.", child, depth + 1))
         pending.extend(reversed(children))
     if not found:
         raise CheckpointError("the generator has no parameters")
@@ -256,7 +260,7 @@ def _plain_dict(value: object, name: str) -> dict:
     return _plain(value, name)
 
 
-def _plain(value: object, name: str) -> object:
+def _plain(value: object, name: str) -> Any:
     """A JSON-safe copy of configuration values; tuples become lists."""
     remaining = _MAX_CONFIG_VALUES
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import CheckpointError
@@ -72,10 +72,12 @@ def check_depth(root: object, limit: int = MAX_DEPTH) -> None:
 
     Breadth first and iterative; every container is visited once, so sharing and cycles cost nothing.
     """
-    level, seen = [root], {id(root)}
+    level: list[object] = [root]
+    seen = {id(root)}
     for _ in range(limit):
-        following = []
+        following: list[object] = []
         for value in level:
+            children: Iterable[object]
             if isinstance(value, dict):
                 children = value.values()
             elif isinstance(value, list | tuple):

@@ -17,9 +17,12 @@ from __future__ import annotations
 import pickletools
 import struct
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from ..errors import CheckpointError
 from .pickle_values import MAX_OPERATIONS, Budget, Buildable, Global, brief, check_depth, check_key
+
+T = TypeVar("T")
 
 MAX_STACK = 100_000
 MAX_MEMO = 300_000
@@ -137,7 +140,7 @@ class Machine:
         del self._stack[height:]
         return items
 
-    def _target(self, kind: type, operation: str):
+    def _target(self, kind: type[T], operation: str) -> T:
         target = self._top()
         if type(target) is not kind:
             raise self._error(f"{operation} on {brief(target)} instead of a {kind.__name__}")
@@ -255,7 +258,7 @@ class Machine:
 
 
 def _refusal(opcode: int) -> str:
-    known = pickletools.code2op.get(chr(opcode))
+    known = next((known for known in pickletools.opcodes if known.code == chr(opcode)), None)
     if known is None:
         return f"byte 0x{opcode:02x} is not a pickle operation; this is not a pickle, or it is damaged"
     return f"the pickle operation {known.name} is refused; weights files never need it"

@@ -137,7 +137,7 @@ def read_entry(path: str | Path) -> dict:
         raise CheckpointError(f"the metadata of {path} is not JSON ({error}); convert the file again") from error
     entry = entry if isinstance(entry, dict) else {}
     if entry.get("format") != FORMAT:
-        other = {"dualenc-triplane/1": "a saved head", "dualenc-mask/1": "a saved mask"}.get(entry.get("format"))
+        other = {"dualenc-triplane/1": "a saved head", "dualenc-mask/1": "a saved mask"}.get(str(entry.get("format")))
         if other:
             raise CheckpointError(f"{path} is {other}, not weights; choose the file of a network")
         raise CheckpointError(f"{path} has format {entry.get('format')!r}; {FORMAT!r} is read by this version")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -102,7 +102,7 @@ def read_storage(blob: object, budget: Budget) -> Storage:
         raise CheckpointError(f"a tensor's storage is {brief(blob)} instead of bytes")
     position = 0
 
-    def following(persistent=None) -> object:
+    def following(persistent: Callable[[object], object] | None = None) -> object:
         nonlocal position
         value, position = Machine(blob, _STORAGE_GLOBALS, persistent, budget).run(position)
         return value

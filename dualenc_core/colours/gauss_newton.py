@@ -82,7 +82,7 @@ def solve(problem: Linearised) -> ColourMap:
     normal.diagonal().add_(ridge)
     right = torch.einsum("soi,so,sj->ij", slopes, weight * wrong, inputs).flatten()
     # In float64, which MPS has not.
-    exact = {"device": "cpu" if x.device.type == "mps" else x.device, "dtype": torch.float64}
-    factor = torch.linalg.cholesky(normal.to(**exact))
-    found = torch.cholesky_solve(right.to(**exact)[:, None], factor).to(x).reshape(1, c, c + 1)
+    device = torch.device("cpu") if x.device.type == "mps" else x.device
+    factor = torch.linalg.cholesky(normal.to(device, torch.float64))
+    found = torch.cholesky_solve(right.to(device, torch.float64)[:, None], factor).to(x).reshape(1, c, c + 1)
     return ColourMap(found[..., :-1], found[..., -1])

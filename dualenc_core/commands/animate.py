@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .edit_attributes import add_directions
 from .options import (
@@ -28,6 +29,9 @@ from .options import (
     positive,
     whole,
 )
+
+if TYPE_CHECKING:
+    from ..editing.animation import Animation
 
 EXAMPLES = """  python -m dualenc_core animate head.safetensors --tracks smile.json --out out/smile.mp4
   python -m dualenc_core animate head.safetensors --visemes hello.txt --out out/hello.webm --background none
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{count} frames are in {out}{' and the following files' if out != args.out else ''}")
 
 
-def _animation(args: argparse.Namespace):
+def _animation(args: argparse.Namespace) -> Animation:
     from ..editing.animation import read_animation
     from ..editing.visemes import read_visemes
     from ..errors import DualEncError

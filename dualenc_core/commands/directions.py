@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .edit_attributes import add_directions
 from .options import add_device, add_generator, pick_device, whole
+
+if TYPE_CHECKING:
+    from ..editing import Directions
+    from ..editing.direction_file import VectorDirections
+    from ..generator import PanoHead
 
 EXAMPLES = """  python -m dualenc_core directions --generator people.safetensors
   python -m dualenc_core directions --generator panohead.safetensors --out panohead.directions.safetensors
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{path} holds directions for generator {generator.fingerprint}")
 
 
-def _make(args: argparse.Namespace, generator):
+def _make(args: argparse.Namespace, generator: PanoHead) -> VectorDirections:
     from ..editing import find_directions, load_direction, load_directions
     from ..editing.direction_file import with_directions
 
@@ -80,7 +86,7 @@ def _pairs(option: str, texts: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _print(known) -> None:
+def _print(known: Directions) -> None:
     for a in known.attributes:
         print(f"{a.name:<18} {a.group:<12} {a.low:g} to {a.high:g} ({a.unit}): {a.about}")
     for choice in known.choices:

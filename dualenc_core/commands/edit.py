@@ -6,6 +6,7 @@ Writes OUT/triplane.safetensors, OUT/sheet.png with the heads from 8 yaws, and O
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from . import edit_attributes
 from .options import add_device, add_generator, add_out, add_quality, add_resolution, pick_device
 
 if TYPE_CHECKING:
+    from ..editing.checks import Region
     from ..generator import PanoHead
     from ..triplane import Triplane
 
@@ -176,7 +178,9 @@ def _transfer(args: argparse.Namespace, generator: PanoHead, target: Triplane, r
         )
 
 
-def _painted(args: argparse.Namespace, generator: PanoHead, head: Triplane, progress):
+def _painted(
+    args: argparse.Namespace, generator: PanoHead, head: Triplane, progress: Callable[[int, int], None]
+) -> Region:
     """The region of painted pictures, all round."""
     import numpy as np
     import torch
@@ -191,12 +195,12 @@ def _painted(args: argparse.Namespace, generator: PanoHead, head: Triplane, prog
             raise DualEncError(f"{name} has {len(angles)} angles for {len(args.painted)} painted picture(s)")
     yaw, pitch = (list(angles) * len(args.painted) for angles in (args.yaw, args.pitch))
     cameras = Camera.look_at(yaw[: len(args.painted)], pitch[: len(args.painted)]).to(head.planes.device)
-    masks = []
+    painted = []
     for path in args.painted:
         mask = read_mask(path, may_be_empty=True)
-        scale = np.diag([mask.width, mask.height]) / 256
-        masks.append(mask.window(np.pad(scale, ((0, 0), (0, 1))), 256, border="border")[0, 0])
-    masks, cameras = editing.complete_views(generator, head, torch.stack(masks), cameras, progress=progress)
+        scale = np.diag([float(mask.width), float(mask.height)]) / 256
+        painted.append(mask.window(np.pad(scale, ((0, 0), (0, 1))), 256, border="border")[0, 0])
+    masks, cameras = editing.complete_views(generator, head, torch.stack(painted), cameras, progress=progress)
     find = editing.region_volume if args.precise else editing.region_mask
     return find(generator, head, masks, cameras, progress=progress)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from ..people.attributes import ATTRIBUTES, CHOICES, COLOURS, GROUPS, LENT
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..editing import Directions
     from ..generator import PanoHead
     from ..triplane import Triplane
@@ -59,7 +61,8 @@ def edit(args: argparse.Namespace, generator: PanoHead, head: Triplane) -> Tripl
     from ..files import read_text
 
     known = directions_of(generator, args.directions)
-    values, traits = {}, {}
+    values: dict[str, float] = {}
+    traits: dict[str, float | Tensor] = {}
     if args.neutral is not None:
         traits |= neutral_traits(known, head, args.neutral or ("expression", "light"))
     if args.like is not None:

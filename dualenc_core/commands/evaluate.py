@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..choices import FEED_FORWARD, METHODS, OPTIMISED
 from .options import add_device, add_encoders, add_engine, add_generator, add_out, pick_device, positive, whole
+
+if TYPE_CHECKING:
+    from ..research.evaluation import Baselines
 
 EXAMPLES = """  python -m dualenc_core evaluate --people pack/ --out out/evaluation
   python -m dualenc_core evaluate --people pack/ --out out/four --heads 4 \\
@@ -108,8 +112,7 @@ def _known(args: argparse.Namespace) -> None:
         run_procedural(
             folder,
             networks.generator,
-            networks.encoder1,
-            networks.encoder2,
+            *networks.pair,
             networks.control,
             heads=args.heads,
             yaws=args.yaws,
@@ -172,7 +175,7 @@ def _photos(args: argparse.Namespace) -> None:
         write_photo_report(report, out)
 
 
-def _baselines(args: argparse.Namespace, announce_on: str | None):
+def _baselines(args: argparse.Namespace, announce_on: str | None) -> Baselines:
     """Settings without networks; says on which distance they will lean, given the device, if that is not LPIPS."""
     from ..inversion import LatentSettings, Objective, PivotalSettings, find_distance
     from ..research.evaluation import Baselines

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .options import add_device, add_encoders, add_generator, add_out, add_views, pick_device, positive, whole
 from .reconstruct import add_alignment
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         before, fitted = _optimise(args, generator, subject, distance, clock)
         heads = before | {MODES[args.mode]: fitted.triplane}
         subject = dataclasses.replace(subject, camera=fitted.camera.to(subject.image.device))
-        more = {"optimisation": {**fitted.triplane.meta["optimised"], "history": list(fitted.history)}}
+        more: dict[str, Any] = {"optimisation": {**fitted.triplane.meta["optimised"], "history": list(fitted.history)}}
         if fitted.generator is not generator:
             _save_generator(fitted.generator, folder / "generator.safetensors", files[0])
             more["note"] = "triplane.safetensors belongs to generator.safetensors of this folder"
@@ -114,8 +114,8 @@ def _optimise(
     with clock("optimise"), progress_bar("optimising") as progress:
         if args.mode != "pti":
             return {}, optimise_latent(generator, image, camera, latent, progress=progress)
-        settings = PivotalSettings(latent, steps=args.tune_steps, stop=stop)
-        return {}, pivotal_tuning(generator, image, camera, settings, progress=progress)
+        pivotal = PivotalSettings(latent, steps=args.tune_steps, stop=stop)
+        return {}, pivotal_tuning(generator, image, camera, pivotal, progress=progress)
 
 
 def _encode(args: argparse.Namespace, generator: PanoHead, subject: Subject, clock: Stopwatch) -> Triplane:
@@ -125,8 +125,8 @@ def _encode(args: argparse.Namespace, generator: PanoHead, subject: Subject, clo
     device = generator.w_avg.device
     matte = None if subject.matte is None else subject.matte.to(device)
     with clock("encode"):
-        encoders = (load_encoder(name, device) for name in (args.encoder1, args.encoder2))
-        dual = DualEncoder(generator, *encoders, args.stitch, args.hidden_colours)
+        encoder1, encoder2 = (load_encoder(name, device) for name in (args.encoder1, args.encoder2))
+        dual = DualEncoder(generator, encoder1, encoder2, args.stitch, args.hidden_colours)
         return dual.invert(subject.image.to(device), subject.camera.to(device), matte, keep_background=True).triplane
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..choices import DEVICES, QUALITIES, STITCHES
 from ..errors import DualEncError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +107,7 @@ def add_background(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def whole(least: int):
+def whole(least: int) -> Callable[[str], int]:
     """An argparse type: a whole number of at least ``least``."""
 
     def number(text: str) -> int:
@@ -130,7 +135,7 @@ def positive(text: str) -> float:
     return value
 
 
-def pick_device(name: str):
+def pick_device(name: str) -> torch.device:
     """The torch device that ``--device`` means.
 
     Raises DualEncError for one that this machine or this build of PyTorch does not have.

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .options import whole
+
+if TYPE_CHECKING:
+    from ..people import Pack
 
 EXAMPLES = """  python -m dualenc_core people sheet --people pack/ --out people.png --count 16 --yaw 0,60,180
   python -m dualenc_core people trace --people pack/ --out runs/people --count 2000 --part 0/2
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         _trace(args, pack)
 
 
-def _sheet(args: argparse.Namespace, pack) -> None:
+def _sheet(args: argparse.Namespace, pack: Pack) -> None:
     from ..camera import Camera
     from ..errors import DualEncError
     from ..export.images import save_png
@@ -60,7 +64,7 @@ def _sheet(args: argparse.Namespace, pack) -> None:
     print(f"{len(people)} people are in {args.out}")
 
 
-def _trace(args: argparse.Namespace, pack) -> None:
+def _trace(args: argparse.Namespace, pack: Pack) -> None:
     from ..errors import DualEncError
     from ..people.shards import make_shards
     from .feedback import progress_bar

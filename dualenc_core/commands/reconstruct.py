@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .options import add_device, add_encoders, add_generator, add_out, add_views, pick_device, positive, whole
 
@@ -111,7 +111,7 @@ def read_subject(args: argparse.Namespace, given: Camera | None, generator: Pano
 
 
 def aligned(
-    photo: Path | np.ndarray, source: dict[str, str], mask: Path | None, device: torch.device, **overrides
+    photo: Path | np.ndarray, source: dict[str, str], mask: Path | None, device: torch.device, **overrides: Any
 ) -> Subject:
     """Find the face, crop, and estimate the camera; errors of `align_portrait` pass through."""
     from ..portrait import align_portrait

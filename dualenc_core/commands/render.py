@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..choices import VIDEOS
 from .options import (
@@ -20,6 +21,9 @@ from .options import (
     positive,
     whole,
 )
+
+if TYPE_CHECKING:
+    from ..camera import Camera
 
 EXAMPLES = """  python -m dualenc_core render out/photo/triplane.safetensors --out out/views --yaw -30 0 30 180
   python -m dualenc_core render out/photo/triplane.safetensors --out out/views --orbit 90 --pitch 15 --video
@@ -114,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{count} pictures are in {args.out}")
 
 
-def _camera(args: argparse.Namespace):
+def _camera(args: argparse.Namespace) -> Camera:
     from ..camera import Camera
     from .photo import read_camera
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ def blend(first: Triplane, second: Triplane, weight: float | Tensor | Region, bo
         tensor([0.2500])
     """
     second = check_pair(first, second, ("first", "second"))
-    meta = {"blend": {"first": dict(first.meta), "second": dict(second.meta)}}
+    meta: dict[str, Any] = {"blend": {"first": dict(first.meta), "second": dict(second.meta)}}
     if isinstance(weight, TriplaneMask | PointWeight):
         return compose(first, second, fit_region(weight, first, "weight"), box).replace(meta=meta)
     share = torch.as_tensor(weight, dtype=torch.float32, device=first.planes.device).reshape(-1)
@@ -80,7 +81,7 @@ def _padded(head: Triplane, others: tuple[Overlay, ...], count: int) -> tuple[Ov
     return (*head.overlays, *(Overlay(other.planes, nothing) for other in missing))
 
 
-def _mix_weights(a: PointWeight, b: PointWeight, count: int, mix) -> PointWeight:
+def _mix_weights(a: PointWeight, b: PointWeight, count: int, mix: Callable[[Tensor, Tensor], Tensor]) -> PointWeight:
     if a is b or same_weight(a, b):
         return a
     like = next(iter(a.tensors().values()))

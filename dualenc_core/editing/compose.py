@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -58,14 +58,15 @@ def _compose_cells(target: Triplane, donor: Triplane, region: TriplaneMask, box:
         return torch.lerp(planes, donor.planes, weight)
 
     overlays = [Overlay(mix(overlay.planes), overlay.weight) for overlay in target.overlays]
-    if donor.overlays:
-        if box is None:
-            raise DualEncError(
-                "the second head carries overlays, and cells can be mixed with them only if the size of the tri-grid's "
-                "cube is known; give box=generator.config.render.box_warp"
-            )
-        points = grid_points(BAKED, box, target.planes).expand(len(target), -1, -1)
-        inside = _in_parts(lambda part: read_cells(region.mask, part, box), points)
+    if not donor.overlays:
+        return target.replace(planes=mix(target.planes), overlays=tuple(overlays))
+    if box is None:
+        raise DualEncError(
+            "the second head carries overlays, and cells can be mixed with them only if the size of the tri-grid's "
+            "cube is known; give box=generator.config.render.box_warp"
+        )
+    points = grid_points(BAKED, box, target.planes).expand(len(target), -1, -1)
+    inside = _in_parts(lambda part: read_cells(region.mask, part, box), points)
     for overlay in donor.overlays:
         share = bake(overlay.weight, len(target), BAKED, box, target.planes).volume
         overlays.append(Overlay(overlay.planes, LabelVolume(share * inside.reshape(share.shape), box)))
@@ -77,7 +78,7 @@ def _compose_points(target: Triplane, donor: Triplane, region: PointWeight, box:
         return target.replace(overlays=(*target.overlays, Overlay(donor.planes, region)))
     # A query blends towards overlays one after the other. A donor that is itself Σ shareₖ·planesₖ comes into the target
     # with weight m, if its k-th tri-grid gets m·shareₖ of what the later ones leave.
-    box = box or getattr(region, "box", BOX)
+    box = box or (region.box if isinstance(region, LabelVolume) else BOX)
     m = bake(region, len(target), BAKED, box, target.planes).volume
     stack = [donor.planes, *(overlay.planes for overlay in donor.overlays)]
     weights, left, taken = [], torch.ones_like(m), torch.zeros_like(m)
@@ -162,28 +163,30 @@ def complement(region: Region) -> Region:
     return _combine((region,), lambda values: 1 - values[0])
 
 
-def _combine(regions: Sequence[Region], function) -> Region:
+def _combine(regions: Sequence[Region], function: Callable[[list[Tensor]], Tensor]) -> Region:
     if not regions:
         raise DualEncError("no region was given, expected at least one")
-    if all(isinstance(region, TriplaneMask) for region in regions):
-        values = _same([region.mask for region in regions])
-        meta = {"kind": "region", "of": [dict(region.meta) for region in regions]}
-        made = {region.meta.get("generator") for region in regions} - {None, ""}
+    masks = [region for region in regions if isinstance(region, TriplaneMask)]
+    weights = [region for region in regions if not isinstance(region, TriplaneMask)]
+    if not weights:
+        values = _same([mask.mask for mask in masks])
+        meta = {"kind": "region", "of": [dict(mask.meta) for mask in masks]}
+        made = {str(mask.meta["generator"]) for mask in masks if mask.meta.get("generator")}
         if len(made) > 1:
             raise GeneratorMismatchError(
                 f"the regions were made with generators {', '.join(sorted(made))}; use one generator for all"
             )
         return TriplaneMask(function(values), meta | ({"generator": made.pop()} if made else {}))
-    if any(isinstance(region, TriplaneMask) for region in regions):
+    if masks:
         raise DualEncError(
             "a mask of cells and a weight in space cannot be combined; use mask_from_weight on the weight"
         )
-    volumes = [region for region in regions if isinstance(region, LabelVolume)]
+    volumes = [weight for weight in weights if isinstance(weight, LabelVolume)]
     size = max((volume.volume.shape[-1] for volume in volumes), default=BAKED)
     box = volumes[0].box if volumes else BOX
-    first = next(iter(regions[0].tensors().values()))
-    count = max(len(next(iter(region.tensors().values()))) for region in regions)
-    values = _same([bake(region, count, size, box, first).volume for region in regions])
+    first = next(iter(weights[0].tensors().values()))
+    count = max(len(next(iter(weight.tensors().values()))) for weight in weights)
+    values = _same([bake(weight, count, size, box, first).volume for weight in weights])
     return LabelVolume(function(values), box)
 
 
@@ -198,5 +201,5 @@ def _same(values: list[Tensor]) -> list[Tensor]:
     return [value.to(values[0]).expand(count, *shape) for value in values]
 
 
-def _in_parts(function, points: Tensor, chunk: int = 1 << 18) -> Tensor:
+def _in_parts(function: Callable[[Tensor], Tensor], points: Tensor, chunk: int = 1 << 18) -> Tensor:
     return torch.cat([function(part) for part in points.split(chunk, 1)], 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ def face_regions(
     """
     _check(image, matte, camera, parts)
     image = image.detach().float().cpu()
-    found = {part: [] for part in parts}
+    found: dict[str, list[Tensor]] = {part: [] for part in parts}
     for i in range(len(image)):
         landmarks = _landmarks(image[i], None if camera is None else camera.expand(len(image))[i], str(device), i)
         size = image.shape[-1]
@@ -128,9 +128,9 @@ def _draw(landmarks: np.ndarray, part: str, size: int, grow: float) -> Tensor:
 
 def convex_hull(points: np.ndarray) -> np.ndarray:
     """Corners of the convex hull of [M,2] points in order (Andrew's monotone chain)."""
-    ordered = sorted(map(tuple, points))
+    ordered = sorted((float(x), float(y)) for x, y in points)
 
-    def chain(sequence) -> list[tuple[float, float]]:
+    def chain(sequence: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
         hull: list[tuple[float, float]] = []
         for x, y in sequence:
             while len(hull) > 1:

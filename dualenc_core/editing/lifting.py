@@ -100,7 +100,7 @@ def _ray_samples(
         options.far,
         options.samples,
         None,
-        origins.shape[:2],
+        (origins.shape[0], origins.shape[1]),
         disparity=options.disparity,
         device=origins.device,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -79,7 +81,7 @@ def _grow(values: Tensor, radius: int) -> Tensor:
     return occlusion.dilate(values.flatten(1, 2), radius).reshape(values.shape)
 
 
-def _apply(region: Soft, function) -> Soft:
+def _apply(region: Soft, function: Callable[[Tensor], Tensor]) -> Soft:
     if isinstance(region, TriplaneMask):
         return TriplaneMask(function(region.mask), region.meta)
     if isinstance(region, LabelVolume):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from ..inversion.occlusion import surface_resolution
 from ..point_weight import LabelVolume, PointWeight
 from ..triplane import Triplane, TriplaneMask
 from .checks import check_head, check_unit, fit_region
-from .lifting import Label, Progress, Unseen, collect_samples, lift
+from .lifting import Label, Progress, Samples, Unseen, collect_samples, lift
 
 _RAYS_PER_CELL = 0.5
 _LEAST_RESOLUTION = 64
@@ -145,10 +145,12 @@ def mask_from_weight(
     lifting = _Lifting(
         generator, triplane, ring() if cameras is None else cameras, resolution, samples, chunk, progress
     )
-    weight = fit_region(weight, triplane, "weight")
+    fitted = fit_region(weight, triplane, "weight")
+    if isinstance(fitted, TriplaneMask):
+        raise DualEncError("weight is a TriplaneMask already, expected a PointWeight")
 
     def label(head: int) -> Label:
-        one = weight.map(lambda tensor: tensor[head : head + 1])
+        one = fitted.entry(head)
         return lambda view, points, pixels: one(points[None])[0, :, 0]
 
     return TriplaneMask(lifting.lift(label, lifting.cells, blur, rounds, unseen), lifting.meta(rounds))
@@ -184,7 +186,7 @@ class _Lifting:
         masks = resize_masks(masks, self.resolution).flatten(2)
         return lambda head: lambda view, points, pixels: masks[head, view][pixels]
 
-    def heads(self, label: Callable[[int], Label]):
+    def heads(self, label: Callable[[int], Label]) -> Iterator[Samples]:
         """Samples of one head after the other.
 
         Raises DualEncError where a head has none with a label.

@@ -13,6 +13,7 @@ from ..generator import PanoHead
 from ..inversion.dual_encoder import Encoder
 from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
+from ..rendering.renderer import RenderOptions
 from ..triplane import Triplane
 from .lifting import Progress
 
@@ -104,14 +105,22 @@ class _TargetView:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, generator: PanoHead, joined: Triplane, camera: Camera, seam, resolution: int, options) -> _TargetView:
+    def of(
+        cls,
+        generator: PanoHead,
+        joined: Triplane,
+        camera: Camera,
+        seam: Callable[[Tensor], Tensor],
+        resolution: int,
+        options: RenderOptions,
+    ) -> _TargetView:
         origins, directions = camera_rays(camera.expand(len(joined)), resolution)
         rays = generator.render_rays(joined, origins, directions, options)
         points = origins + rays.depth[..., None] * directions
         hidden = torch.where(rays.alpha > _CONFIDENT, seam(points), torch.zeros_like(rays.alpha))
         return cls(origins, directions, rays.features, rays.alpha, 1 - hidden.clamp(0, 1))
 
-    def loss(self, generator: PanoHead, made: Triplane, options) -> Tensor:
+    def loss(self, generator: PanoHead, made: Triplane, options: RenderOptions) -> Tensor:
         rays = generator.render_rays(made, self.origins, self.directions, options)
         wrong = (rays.features - self.features).square().sum(-1) / self.unit.clamp_min(1e-6)
         return ((wrong + (rays.alpha - self.alpha).square()) * self.count).mean()
@@ -119,8 +128,8 @@ class _TargetView:
 
 def _wide_enough(encoder: Encoder, view: Rendering) -> Tensor:
     """The picture, enlarged if the encoder asks for more pixels."""
-    config = getattr(encoder, "config", None)
-    needed = config.style.trunk.input_size if hasattr(config, "style") else 1
+    style = getattr(getattr(encoder, "config", None), "style", None)
+    needed = 1 if style is None else style.trunk.input_size
     if view.image.shape[-1] >= needed:
         return view.image
     size = (needed, needed)

@@ -173,6 +173,7 @@ def transfer(
     if seam == "feather":
         return joined.replace(meta=meta)
     if seam == "implicit":
+        assert encoder is not None
         filling, seen = _implicit(generator, joined, encoder, cameras, region)
         if match is not None and _styled(generator, filling, target):
             filling = fit_colours(generator, filling, target.ws, [Wish(region)], samples).apply(filling)
@@ -268,7 +269,8 @@ def _implicit(
 ) -> tuple[Triplane, Tensor]:
     """What the encoder makes of the joined head, and how much of it the views show, in the region's shape."""
     cameras = (Camera.look_at() if cameras is None else cameras).to(joined.planes.device)
-    filling, seen = None, torch.zeros_like(_values(region))
+    filling: Triplane | None = None
+    seen = torch.zeros_like(_values(region))
     for v in range(len(cameras)):
         made = implicit_fusion(generator, joined, encoder, cameras[v])
         if isinstance(region, TriplaneMask):
@@ -279,6 +281,7 @@ def _implicit(
         seen = seen + shown
         share = _Shares(region, shown, shown).wrap(torch.where(shown > 0, shown / seen.clamp_min(1e-6), shown))
         filling = made if filling is None else compose(filling, made, share)
+    assert filling is not None  # cameras hold one view at least
     return filling, seen.clamp(max=1)
 
 

@@ -29,11 +29,14 @@ class Convolution:
     padding: int
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Convolution:
-        """From both layers."""
-        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
-        weight = weight.detach().contiguous(memory_format=layout(weight.device, weight.dtype))
+    def of(cls, conv: nn.Module, norm: nn.Module) -> Convolution:
+        """From an ``nn.Conv2d`` and an ``nn.BatchNorm2d``."""
+        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None and norm.running_var is not None and not isinstance(conv.padding, str)
+        fused, bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        weight = fused.detach().contiguous(memory_format=layout(fused.device, fused.dtype))
         return cls(weight, bias.detach(), conv.stride[0], conv.padding[0])
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -51,15 +54,17 @@ class FoldedBottleneck:
         shortcut: a convolution, or a layer that subsamples.
     """
 
-    start: nn.Sequential
+    start: nn.Module
     last: Convolution
     gate: nn.Module | None
     shortcut: Convolution | nn.Module
 
     @classmethod
-    def of(cls, block: Bottleneck) -> FoldedBottleneck:
-        """From a block in eval mode, whose other layers are shared."""
-        layers, shortcut = block.res_layer, block.shortcut_layer
+    def of(cls, block: nn.Module) -> FoldedBottleneck:
+        """From a `Bottleneck` in eval mode, whose other layers are shared."""
+        assert isinstance(block, Bottleneck)
+        layers = block.res_layer
+        shortcut: Convolution | nn.Module = block.shortcut_layer
         gate = layers[5] if len(layers) > 5 else None
         if isinstance(shortcut, nn.Sequential):
             shortcut = Convolution.of(*shortcut)

@@ -52,6 +52,8 @@ class HeadEncoder(nn.Module):
     taken from the generator that it is used with.
     """
 
+    latent_avg: Tensor
+
     def __init__(self, config: HeadEncoderConfig | None = None, name: str = ""):
         super().__init__()
         config = config or HeadEncoderConfig()
@@ -308,8 +310,8 @@ class HeadEncoder(nn.Module):
         """[render, image - render, mirrored image - mirrored render] at the input size."""
         config = self.config.triplane
         image = resize_area(image, config.trunk.input_size)
-        views = [camera, camera.mirrored] if self._mirrored else [camera]
-        views = self._render(generator, triplane, views, quality)
+        cameras = [camera, camera.mirrored] if self._mirrored else [camera]
+        views = self._render(generator, triplane, cameras, quality)
         render, *others = (resize_area(view.image, config.trunk.input_size) for view in views)
         channels = [render, image - render]
         if config.version == 2:

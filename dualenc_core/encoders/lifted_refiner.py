@@ -71,6 +71,7 @@ class LiftedRefiner(nn.Module):
         self.plane_bias = nn.ParameterList(nn.Parameter(torch.zeros(3, width)) for width in (light, quarter, eighth))
         # Training starts at stage one's result.
         nn.init.zeros_(self.out.weight)
+        assert self.out.bias is not None
         nn.init.zeros_(self.out.bias)
         if self.direct is not None:
             nn.init.zeros_(self.direct.weight)
@@ -106,6 +107,7 @@ class LiftedRefiner(nn.Module):
         full = (scaled if surface is None else torch.cat([scaled, surface], dim=2)).flatten(0, 1)
         delta = self._network(full, None if volume is None else volume.flatten(0, 1))
         if self.direct is not None:
+            assert surface is not None
             delta = delta + self._at_end(self.direct, surface.flatten(0, 1))
         return (delta * config.plane_scale).reshape(planes.shape)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoints import resolve
+from ..errors import DualEncError
 from ..files import sha256
 from ..generator import PanoHead
 from ..generator.loading import load_generator
@@ -54,6 +55,13 @@ class Networks:
     encoder1: HeadEncoder | None = None
     encoder2: HeadEncoder | None = None
     control: HeadEncoder | None = None
+
+    @property
+    def pair(self) -> tuple[HeadEncoder, HeadEncoder]:
+        """Encoders 1 and 2. Raises DualEncError where one was not asked for."""
+        if self.encoder1 is None or self.encoder2 is None:
+            raise DualEncError("the dual encoder needs two encoders, and one is None; name both")
+        return self.encoder1, self.encoder2
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,10 +1,11 @@
 """Results as files: pictures, contact sheets, videos, meshes."""
 
+from ..camera import METRES_PER_UNIT
 from .density_grid import DensityGrid, density_grid, surface_density
 from .images import save_alpha, save_depth, save_png, to_uint8, with_alpha
 from .mesh import Mesh, extract_mesh, normals_of
 from .mesh_colour import ColourViews, colour_cameras, colour_mesh, colour_views
-from .mesh_file import MESH_SUFFIXES, METRES_PER_UNIT, companions, save_mesh
+from .mesh_file import MESH_SUFFIXES, companions, save_mesh
 from .sheet import contact_sheet
 from .splat_bake import bake_splats
 from .splat_file import harmonics, in_file_axes, save_splats

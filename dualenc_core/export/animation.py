@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -56,7 +57,7 @@ def write_gif(
                 progress(i + 1)
 
     images = quantized()
-    options = {"loop": 0} if loop else {}
+    options: dict[str, Any] = {"loop": 0} if loop else {}
     if clear:
         # Each frame replaces the one before, or that would show through.
         options |= {"transparency": _CLEAR, "disposal": 2}

@@ -123,7 +123,7 @@ def _blend(views: ColourViews, points: Tensor, normals: Tensor) -> tuple[Tensor,
         camera = views.camera[i]
         towards = F.normalize(camera.position - points, dim=-1)
         facing = (normals * towards).sum(-1).clamp(min=0) ** SHARPNESS
-        visible = views.visible.map(lambda tensor, i=i: tensor[i : i + 1])
+        visible = views.visible.entry(i)
         grid = (camera.project(points[None])[0] * 2 - 1)[:, None]
         alpha = F.grid_sample(visible.alpha, grid, padding_mode="zeros", align_corners=False)[0, 0, 0]
         solid = ((alpha - 0.5) * 4).clamp(0, 1)

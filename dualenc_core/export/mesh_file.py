@@ -161,15 +161,17 @@ def _comments(mesh: Mesh) -> list[str]:
 
 
 def _picture(mesh: Mesh) -> Image.Image:
+    assert mesh.texture is not None
     return Image.fromarray(_levels(mesh.texture.permute(1, 2, 0), 255).astype(np.uint8))
 
 
 def _uv(mesh: Mesh) -> np.ndarray:
     """As trimesh and OBJ count, v upwards."""
+    assert mesh.uv is not None
     return mesh.uv.numpy().astype(np.float64) * [1, -1] + [0, 1]
 
 
-def _body(trimesh: ModuleType, mesh: Mesh):
+def _body(trimesh: ModuleType, mesh: Mesh) -> Any:
     return trimesh.Trimesh(
         mesh.vertices.numpy().astype(np.float64) * METRES_PER_UNIT,
         mesh.faces.numpy(),

@@ -18,7 +18,7 @@ INK = (40, 40, 40)
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[Tensor | None]],
+    rows: Sequence[Sequence[Tensor | None] | Tensor],
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
     cell: int = 192,

@@ -26,7 +26,7 @@ class Footprint(NamedTuple):
     """Splats as one camera sees them, from near to far: indices [M] of the splats; centres [M,2] and the inverse
     covariance (a, b, c) [M,3] in pixels; half sizes [M,2] of the box outside of which a splat is not drawn."""
 
-    index: Tensor
+    splat: Tensor
     centre: Tensor
     conic: Tensor
     reach: Tensor
@@ -94,7 +94,7 @@ def shares(splats: Splats, camera: Camera, resolution: int, pairs: int = _PAIRS)
         across = width[row]
         px, py = low[row, 0] + place % across, first[row] + torch.div(place, across, rounding_mode="floor")
         dx, dy = px + 0.5 - seen.centre[row, 0], py + 0.5 - seen.centre[row, 1]
-        conic, opacity = seen.conic[row], splats.opacities[seen.index[row]]
+        conic, opacity = seen.conic[row], splats.opacities[seen.splat[row]]
         power = -0.5 * (conic[:, 0] * dx * dx + conic[:, 2] * dy * dy) - conic[:, 1] * dx * dy
         alpha = (opacity * power.clamp(max=0).exp()).clamp(max=OPAQUEST)
         kept = alpha >= FAINTEST_ALPHA
@@ -102,7 +102,7 @@ def shares(splats: Splats, camera: Camera, resolution: int, pairs: int = _PAIRS)
         # Stable: within a pixel the splats stay ordered from near to far.
         pixel, order = pixel.sort(stable=True)
         alpha, row = alpha[order], row[order]
-        yield Shares(pixel, seen.index[row], alpha * _let_through(pixel, alpha))
+        yield Shares(pixel, seen.splat[row], alpha * _let_through(pixel, alpha))
 
 
 def _bands(low: Tensor, high: Tensor, width: Tensor, resolution: int, pairs: int) -> Iterator[tuple[int, int]]:

@@ -48,12 +48,14 @@ class Lattice(NamedTuple):
     def over(cls, options: RenderOptions, cell: float) -> Lattice:
         """With cells beyond the walls too, so that there is an outside everywhere."""
         counts = [int(limit / cell) + 2 for limit in _walls(options)]
-        return cls(tuple(torch.arange(-n, n + 1, dtype=torch.float32) * cell for n in counts), cell)
+        x, y, z = (torch.arange(-n, n + 1, dtype=torch.float32) * cell for n in counts)
+        return cls((x, y, z), cell)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Cells along each axis."""
-        return tuple(len(axis) for axis in self.axes)
+        x, y, z = self.axes
+        return len(x), len(y), len(z)
 
     def centres(self, cells: Tensor) -> Tensor:
         """[N,3] points of cells [N,3]."""

@@ -34,16 +34,17 @@ def bake_texture(mesh: Mesh, views: ColourViews, size: int = 1024) -> Mesh:
     points = _mixed(mesh.vertices, corners, weight)
     normals = torch.nn.functional.normalize(_mixed(mesh.normals, corners, weight), dim=-1)
     colours, found = blend_views(views, points, normals)
-    if mesh.colours is None:
-        mesh_colours, vertex_found = blend_views(views, mesh.vertices, mesh.normals)
-        mesh = mesh.replace(colours=fill_unseen(mesh.vertices, mesh_colours, vertex_found))
-    colours = torch.where(found[:, None], colours, _mixed(mesh.colours, corners, weight))
+    of_vertices = mesh.colours
+    if of_vertices is None:
+        seen, vertex_found = blend_views(views, mesh.vertices, mesh.normals)
+        of_vertices = fill_unseen(mesh.vertices, seen, vertex_found)
+    colours = torch.where(found[:, None], colours, _mixed(of_vertices, corners, weight))
     index = torch.from_numpy(flat.index)
     return mesh.replace(
         vertices=mesh.vertices[index],
         faces=torch.from_numpy(flat.faces),
         normals=mesh.normals[index],
-        colours=mesh.colours[index],
+        colours=of_vertices[index],
         uv=torch.from_numpy((flat.uv / size).astype(np.float32)),
         texture=_spread(colours, flat.texel, size),
     )
@@ -51,7 +52,8 @@ def bake_texture(mesh: Mesh, views: ColourViews, size: int = 1024) -> Mesh:
 
 def _mixed(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
     """Vertex values [V,K] at points inside faces: corners and weights [T,3] → [T,K]."""
-    return sum(values[corners[:, i]] * weight[:, i, None] for i in range(3))
+    a, b, c = (values[corners[:, i]] * weight[:, i, None] for i in range(3))
+    return a + b + c
 
 
 def _spread(colours: Tensor, texel: np.ndarray, size: int) -> Tensor:

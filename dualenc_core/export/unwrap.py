@@ -155,7 +155,8 @@ def _cover(corners: np.ndarray, size: int, chunk: int = 1 << 16) -> tuple[np.nda
         weight = weight / np.where(np.abs(area) > 1e-12, area, np.inf)
         inside = (weight >= 0).all(1) & (weight.sum(1) > 0.5)
         parts.append(((row * size + column)[inside], face[inside] + start, weight[inside]))
-    return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
+    texels, faces_of, weights = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return texels, faces_of, weights
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -197,11 +198,11 @@ def _write_sequence(frames: Iterable[np.ndarray], path: Path, progress: Callable
         for number, picture in enumerate(done if keep else ()):
             os.replace(picture, numbered(number))
         shutil.rmtree(staging, ignore_errors=True)
-    for number in itertools.count(len(done)):
-        try:
+    # What an earlier, longer sequence left.
+    with contextlib.suppress(FileNotFoundError):
+        for number in itertools.count(len(done)):
             numbered(number).unlink()
-        except FileNotFoundError:
-            return numbered(0)
+    return numbered(0)
 
 
 def _even(pixels: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -51,12 +52,12 @@ def read_colour(text: str) -> tuple[float, float, float]:
     digits = text.strip().removeprefix("#")
     if re.fullmatch(r"[0-9a-fA-F]{3}|[0-9a-fA-F]{6}", digits):
         step = len(digits) // 3
-        parts = (digits[i : i + step] * (3 - step) for i in range(0, len(digits), step))
-        return tuple(int(part, 16) / 255 for part in parts)
+        red, green, blue = (int(digits[i : i + step] * (3 - step), 16) / 255 for i in range(0, len(digits), step))
+        return red, green, blue
     try:
-        colour = tuple(float(part) for part in text.split(","))
+        red, green, blue = (float(part) for part in text.split(","))
     except ValueError:
-        colour = ()
-    if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
+        red = green = blue = math.nan
+    if not all(0 <= value <= 1 for value in (red, green, blue)):
         raise DualEncError(f"the background is {text!r}, expected {_EXPECTED}")
-    return colour
+    return red, green, blue

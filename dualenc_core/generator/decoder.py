@@ -21,6 +21,13 @@ class OSGDecoder(nn.Module):
             FullyConnectedLayer(width, 1 + features, lr_multiplier=lr_multiplier),
         )
 
+    @property
+    def layers(self) -> tuple[FullyConnectedLayer, FullyConnectedLayer]:
+        """The hidden layer and the one that gives density and colour."""
+        first, last = self.net[0], self.net[2]
+        assert isinstance(first, FullyConnectedLayer) and isinstance(last, FullyConnectedLayer)
+        return first, last
+
     def forward(self, sampled: Tensor) -> tuple[Tensor, Tensor]:
         out = self.net(sampled.mean(1))
         sigma, colour = out[..., :1], out[..., 1:]

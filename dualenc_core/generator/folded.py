@@ -82,7 +82,8 @@ class FoldedConvolution:
         added = None
         if noise == "const" and bool(layer.noise_strength):
             added = (layer.noise_const * layer.noise_strength * SQRT2).to(dtype)[None, None]
-        fir, bias, phases = None, layer.bias * SQRT2, False
+        bias, phases = layer.bias * SQRT2, False
+        fir: Tensor | None = None
         if layer.up:
             taps = layer.resample_filter * (4 * SQRT2)
             if phases := doubles_at_once(w.device, dtype):
@@ -150,7 +151,7 @@ class FoldedBlock:
     def of(cls, block: SynthesisBlock, w: Tensor, noise: str, dtype: torch.dtype) -> FoldedBlock:
         rgb: ToRGBLayer = block.torgb
         styles = rgb.affine(w[None])[0] * rgb.style_gain
-        weight, bias = rgb.weight * styles[None, :, None, None], rgb.bias
+        weight, bias = rgb.weight * styles[None, :, None, None], rgb.bias.detach()
         if w.device.type != "cpu":
             # Matrix units want channels by eights.
             weight, bias = F.pad(weight, (0,) * 7 + (-len(bias) % 8,)), F.pad(bias, (0, -len(bias) % 8))
@@ -216,9 +217,9 @@ class FoldedSuperResolution:
         """From the network and the last row of ws [w_dim]: its `picture` if ``continues``, else its `forward`."""
         noise = network.config.noise
         with full_float32():
-            blocks = tuple(FoldedBlock.of(block, w, noise, dtype) for block in (network.block0, network.block1))
+            first, second = (FoldedBlock.of(block, w, noise, dtype) for block in (network.block0, network.block1))
         config = network.config
-        return cls(blocks, config.input_resolution, config.antialias, dtype, continues)
+        return cls((first, second), config.input_resolution, config.antialias, dtype, continues)
 
     def __call__(self, raw: Tensor, features: Tensor, cache: BackgroundCache | None = None) -> Tensor:
         """raw [N,3,r,r], features [N,C,r,r] → [N,3,4s,4s], as the `SuperResolution` with this head's ws.
@@ -263,9 +264,9 @@ class FoldedSuperResolution:
         shown = window.grown(REACH, REACH, size)
         x, image = shown.of(x), shown.of(image)
         for scale, block, halos in zip((2, 4), self.blocks, _HALO, strict=True):
-            wanted = tuple(window.scaled(scale).grown(halo, halo, scale * size) for halo in halos)
-            x, image = block(x, image, shown, wanted)
-            shown = wanted[-1]
+            first, second = (window.scaled(scale).grown(halo, halo, scale * size) for halo in halos)
+            x, image = block(x, image, shown, (first, second))
+            shown = second
         return image
 
 

@@ -37,7 +37,9 @@ class FullyConnectedLayer(nn.Module):
         return F.leaky_relu(y, LEAK) * SQRT2 if self.activation == "lrelu" else y
 
 
-def bias_act(x: Tensor, bias: Tensor | None, activation: str, gain: float | None = None, clamp: float | None = None):
+def bias_act(
+    x: Tensor, bias: Tensor | None, activation: str, gain: float | None = None, clamp: float | None = None
+) -> Tensor:
     """clamp(act(x + bias)·gain, ±clamp); ``bias`` per channel of dimension 1, ``gain`` None = √2 for lrelu (§2.2)."""
     if bias is not None:
         x = x + bias.to(x.dtype).view(1, -1, *([1] * (x.ndim - 2)))
@@ -117,7 +119,6 @@ def modulated_conv2d(
         peak = weight.abs().amax(dim=(1, 2, 3), keepdim=True)
         weight = weight / (math.sqrt(in_channels * size * size) * peak)
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
-    scale = None
     if demodulate:
         # The norm of every filter after scaling its inputs, without building the N·O scaled filters.
         scale = (styles.square() @ weight.square().sum(dim=(2, 3)).t() + 1e-8).rsqrt()
@@ -146,11 +147,16 @@ def _convolve(x: Tensor, weight: Tensor, up: bool, kernel: Tensor | None, groups
     weight = weight.reshape(groups, out_channels, in_channels, size, size).transpose(1, 2)
     weight = weight.reshape(groups * in_channels, out_channels, size, size)
     y = F.conv_transpose2d(x, weight, stride=2, groups=groups)
+    if kernel is None:
+        raise ValueError("an up-sampling convolution has no FIR kernel; give one, as fir_filter()")
     return upfirdn2d(y, kernel, padding=(1, 1, 1, 1), gain=4)
 
 
 class SynthesisLayer(nn.Module):
     """Modulated 3×3 convolution, noise, bias, leaky ReLU (§2.7)."""
+
+    resample_filter: Tensor
+    noise_const: Tensor
 
     def __init__(
         self,

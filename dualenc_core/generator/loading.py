@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,7 +41,8 @@ def load_generator(
             ...
         dualenc_core.errors.CheckpointError: ...nobody.safetensors...
     """
-    path, provenance = resolve("generator", name_or_path), {}
+    path = resolve("generator", name_or_path)
+    provenance: dict[str, Any] = {}
     if file_kind(path) == "pickle":
         official = read_official(path, progress)
         state_dict, config = official.state_dict, official.config

@@ -18,6 +18,8 @@ class MappingNetwork(nn.Module):
     ``num_ws=None`` gives [N,w_dim], and a linear last layer (t_mapping is built like that, with lr_multiplier 1).
     """
 
+    w_avg: Tensor
+
     def __init__(
         self,
         z_dim: int,

@@ -395,7 +395,7 @@ class PanoHead(nn.Module):
 
         return paint(painter, triplane, ws, camera, jobs, look, progress)
 
-    def stream(self, triplane: Triplane, camera: Camera, **options) -> Iterator[Rendering]:
+    def stream(self, triplane: Triplane, camera: Camera, **options: Any) -> Iterator[Rendering]:
         """Frames one by one, as they are made (on accelerators a few at once): memory does not grow with their number.
 
         Arguments and errors as `render`, which holds all frames at once; ``progress`` counts frames.
@@ -460,7 +460,7 @@ class PanoHead(nn.Module):
             parts, count = [], origins.shape[1]
             for i, rays in enumerate(zip(origins.split(1), directions.split(1), strict=True)):
                 head = self._prepared.get(self, triplane[i] if len(triplane) > 1 else triplane, quality)
-                step = progress and (lambda done, _, i=i: progress((i * count + done) // len(origins), count))
+                step = _share_of(progress, i, len(origins), count)
                 parts.append(head.render_rays(*rays, options, chunk, step))
             return RayOutput(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
         output = render_rays(
@@ -487,7 +487,12 @@ class PanoHead(nn.Module):
         return self.torgb(features, ws[:, -1], fused=False) if self.config.torgb_raw else features[:, :3]
 
     def forward(
-        self, z: Tensor, camera: Camera, truncation_psi: float = 1.0, truncation_cutoff: int | None = None, **render
+        self,
+        z: Tensor,
+        camera: Camera,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        **render: Any,
     ) -> Rendering:
         """Mapping, camera self-adaptation, synthesis and rendering with one camera for all (§1.1).
 
@@ -533,6 +538,13 @@ class PanoHead(nn.Module):
                 f"triplane has {channels} channels, size {size} and depth {triplane.depth}; this generator needs "
                 f"{self.config.plane_channels}, {self.config.plane_size} and {self.config.plane_depth}"
             )
+
+
+def _share_of(
+    progress: Callable[[int, int], None] | None, index: int, parts: int, size: int
+) -> Callable[[int, int], None] | None:
+    """What one of several parts of ``size`` steps reports to."""
+    return None if progress is None else lambda done, _: progress((index * size + done) // parts, size)
 
 
 def _same_distance(camera: Camera) -> bool:

@@ -14,6 +14,8 @@ class SynthesisBlock(nn.Module):
     The first block (``in_channels`` 0) has a learned constant instead of conv0.
     """
 
+    resample_filter: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -25,7 +27,7 @@ class SynthesisBlock(nn.Module):
         half: bool = False,
     ) -> None:
         super().__init__()
-        self.in_channels, self.half = in_channels, half
+        self.in_channels, self.in_half = in_channels, half
         self.register_buffer("resample_filter", fir_filter())
         if in_channels == 0:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
@@ -41,7 +43,7 @@ class SynthesisBlock(nn.Module):
 
     def forward(self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: str, fused: bool) -> tuple:
         """Features and skip image of the previous block, ws [N,num_convs+1,w_dim] → the same at this resolution."""
-        dtype = torch.float16 if self.half and ws.is_cuda else torch.float32
+        dtype = torch.float16 if self.in_half and ws.is_cuda else torch.float32
         rows = iter(ws.unbind(1))
         if x is None:
             x = self.const.to(dtype).expand(len(ws), -1, -1, -1)
@@ -80,7 +82,8 @@ class SynthesisNetwork(nn.Module):
 
     def forward(self, ws: Tensor, noise: str = "const", resolution: int | None = None) -> Tensor:
         """``resolution`` stops at a lower block: the skip image there is a coarse version of the result."""
-        x = image = None
+        x: Tensor | None = None
+        image: Tensor | None = None
         row = 0
         for r in self.resolutions:
             block = getattr(self, f"b{r}")
@@ -90,4 +93,5 @@ class SynthesisNetwork(nn.Module):
             row += block.num_convs
             if r == resolution:
                 break
+        assert image is not None  # there is a block of 4×4 always
         return image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from .backdrop import on_backdrop
 from .hidden_colours import check_strength, match_hidden_colours
 from .occlusion import occlusion_mask, visibility
 from .stitching import stitch
+
+T = TypeVar("T")
 
 STAGES = ("encoder 1", "encoder 2", "mask", "stitch")
 
@@ -118,9 +120,9 @@ class DualEncoder:
         """
         timings: dict[str, float] = {}
         # Other encoders need not know of qualities.
-        how = {} if quality == "exact" else {"quality": quality}
+        how: dict[str, Any] = {} if quality == "exact" else {"quality": quality}
 
-        def stage(run: Callable):
+        def stage(run: Callable[[], T]) -> T:
             start = time.perf_counter()
             result = run()
             synchronize(self.generator.w_avg.device)
@@ -144,14 +146,14 @@ class DualEncoder:
 
         def join() -> Triplane:
             hidden = occluded
-            if self.mode == "points":
+            if isinstance(mask, Visibility):
                 hidden = match_hidden_colours(self.generator, visible, occluded, mask, self.hidden_colours, coarse)
             return stitch(visible, hidden, mask)
 
         return Inversion(stage(join), visible, occluded, mask, timings)
 
 
-def _both_stages(encoder: Encoder, subject: tuple, how: dict[str, str]) -> tuple[Triplane | None, Triplane]:
+def _both_stages(encoder: Encoder, subject: tuple, how: dict[str, Any]) -> tuple[Triplane | None, Triplane]:
     """Stage one's heads, if the encoder tells them, and its result."""
     if hasattr(encoder, "encode_stages"):
         output = encoder.encode_stages(*subject, **how)

@@ -51,7 +51,8 @@ class Objective:
         return self if self.distance is not None else dataclasses.replace(self, distance=find_distance(device=device))
 
     def loss(self, image: Tensor, target: Tensor) -> Tensor:
-        """Scalar; both [1,3,S,S]."""
+        """Scalar; both [1,3,S,S]. The objective must be `ready`."""
+        assert self.distance is not None
         mse = (image - target).square().mean()
         return self.pixels * mse + self.perceptual * self.distance(image, target)
 
@@ -120,8 +121,8 @@ def latent_statistics(generator: PanoHead, samples: int = 10_000) -> LatentStati
     """From NumPy's ``RandomState(123)`` and the reference's front label (its 3.14 is not π)."""
     if samples < 1:
         raise DualEncError(f"samples is {samples}, expected at least 1")
-    z = np.random.RandomState(_STATISTICS_SEED).randn(samples, generator.config.z_dim)
-    z = torch.from_numpy(z).to(generator.w_avg)
+    drawn = np.random.RandomState(_STATISTICS_SEED).randn(samples, generator.config.z_dim)
+    z = torch.from_numpy(drawn).to(generator.w_avg)
     front = Camera.from_panohead_angles(3.14 / 2, 3.14 / 2)
     w = torch.cat([generator.mapping(part, front)[:, 0] for part in z.split(1000)])
     mean = w.mean(0)
@@ -238,6 +239,7 @@ def twin(generator: PanoHead) -> PanoHead:
 
 def provenance(method: str, objective: Objective, steps: int, history: Sequence[float], **more: Any) -> dict[str, Any]:
     """What ``meta["optimised"]`` says."""
+    assert objective.distance is not None
     return {
         "optimised": {
             "method": method,

@@ -72,8 +72,7 @@ def match_hidden_colours(
     if strength == 0 or generator.config.decoder_activation != "none":
         return occluded
     coarse = generator.synthesize(occluded.ws) if coarse is None else coarse
-    views = (seen.map(lambda tensor, i=i: tensor[i : i + 1]) for i in range(len(occluded)))
-    maps = [_learn(generator, visible[i], occluded[i], coarse[i], view) for i, view in enumerate(views)]
+    maps = [_learn(generator, visible[i], occluded[i], coarse[i], seen.entry(i)) for i in range(len(occluded))]
     matched = ColourMap.stack(maps).apply(occluded, strength)
     return matched.replace(meta={**occluded.meta, "hidden_colours": strength})
 

@@ -75,6 +75,9 @@ class LPIPS(nn.Module):
         (0.0, True)
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, backbone: Mapping[str, Tensor], linear: Mapping[str, Tensor], net: str = "alex") -> None:
         super().__init__()
         self.backbone = BACKBONES[net]

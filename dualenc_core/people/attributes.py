@@ -141,8 +141,9 @@ ZERO = {
 
 def _one_of(kinds: Mapping[str, str], more: Mapping[str, float] | None = None) -> dict[str, dict[str, float]]:
     """Options, by their trait, and "none"; what has one does not have the others."""
-    clear = dict.fromkeys((*kinds.values(), *(more or {})), 0.0)
-    return {"none": clear} | {name: clear | (more or {}) | {trait: 1.0} for name, trait in kinds.items()}
+    more = more or {}
+    clear = dict.fromkeys((*kinds.values(), *more), 0.0)
+    return {"none": clear} | {name: {**clear, **more, trait: 1.0} for name, trait in kinds.items()}
 
 
 _HAIR = {s.name.removesuffix("_512"): f"style.{s.name}" for s in STYLES if s.name != "none"}

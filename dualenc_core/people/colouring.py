@@ -21,7 +21,7 @@ def resized(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
     if image.shape[:2] == shape[:2]:
         return image
-    return np.asarray(Image.fromarray(image).resize((shape[1], shape[0]), Image.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 
 def with_alpha(linear: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,9 @@ def similarity(points: np.ndarray, targets: np.ndarray) -> Callable[[np.ndarray]
     return lambda q: scale * (q - middle) @ turn + goal
 
 
-def attach(attachments, name: str, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def attach(
+    attachments: Mapping[str, np.ndarray], name: str, shape: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices, faces and uv of an attachment on a shape: bound to triangles, with offsets that scale with the head."""
     at = {key: attachments[f"{name}/{key}"] for key in ("idx", "w", "off", "scale_ref", "scale_len", "src", "f", "uv")}
     ends = at["scale_ref"].astype(int)
@@ -146,7 +149,14 @@ def _fits(name: str, person: Person, dark: bool, held_out: bool) -> bool:
     return ("female" in name) == person.female and not (old and "young" in name)
 
 
-def _cloth_lift(placed, mesh, source, faces, uv, below: np.ndarray) -> np.ndarray:
+def _cloth_lift(
+    placed: np.ndarray,
+    mesh: Mapping[str, np.ndarray],
+    source: np.ndarray,
+    faces: np.ndarray,
+    uv: np.ndarray,
+    below: np.ndarray,
+) -> np.ndarray:
     """Cloth lies a little above the skin: an offset [n,3] along the normals."""
     h, w = below.shape
     column, row = (uv * [w - 1, h - 1]).astype(int).T
@@ -160,10 +170,10 @@ def _cloth_lift(placed, mesh, source, faces, uv, below: np.ndarray) -> np.ndarra
     return (0.008 * lift[:, None] * unit(normals)[source]).astype(np.float32)
 
 
-def _attachments(pack: Pack, person: Person, shape: np.ndarray, fit) -> list[Part]:
+def _attachments(pack: Pack, person: Person, shape: np.ndarray, fit: Callable[[np.ndarray], np.ndarray]) -> list[Part]:
     bound = pack.arrays("makehuman/attachments.npz")
 
-    def part(name: str, texture: np.ndarray, kind: str, label: int, forward: float = 0.0, **options) -> Part:
+    def part(name: str, texture: np.ndarray, kind: str, label: int, forward: float = 0.0, **options: Any) -> Part:
         vertices, faces, uv = attach(bound, name, shape)
         placed = (fit(vertices) + [0, 0, forward]).astype(np.float32)
         return Part(placed, faces, uv, texture, kind, label, **options)

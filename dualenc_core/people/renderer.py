@@ -64,7 +64,7 @@ def render(
     behind = torch.tensor(BACKDROP if background is None else background)
     pictures = []
     for i in range(count):
-        view = picture(people.scene(i % n), camera[[i % m]], resolution, antialias)
+        view = picture(people.scene(i % n), camera[i % m], resolution, antialias)
         pictures.append(view)
         if progress is not None:
             progress(i + 1, count)

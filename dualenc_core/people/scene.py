@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,8 @@ class Scene:
         return Hits(colour.astype(np.float32).clip(0, 1), alpha.clip(0, 1), depth, normal, label)
 
 
-def tracer(triangles: np.ndarray):
+def tracer(triangles: np.ndarray) -> tuple[Any, Any]:
+    """Embree's scene of triangles [n,3,3], and its mesh."""
     core = require("embreex.rtcore_scene", "embreex (dualenc[people])")
     mesh = require("embreex.mesh_construction", "embreex (dualenc[people])")
     scene = core.EmbreeScene()
@@ -152,7 +154,7 @@ def tracer(triangles: np.ndarray):
     return scene, mesh.TriangleMesh(scene, np.ascontiguousarray(triangles, np.float32))
 
 
-def _free(scene, origins: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def _free(scene: Any, origins: np.ndarray, direction: np.ndarray) -> np.ndarray:
     if not len(origins):
         return np.zeros(0, bool)
     rays = np.ascontiguousarray(np.broadcast_to(direction, origins.shape), np.float32)

@@ -132,7 +132,7 @@ def make_record(pack: Pack, seed: int, index: int, plan: ViewPlan) -> Record:
     camera = Camera.look_at(yaw.tolist(), pitch.tolist())
     large, small = (sum(c) for c in counts)
     sizes = [plan.large_size] * large + [plan.small_size] * small
-    colour, alpha, depth = zip(*(_view(scene, camera[[i]], s, rng) for i, s in enumerate(sizes)), strict=True)
+    colour, alpha, depth = zip(*(_view(scene, camera[i], s, rng) for i, s in enumerate(sizes)), strict=True)
     description = numbers(person, light_of(pack, person).numbers)
     labels = camera.label.numpy().astype(np.float32)
     relief = relief_of(scene, RELIEF_SIZE, BOX_WARP)
@@ -217,7 +217,7 @@ def read_record(path: str | Path) -> Record:
             unpacked("alpha"),
             values["depth"],
             int(values["large"]),
-            Relief(*(values[f"relief_{name}"] for name in ("colour", "surface", "covered")), BOX_WARP),
+            Relief(values["relief_colour"], values["relief_surface"], values["relief_covered"], BOX_WARP),
         )
     except Exception as error:  # zipfile and zlib have exceptions of their own
         raise DualEncError(

@@ -112,7 +112,8 @@ def _texture(
 
     own = face_colour(linear, mask)
     largest = sorted(shares, key=shares.__getitem__, reverse=True)[:_TEXTURED]
-    mix, total = np.zeros(3, np.float32), np.float32(1e-4)
+    mix: np.ndarray = np.zeros(3, np.float32)
+    total: np.ndarray = np.full(1, 1e-4, np.float32)
     for k in largest:
         if k == base:
             t, q = linear, mask

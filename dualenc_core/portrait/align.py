@@ -123,7 +123,8 @@ def align_portrait(
         angles = camera_angles(crop_camera(chosen.pose))
     given = (yaw, pitch, roll)
     if chosen is None or any(g is not None for g in given):
-        angles = tuple(float(a if g is None else g) for a, g in zip(angles, given, strict=True))
+        yaw, pitch, roll = (float(a if g is None else g) for a, g in zip(angles, given, strict=True))
+        angles = yaw, pitch, roll
         camera = Camera.look_at(*angles)
     else:
         camera = crop_camera(chosen.pose)
@@ -293,7 +294,7 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 def _rank(candidate: Candidate, photo: Photo, doubtful: bool) -> float:
     """Large and central ones first; doubtful ones last, however large."""
     half = np.array([photo.width, photo.height]) / 2
-    offset = np.linalg.norm((candidate.pose.origin - half) / half) / math.sqrt(2)
+    offset = float(np.linalg.norm((candidate.pose.origin - half) / half)) / math.sqrt(2)
     value = candidate.confidence * candidate.pose.scale * (1 - 0.5 * min(offset, 1.0))
     return value - doubtful * max(photo.width, photo.height) * 1e3
 
@@ -320,7 +321,7 @@ def _choose(
 
 def _check_alpha(photo: Photo, candidates: list[Candidate], device: str) -> None:
     """Raise DualEncError when the face lies under what the photo's alpha makes transparent."""
-    if photo.uncomposed is None or any(c.confidence >= _CERTAIN for c in candidates):
+    if photo.uncomposed is None or photo.alpha is None or any(c.confidence >= _CERTAIN for c in candidates):
         return
     for candidate in find_faces(Photo(photo.uncomposed), device):
         share = _share(photo.alpha, candidate, photo)
@@ -399,8 +400,8 @@ def _warnings(
             Warning("outside", f"{report.outside:.0%} of the crop lies outside the photo and is filled by mirroring")
         )
     found += [remark for remark in matte if remark.code not in ("little-matte", "note")]
-    notes = [Warning("note", note) for note in notes]
-    return (*found, *notes, *(remark for remark in matte if remark.code == "note"))
+    told = [Warning("note", note) for note in notes]
+    return (*found, *told, *(remark for remark in matte if remark.code == "note"))
 
 
 def _check_options(size: int, scale: float, shift: tuple[float, float], **angles: float | None) -> None:

@@ -13,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
@@ -124,7 +125,7 @@ def in_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """
     data = image.info.get("icc_profile")
     if image.mode == "LAB" and not data:
-        return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB"), ()
+        return _converted(image, ImageCms.createProfile("LAB")), ()
     if not data or image.mode.startswith("I") or image.mode in ("F", "1"):
         return image, ()
     try:
@@ -137,12 +138,10 @@ def in_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         space = profile.profile.xcolor_space.strip()
         mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}[space]
         source = image if image.mode == mode else (rgba(image) if has_alpha else image).convert(mode)
-        result = ImageCms.profileToProfile(
+        result = _converted(
             source,
             profile,
-            _srgb(),
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except Exception:
@@ -150,6 +149,13 @@ def in_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     if alpha is not None:
         result.putalpha(alpha)
     return result, (f"the photo's colours were converted to sRGB from {name[:80]!r}",)
+
+
+def _converted(image: Image.Image, profile: Any, **options: Any) -> Image.Image:
+    """A copy in sRGB."""
+    made = ImageCms.profileToProfile(image, profile, _srgb(), outputMode="RGB", **options)
+    assert made is not None  # it is None only for a change in place
+    return made
 
 
 def rgba(image: Image.Image) -> Image.Image:

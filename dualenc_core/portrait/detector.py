@@ -47,8 +47,8 @@ class Detection:
     def moved(self, x: float, y: float) -> Detection:
         """The same face in a picture whose origin is (-x, -y) of this one's."""
         shift = np.array([x, y], dtype=np.float64)
-        box = (np.array(self.box).reshape(2, 2) + shift).ravel()
-        return Detection(tuple(box), self.keypoints + shift, self.score)
+        left, top, right, bottom = self.box
+        return Detection((left + x, top + y, right + x, bottom + y), self.keypoints + shift, self.score)
 
 
 def anchors() -> np.ndarray:
@@ -146,11 +146,11 @@ def _stage(
                 points = points[:, [0, 1, 3, 2, 4, 5, 7, 6]]
             found.append(points * ratio)
             scores.append(score)
-    points, scores = np.concatenate(found), np.concatenate(scores)
+    points, certain = np.concatenate(found), np.concatenate(scores)
     # The network's boxes are squares; in a turned copy their corners are not the photo's, the centre and side are.
     middle, half = points[:, :2].mean(1), np.linalg.norm(points[:, 1] - points[:, 0], axis=1)[:, None] / 8**0.5
     points[:, :2] = np.stack([middle - half, middle + half], 1)
-    return [Detection(tuple(joined[:2].ravel()), joined[2:], score) for joined, score in weighted_nms(points, scores)]
+    return [Detection((*joined[0], *joined[1]), joined[2:], score) for joined, score in weighted_nms(points, certain)]
 
 
 @torch.inference_mode()

@@ -98,16 +98,16 @@ def _pad_same(op: dict, x: Tensor, kernel: tuple[int, int], value: float = 0.0) 
 
 
 def _conv(op: dict, inputs: list[Tensor], weights: list[Tensor]) -> Tensor:
-    weight, *bias = weights
-    x = _pad_same(op, inputs[0], weight.shape[2:])
+    weight, bias = weights[0], weights[1] if len(weights) > 1 else None
+    x = _pad_same(op, inputs[0], (weight.shape[2], weight.shape[3]))
     groups = x.shape[1] if op["kind"] == "depthwise_conv" else 1
-    return F.conv2d(x, weight, *bias, stride=op["stride"], dilation=op["dilation"], groups=groups)
+    return F.conv2d(x, weight, bias, stride=op["stride"], dilation=op["dilation"], groups=groups)
 
 
 def _transpose_conv(op: dict, inputs: list[Tensor], weights: list[Tensor]) -> Tensor:
-    weight, *bias = weights
+    weight, bias = weights[0], weights[1] if len(weights) > 1 else None
     x = inputs[0]
-    y = F.conv_transpose2d(x, weight, *bias, stride=op["stride"])
+    y = F.conv_transpose2d(x, weight, bias, stride=op["stride"])
     if op["padding"] == "valid":
         return y
     # SAME: the result is stride × input; the surplus is what the forward convolution would have padded.

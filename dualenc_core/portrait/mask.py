@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -18,6 +19,14 @@ from .photo import OVERSHOOT, Photo
 _NO_MASK = (64, 64)
 # The largest numbers that masks are stored with.
 _FULL = (1, 255, 65535)
+
+
+@overload
+def read_mask(mask: Image.Image | str | Path, may_be_empty: bool = False) -> Photo: ...
+
+
+@overload
+def read_mask(mask: Tensor | np.ndarray, may_be_empty: bool = False) -> Photo | None: ...
 
 
 def read_mask(mask: Tensor | np.ndarray | Image.Image | str | Path, may_be_empty: bool = False) -> Photo | None:

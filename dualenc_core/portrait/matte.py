@@ -142,8 +142,10 @@ def found_matte(
     return Matte(values, tuple(remarks))
 
 
-def _head(points: np.ndarray | None, matrix: np.ndarray, size: int, zoom: float = 1.0) -> Tensor:
-    return middle(size, zoom=zoom) if points is None else face_region(points, matrix, size)
+def _head(points: np.ndarray | None, matrix: np.ndarray | None, size: int, zoom: float = 1.0) -> Tensor:
+    if points is None or matrix is None:
+        return middle(size, zoom=zoom)
+    return face_region(points, matrix, size)
 
 
 def _region(points: np.ndarray | None, matrix: np.ndarray | None, size: int) -> Tensor | None:

@@ -42,10 +42,15 @@ def draw_overlay(
     ratio = small.width / photo.width
     stroke = max(round(max(picture.size) / 320), 1)
 
-    def at(point: Sequence[float]) -> tuple[float, float]:
+    def at(point: Sequence[float] | np.ndarray) -> tuple[float, float]:
         return float(point[0] * ratio), float(point[1] * ratio)
 
-    def line(a: Sequence[float], b: Sequence[float], colour: tuple[int, int, int], width: int = stroke) -> None:
+    def line(
+        a: Sequence[float] | np.ndarray,
+        b: Sequence[float] | np.ndarray,
+        colour: tuple[int, int, int],
+        width: int = stroke,
+    ) -> None:
         draw.line([at(a), at(b)], fill=colour, width=width)
 
     corners = quad.corners

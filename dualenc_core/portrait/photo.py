@@ -6,6 +6,7 @@ at (j + ½, i + ½). The full-size array is never converted to float as a whole,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,9 @@ class Photo:
         image = _resize(_to_tensor(self.pixels, int(factor)), height, width)
         return Photo(image[0].permute(1, 2, 0).contiguous().numpy())
 
-    def window(self, matrix: np.ndarray, size: int | tuple[int, int], border: str = "zeros") -> Tensor:
+    def window(
+        self, matrix: np.ndarray | Sequence[Sequence[float]], size: int | tuple[int, int], border: str = "zeros"
+    ) -> Tensor:
         """The picture under an affine map, antialiased when it shrinks and bicubic when it grows.
 
         Args:

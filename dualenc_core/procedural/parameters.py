@@ -67,7 +67,8 @@ def heads_from_latent(z: Tensor) -> Heads:
             "z has a row that is zero, NaN or infinite, expected finite numbers; draw it with torch.randn"
         )
     u = z / rms
-    controls = {name: torch.tanh(0.8 * sum(w * u[:, i] for i, w in terms)) for name, terms in CONTROLS.items()}
+    mixes = {name: torch.stack([w * u[:, i] for i, w in terms]).sum(0) for name, terms in CONTROLS.items()}
+    controls = {name: torch.tanh(0.8 * mix) for name, mix in mixes.items()}
 
     hair = smoothstep(-1.6, -0.3, u[:, 0])
     present = smoothstep(0.45, 0.9, hair)

@@ -67,7 +67,9 @@ def shade(geometry: Geometry, layers: Layers, points: Tensor, normals: Tensor, o
         _flat(h.earring_colour),
         _flat(h.glasses_colour),
     )
-    albedo = sum(weights[:, i : i + 1] * part for i, part in enumerate(albedos))
+    albedo = torch.zeros_like(normals)
+    for i, part in enumerate(albedos):
+        albedo = albedo + weights[:, i : i + 1] * part
     return _light(albedo, weights, normals, occlusion)
 
 

@@ -116,7 +116,7 @@ def render_rays(
 def _render_chunk(
     query: Query, origins: Tensor, directions: Tensor, options: RenderOptions, draws: Draws | None
 ) -> tuple[RayOutput, Tensor]:
-    shape = origins.shape[:2]
+    shape = origins.shape[0], origins.shape[1]
     jitter = None if draws is None else draws.jitter
     depths = stratified_depths(
         options.near, options.far, options.samples, jitter, shape, disparity=options.disparity, device=origins.device

@@ -192,6 +192,11 @@ def test_a_viewer_sees_with_a_load3d_camera_what_we_see():
     assert torch.allclose(seen.float(), camera.project(points.float())[0][0], atol=1e-5)
 
 
+def test_a_roll_is_said_beside_the_quaternion():
+    rolls = Camera.look_at(yaw=[0, 40, 40, 40, 0], pitch=[0, 20, 20, 20, 90], roll=[0, 0, 3, 180, 0]).to_load3d()
+    assert [info["useCustomUp"] for info in rolls] == [False, False, True, True, False]
+
+
 def test_a_lens_that_load3d_cannot_say_is_named():
     camera = Camera.look_at()
     shifted = camera.intrinsics.clone()

@@ -12,8 +12,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,12 +19,11 @@ import pytest
 
 from tests.tools.workflows.definitions import NEWER as NEWER_WORKFLOWS
 
+from .chromium import drive, missing_browser
 from .conftest import api_prompt
 from .server import PACK, ROOT, Server
 
-DRIVER = Path(__file__).with_name("browser") / "drive.mjs"
 NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
-PLAYWRIGHT = Path(os.environ.get("PLAYWRIGHT_CORE", "~/browser/node_modules")).expanduser()
 FRONTENDS = Path(os.environ.get("COMFYUI_FRONTENDS", "~/frontends")).expanduser()
 
 
@@ -65,29 +62,12 @@ def frontend_server(request, tmp_path_factory):
 @pytest.fixture(scope="session", params=frontends())
 def visit(request, frontend_server, tmp_path_factory) -> dict:
     """What the browser saw with one frontend; see drive.mjs."""
-    chromium, node = shutil.which("chromium"), shutil.which("node")
-    missing = [name for name, found in (("chromium", chromium), ("node", node)) if not found]
-    if not (PLAYWRIGHT / "playwright-core").is_dir():
-        missing.append(f"playwright-core in {PLAYWRIGHT} (set PLAYWRIGHT_CORE)")
-    if missing:
-        pytest.skip(f"no {', no '.join(missing)}")
+    if missing := missing_browser():
+        pytest.skip(missing)
     label, root, nodes2 = request.param
     server = frontend_server(root)
     shots = Path(os.environ.get("COMFYUI_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    shots.mkdir(parents=True, exist_ok=True)
-    job = {
-        "url": server.url,
-        "playwright": str(PLAYWRIGHT),
-        "chromium": chromium,
-        "nodes2": nodes2,
-        "pack": PACK,
-        "templates": NAMES,
-        "screenshots": str(shots),
-        "label": label,
-    }
-    done = subprocess.run([node, DRIVER], input=json.dumps(job), capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return drive("drive.mjs", server.url, shots, label, nodes2, 400, templates=NAMES)
 
 
 # ------------------------------------------------------------------------------------------------------------- pose pad
@@ -332,7 +312,7 @@ def test_the_queued_prompt_is_the_shipped_one(visit, name: str) -> None:
 
 
 # The frontend adds its viewers to core nodes as widgets, of which the server knows nothing.
-VIEWERS = {("Preview3D", "image"), ("SaveGLB", "image"), ("Preview3DAdvanced", "viewport_state")}
+VIEWERS = {("Preview3D", "image"), ("SaveGLB", "image"), ("PreviewGaussianSplat", "viewport_state")}
 # Optional inputs of newer versions, which their frontends add with the default.
 NEWER = {("CreateVideo", "bit_depth"), ("SaveVideo", "format.codec")}
 

@@ -152,6 +152,7 @@ def test_a_new_pose_renders_only(server: Server) -> None:
     prompt = api_prompt("01_photo_to_360_head")
     orbit = next(key for key, node in prompt.items() if node["class_type"] == "DualEncOrbit")
     prompt[orbit]["inputs"]["frames"] = 2
+    prompt["turntable"]["inputs"].update(views=4, rows=1)
     server.run(prompt)
     again = copy.deepcopy(prompt)
     again[orbit]["inputs"]["pitch"] = 9.0
@@ -160,6 +161,7 @@ def test_a_new_pose_renders_only(server: Server) -> None:
     assert kept and kept <= cached
     render = {key for key, node in prompt.items() if node["class_type"] == "DualEncRender"}
     assert not cached & (render | {orbit})
+    assert "turntable" in cached
 
 
 def test_two_prompts_at_once(server: Server) -> None:

@@ -175,6 +175,13 @@ def test_a_padded_batch_gives_a_file_for_each_mesh(runtime, node, folder):
     assert answer["result"][0] == answer["ui"]["3d"][0]["filename"]
 
 
+def test_a_list_of_meshes_gives_a_file_for_each(runtime, node, folder):
+    """As newer ComfyUI packs what differs in size."""
+    mesh = Core([SQUARE, SQUARE[:3]], [FACES, FACES[:1]], vertex_colors=[torch.rand(4, 3), torch.rand(3, 3)])
+    found, _ = saved(node, folder, mesh)
+    assert [(len(body.vertices), len(body.faces)) for _, body in found] == [(4, 2), (3, 1)]
+
+
 def test_what_a_file_of_ours_cannot_hold_is_said(runtime, node, folder, ours):
     mesh = runtime.mesh(ours)
     mesh.normal_map, mesh.material = torch.zeros(1, 4, 4, 3), {"metallic_factor": 1.0}

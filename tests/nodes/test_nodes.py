@@ -110,6 +110,19 @@ def test_a_load3d_camera_replaces_the_angles(node):
     assert yaw.item() == pytest.approx(90, abs=1e-3) and pitch.item() == pytest.approx(0, abs=1e-3)
 
 
+def test_several_cameras_in_one_become_a_batch(node):
+    """As ComfyUI's Create Camera Orbit and Batch Cameras give them."""
+    infos = [{"position": {"x": x, "y": 0.5, "z": 2}, "target": dict.fromkeys("xyz", 0)} for x in (-1, 0, 1)]
+    camera, again = node("DualEncCamera", camera_info=infos)
+    assert len(camera) == len(again) == 3
+    for info, one in zip(infos, camera.label, strict=True):
+        assert torch.equal(one[None], node("DualEncCamera", camera_info=info)[0].label)
+    answer = node.full("DualEncCamera", camera_info=[infos[0], {**infos[1], "cameraType": "orthographic"}])
+    assert "orthographic" in answer["ui"]["dualenc_warnings"][0]
+    with pytest.raises(ValueError, match="camera_info is empty"):
+        node("DualEncCamera", camera_info=[])
+
+
 def test_a_camera_goes_through_load3d_as_it_is(node):
     """Yaw, pitch, roll, radius and lens come back whatever the second camera's widgets say."""
     camera, info = node("DualEncCamera", yaw=-130.0, pitch=35.0, roll=20.0, radius=3.1, fov=17.0)

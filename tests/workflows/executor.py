@@ -118,7 +118,7 @@ def check(prompt: Prompt, key: str, known: dict[str, Definition], judged: Iterab
         if isinstance(value, list):
             outputs = known[prompt[value[0]]["class_type"]].outputs
             kind = outputs[value[1]][1] if value[1] < len(outputs) else "nothing"
-            if kind != declared.kind:
+            if not declared.takes(kind):
                 raise PromptError(f"{key}.{name} takes {declared.kind}, but is linked to {kind} ({value})")
         elif not declared.is_widget:
             raise PromptError(f"{key}.{name} must be a link, not {value!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,9 +36,10 @@ class Decoder:
     colour_bias: Tensor
 
     @classmethod
-    def of(cls, net: torch.nn.Module) -> Decoder:
+    def of(cls, net: torch.nn.Sequential) -> Decoder:
         """From ``OSGDecoder.net``."""
-        first, _, second = net
+        first: Any = net[0]
+        second: Any = net[2]
         a, b = first.weight * first.weight_gain, second.weight * second.weight_gain
         c, d = first.bias * first.bias_gain, second.bias * second.bias_gain
         return cls(a.T.contiguous(), c, b[0].contiguous(), d[0], b[1:].T.contiguous(), d[1:])
@@ -76,7 +78,7 @@ class FastField:
     def build(
         cls,
         triplane: Triplane,
-        net: torch.nn.Module,
+        net: torch.nn.Sequential,
         box_warp: float,
         dtype: torch.dtype,
         rough: bool = False,
@@ -162,6 +164,7 @@ class FastField:
         # Marching stores coordinates first, which a product with a camera's matrix takes twice as long to read.
         rows = points.contiguous()[None]
         for layer in self.layers[:0:-1]:
+            assert layer.weight is not None  # only the first layer is everywhere
             above = layer.weight(rows)[0]
             above = above.masked_fill(above < _CERTAIN, 0).masked_fill_(above > 1 - _CERTAIN, 1)
             shares.append(left * above)

@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 
 from ...errors import DualEncError, require
 
+# From a description of one item to one of its result; both can be pickled.
+Work = Callable[[dict[str, Any]], dict[str, Any]]
+
 ENGINES = ("local", "ray")
 T = TypeVar("T")
 
 
 def run(
-    function: Callable[[dict[str, Any]], dict[str, Any]],
+    function: Work,
     items: Sequence[dict[str, Any]],
     engine: str = "local",
     workers: int = 0,
@@ -61,7 +64,7 @@ def in_order(results: Iterable[tuple[int, T]]) -> Iterator[T]:
             following += 1
 
 
-def _processes(function, items: Sequence[dict[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
+def _processes(function: Work, items: Sequence[dict[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
     # "spawn": forking a process that has run PyTorch's thread pool can hang.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_calm) as pool:
@@ -115,7 +118,7 @@ class _Parcel:
 class _RayWorker:
     """An actor: unlike a task's, its process stays, so that ``function`` loads its networks once."""
 
-    def __init__(self, function) -> None:
+    def __init__(self, function: Work) -> None:
         _calm()
         self.function = function
 
@@ -127,7 +130,7 @@ class _RayWorker:
             return {"parcel": _Parcel(error)}
 
 
-def _ray(function, items: Sequence[dict[str, Any]], workers: int, gpus: int) -> Iterator[dict[str, Any]]:
+def _ray(function: Work, items: Sequence[dict[str, Any]], workers: int, gpus: int) -> Iterator[dict[str, Any]]:
     require("ray", "'ray[data]'")
     data = require("ray.data", "'ray[data]'")
     if not items:

@@ -138,7 +138,7 @@ def invert_one(item: dict[str, Any]) -> dict[str, Any]:
     networks = load_networks(item["networks"])
     generator, device = networks.generator, networks.generator.w_avg.device
     record: dict[str, Any] = {"photo": name, "stamp": stamp(root / name)}
-    dual = DualEncoder(generator, networks.encoder1, networks.encoder2, settings.stitch, settings.hidden_colours)
+    dual = DualEncoder(generator, *networks.pair, settings.stitch, settings.hidden_colours)
     files = _files(out, name, InvertSettings(previews=True))
     head = None
     try:

@@ -13,6 +13,7 @@ import torch
 from ...camera import Camera
 from ...errors import DualEncError
 from ...files import make_folder, write_text
+from ...portrait.report import Report
 from .engine import run
 from .labels import FILE, write_labels
 from .records import (
@@ -149,7 +150,7 @@ def prepare_one(item: dict[str, Any]) -> dict[str, Any]:
     return {"photo": name, "status": record["status"]}
 
 
-def _verdict(report, settings: PrepareSettings) -> tuple[str, str]:
+def _verdict(report: Report, settings: PrepareSettings) -> tuple[str, str]:
     side = report.crop[2]
     if report.confidence < settings.least_confidence:
         return "low-confidence", f"confidence {report.confidence:.2f} is below {settings.least_confidence:g}"

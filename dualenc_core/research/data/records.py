@@ -116,13 +116,13 @@ def is_done(out: Path, name: str, photo: Path, made: Iterable[Path]) -> bool:
 
 def all_records(out: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     """Of every photo; raises DualEncError when one is missing."""
-    found = {name: read_record(out, name) for name in names}
-    if missing := [name for name, record in found.items() if record is None]:
+    found = [read_record(out, name) for name in names]
+    if missing := [name for name, record in zip(names, found, strict=True) if record is None]:
         raise DualEncError(
             f"{len(missing)} photos have no record in {out / RECORDS} (such as {missing[0]}); do all workers share "
             "this file system? Run the same command again"
         )
-    return list(found.values())
+    return [record for record in found if record is not None]
 
 
 def drop_stale(out: Path, accepted: Iterable[str], folders: Mapping[str, str]) -> None:

@@ -84,18 +84,18 @@ def visibility_agreement(
         points: from `surface_points`, to share them between masks.
     """
     camera = camera.expand(len(heads))
-    points, exist = surface_points(heads) if points is None else points
+    where, exist = surface_points(heads) if points is None else points
     if isinstance(mask, TriplaneMask):
-        visible = (1 - mask.mask).to(points)
+        visible = (1 - mask.mask).to(where)
         depth = visible.shape[2]
         # Features fade towards the sides of the box, where lookups are zero-padded; shares of them do not.
-        whole = lookup(torch.ones_like(visible), points, depth, box_warp).sum((1, 3))
-        predicted = lookup(visible, points, depth, box_warp).sum((1, 3)) / whole.clamp_min(1e-6)
+        whole = lookup(torch.ones_like(visible), where, depth, box_warp).sum((1, 3))
+        predicted = lookup(visible, where, depth, box_warp).sum((1, 3)) / whole.clamp_min(1e-6)
     else:
-        predicted = mask(points)[..., 0]
+        predicted = mask(where)[..., 0]
     if predicted.shape != exist.shape:
         raise DualEncError(f"the mask is of {len(predicted)} heads, expected {len(heads)}")
-    truth = true_visibility(heads, camera, points)[exist]
+    truth = true_visibility(heads, camera, where)[exist]
     predicted = predicted[exist]
     called = predicted > 0.5
     return Agreement(

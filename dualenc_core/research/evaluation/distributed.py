@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ...choices import FEED_FORWARD
 from ...encoders.networks import NetworkFiles, load_networks
 from ...inversion import find_distance
 from ..data import ImageFolder
-from ..data.engine import run
+from ..data.engine import Work, run
 from . import photos, procedural
 from .methods import Baselines, methods
 
@@ -100,7 +100,9 @@ def measure_head(item: dict[str, Any]) -> dict[str, Any]:
     return {"number": item["number"], "part": _procedural_bench(item["task"]).measure(item["number"])}
 
 
-def _run(function, items, task: PhotoTask | ProceduralTask, workers: Workers) -> Iterable[tuple[int, Any]]:
+def _run(
+    function: Work, items: Sequence[dict[str, Any]], task: PhotoTask | ProceduralTask, workers: Workers
+) -> Iterable[tuple[int, Any]]:
     found = run(function, items, workers.engine, workers.workers, task.networks.device)
     return ((one["number"], one["part"]) for one in found)
 

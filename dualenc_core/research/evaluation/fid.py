@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class FeatureStatistics:
         if features.ndim != 2:
             raise DualEncError(f"features have shape {tuple(features.shape)}, expected [N,D]")
         features = features.detach().double().cpu()
-        if self.total is None:
+        if self.total is None or self.outer is None:
             self.total = torch.zeros(features.shape[1], dtype=torch.float64)
             self.outer = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
         self.count += len(features)
@@ -39,7 +40,7 @@ class FeatureStatistics:
 
     def gaussian(self) -> tuple[Tensor, Tensor]:
         """Mean [D] and unbiased covariance [D,D]; DualEncError for fewer than two vectors."""
-        if self.count < 2:
+        if self.total is None or self.outer is None or self.count < 2:
             raise DualEncError(f"there are {self.count} pictures, expected at least 2 for FID (1000 are usual)")
         mean = self.total / self.count
         return mean, (self.outer - self.count * torch.outer(mean, mean)) / (self.count - 1)
@@ -77,7 +78,7 @@ def find_inception(weights_dir: str | Path | None = None, device: str | torch.de
     return features
 
 
-def _load(package, path: Path) -> torch.nn.Module:
+def _load(package: Any, path: Path) -> torch.nn.Module:
     state = read_torch_file(path)
     # The package can only fetch its weights by URL. The name that it calls for that is set to hand over the local file.
     name = "load_state_dict_from_url"

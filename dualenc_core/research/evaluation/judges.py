@@ -69,16 +69,16 @@ def find_judges(weights_dir: str | Path | None = None, device: str | torch.devic
                 ) from error
             absent[name] = str(error)
             continue
-        found[name] = builders[name](path, device)
+        found[name] = builders[name](path, torch.device(device))
     return Judges(found, absent, {name: ABOUT[name] for name in found})
 
 
 def _there(kind: str, weights_dir: str | Path | None) -> bool:
     entry = next(entry for entry in read_catalog() if entry.id == kind)
-    return (Path(weights_dir or weights_folder()) / entry.converted).exists()
+    return entry.converted is not None and (Path(weights_dir or weights_folder()) / entry.converted).exists()
 
 
-def _lpips(path: Path, device) -> Callable[[Tensor, Tensor], Tensor]:
+def _lpips(path: Path, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
     network = LPIPS.from_files(path).to(device)
 
     def judge(image: Tensor, truth: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def _lpips(path: Path, device) -> Callable[[Tensor, Tensor], Tensor]:
     return judge
 
 
-def _arcface(path: Path, device) -> Callable[[Tensor, Tensor], Tensor]:
+def _arcface(path: Path, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
     network = load_arcface(path, map_location=device)
 
     def judge(image: Tensor, truth: Tensor) -> Tensor:
@@ -97,14 +97,14 @@ def _arcface(path: Path, device) -> Callable[[Tensor, Tensor], Tensor]:
     return judge
 
 
-def _curricular(path: Path, device) -> Callable[[Tensor, Tensor], Tensor]:
+def _curricular(path: Path, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
     network = load_arcface(path, "curricularface", map_location=device)
 
     def judge(image: Tensor, truth: Tensor) -> Tensor:
         values = []
         for pair in zip(image, truth, strict=True):
-            faces = [aligned_face(picture) for picture in pair]
-            if any(face is None for face in faces):
+            faces = [face for picture in pair if (face := aligned_face(picture)) is not None]
+            if len(faces) < 2:
                 values.append(float("nan"))
             else:
                 a, b = (network(face.to(device)) for face in faces)

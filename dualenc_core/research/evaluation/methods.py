@@ -51,13 +51,16 @@ def methods(
     if lacking := [name for name in names if None in needs.get(name, ())]:
         raise DualEncError(f"{', '.join(lacking)} need encoder weights that are not given; try wplus or pti")
 
-    def encode(encoder: Encoder) -> Invert:
+    def encode(encoder: Encoder | None) -> Invert:
+        assert encoder is not None  # or it would be lacking
+
         def run(image: Tensor, camera: Camera, matte: Tensor | None) -> Fitted:
             return Fitted(encoder.encode(generator, image, camera, matte), generator, camera)
 
         return run
 
     def join(mode: str) -> Invert:
+        assert encoder1 is not None and encoder2 is not None
         dual = DualEncoder(generator, encoder1, encoder2, mode)
 
         def run(image: Tensor, camera: Camera, matte: Tensor | None) -> Fitted:

@@ -130,8 +130,8 @@ def _mead(report: PhotoReport) -> list[str]:
             )
     lines += ["## By camera", "", *_table(head, rows), "", "## Beside the paper", ""]
     rows = []
-    for turn, values in MEAD_DUAL.items():
-        rows.append([f"±{turn}°", "dual encoder, published", *map(str, values)])
+    for turn, published in MEAD_DUAL.items():
+        rows.append([f"±{turn}°", "dual encoder, published", *map(str, published)])
         for method in report.methods:
             views = [view for view in report.views if abs(int(view)) == turn]
             means = [_mean([report.mean(name, method, view) for view in views]) for name in ("lpips", "id")]

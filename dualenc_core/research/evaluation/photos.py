@@ -296,13 +296,13 @@ class PhotoBench:
         for name in self.methods:
             fitted = self._invert(part, name, subject)
             self._compare(part, fitted, fitted.camera, subject.image, {"photo": example.names[0], "view": "same"}, name)
-            if self.has_fid:
+            if self.cameras is not None and self.has_fid:
                 for camera in _one_by_one(self.cameras[number :: self.count("photos")]):
                     self._features(part, (name, "novel"), self._render(fitted, camera.to(self.device)))
 
     def _moment(self, part: Part, number: int) -> None:
         frame = self._moments()[number]
-        views = self.frames[frame]
+        views = self._frames()[frame]
         front = self.folder.read(views["front"])
         if front is None:
             return
@@ -325,14 +325,18 @@ class PhotoBench:
         """The generator's own head from a direction of the novel views."""
         z = self.generator.latents(self.settings.seed + number)
         head = self.generator.synthesize(self.generator.mapping(z, truncation_psi=self.settings.truncation))
+        assert self.cameras is not None  # samples are only asked for where there are novel views
         camera = self.cameras[number].to(self.device)
         image = self.generator.render(head, camera, quality=self.settings.quality).image
         self._features(part, ("samples", "novel"), image)
 
     def _moments(self) -> list[str]:
+        return sorted(self._frames())[: self.settings.limit]
+
+    def _frames(self) -> dict[str, dict[str, int]]:
         if self.frames is None:
             self.frames = _mead_frames(self.folder)
-        return sorted(self.frames)[: self.settings.limit]
+        return self.frames
 
     def _subject(self, example: Example) -> _Subject:
         """On the device, on the generator's backdrop."""
@@ -365,7 +369,7 @@ class PhotoBench:
         return image
 
     def _features(self, part: Part, key: tuple[str, str], image: Tensor) -> None:
-        if self.has_fid:
+        if not isinstance(self.inception, str):
             part.features.append((key, self.inception(_resize(image, min(image.shape[-1], 2 * SIZE))).cpu()))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,8 @@ from .patches import PatchStatistics, patch_distance
 from .report import provenance, write_report
 from .results import Report, region_of
 from .subjects import PeopleSubjects, ProceduralSubjects, Subjects
+
+T = TypeVar("T")
 
 # Training draws its heads from seeds below; nothing at or above may be trained or tuned on.
 FIRST_TEST_SEED = 1_000_000
@@ -110,7 +114,7 @@ class Part:
     def statistics(self, name: str, region: str) -> PatchStatistics:
         return self.patches.setdefault((name, region), PatchStatistics(scales=2))
 
-    def timed(self, stage: str, run: Callable):
+    def timed(self, stage: str, run: Callable[[], T]) -> T:
         start = time.perf_counter()
         result = run()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
@@ -162,8 +166,8 @@ def evaluate_procedural(
         total.rows += part.rows
         for key, found in part.patches.items():
             total.statistics(*key).merge(found)
-        for mode, found in part.agreement.items():
-            agreement.setdefault(mode, []).append(found)
+        for mode, known in part.agreement.items():
+            agreement.setdefault(mode, []).append(known)
         for stage, seconds in part.seconds.items():
             total.seconds[stage] = total.seconds.get(stage, 0.0) + seconds
         total.optimised |= part.optimised
@@ -271,7 +275,7 @@ class ProceduralBench:
         truth = self._truth(part, i, ring, self.size)
         renderings = self._renderings(part, i, ring, truth)
         for name, rendering in renderings.items():
-            part.timed("metrics", lambda name=name, out=rendering: self._record(part, i, name, out, truth))
+            part.timed("metrics", functools.partial(self._record, part, i, name, rendering, truth))
         for turn, region in enumerate(map(region_of, self.turns)):
             part.statistics("truth", region).add(truth.image[turn : turn + 1], truth.alpha[turn : turn + 1])
         if "g_unseen" in self.settings.variants:
@@ -288,12 +292,12 @@ class ProceduralBench:
         heads: dict[str, Triplane] = {}
         for name, encoder in self.encoders.items():
             heads[name] = part.timed(
-                "encode", lambda e=encoder: e.encode(self.generator, view.image, camera, view.alpha)
+                "encode", functools.partial(encoder.encode, self.generator, view.image, camera, view.alpha)
             )
-        modes = {"cells": occlusion_mask} if "cells" in wanted else {}
+        modes: dict[str, Callable[..., Any]] = {"cells": occlusion_mask} if "cells" in wanted else {}
         modes |= {"points": visibility} if {"points", "unmatched"} & {*wanted} else {}
         for mode, find in modes.items():
-            mask = part.timed("mask", lambda find=find: find(self.generator, heads["e1"], camera))
+            mask = part.timed("mask", functools.partial(find, self.generator, heads["e1"], camera))
             first, second = heads["e1"], heads["e2"]
             if mode == "points":
                 heads["unmatched"] = stitch(first, second, mask)
@@ -306,7 +310,7 @@ class ProceduralBench:
             heads["g_true_z"] = self._from_description(i)
         found = {name: self._render(part, heads[name], ring) for name in heads if name in (*wanted, "control")}
         for name, search in self.optimise.items():
-            fitted = part.timed(name, lambda search=search: search(view.image, camera, view.alpha))
+            fitted = part.timed(name, functools.partial(search, view.image, camera, view.alpha))
             made = fitted.triplane.meta["optimised"]
             part.optimised[name] = {key: made[key] for key in ("method", "perceptual", "note", "steps")}
             # The head stands where the search put it: its camera offset goes along to every view.
@@ -362,9 +366,10 @@ def _patch_distances(patches: Mapping[tuple[str, str], PatchStatistics]) -> dict
 
 
 def _compare(out: Rendering, truth: Rendering) -> dict[str, list[float]]:
-    alpha = F.adaptive_avg_pool2d(truth.alpha, out.alpha.shape[-2:])
+    size = out.alpha.shape[-2], out.alpha.shape[-1]
+    alpha = F.adaptive_avg_pool2d(truth.alpha, size)
     # The mean of the covered part of each larger pixel; the far depth of empty pixels must not leak in.
-    depth = F.adaptive_avg_pool2d(truth.depth * truth.alpha, out.depth.shape[-2:]) / alpha.clamp_min(1e-6)
+    depth = F.adaptive_avg_pool2d(truth.depth * truth.alpha, size) / alpha.clamp_min(1e-6)
     image, true_image = out.image, truth.image
     values = {
         "psnr": metrics.psnr(image, true_image),
@@ -390,5 +395,5 @@ def _view(rendering: Rendering, k: int) -> Rendering:
 
 
 def _input_size(encoder: Encoder) -> int:
-    config = getattr(encoder, "config", None)
-    return config.style.trunk.input_size if hasattr(config, "style") else 1
+    style = getattr(getattr(encoder, "config", None), "style", None)
+    return 1 if style is None else style.trunk.input_size

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -82,16 +84,15 @@ class Report:
     def by_region(self, metric: str) -> dict[str, dict[str, float]]:
         """Means by variant and region."""
         return {
-            variant: {
-                region: self.mean(metric, variant, lambda yaw, region=region: region in ("all", region_of(yaw)))
-                for region in REGIONS
-            }
+            variant: {region: self.mean(metric, variant, functools.partial(_lies_in, region)) for region in REGIONS}
             for variant in self.variants
         }
 
     def by_yaw(self, metric: str) -> dict[str, dict[float, float]]:
         """Means by variant and yaw."""
-        return {v: {y: self.mean(metric, v, lambda yaw, y=y: yaw == y) for y in self.yaws} for v in self.variants}
+        return {
+            v: {y: self.mean(metric, v, functools.partial(operator.eq, y)) for y in self.yaws} for v in self.variants
+        }
 
     def aims(self) -> list[Aim]:
         """The aims that this evaluation has figures for; PSNR in dB."""
@@ -165,6 +166,10 @@ class Report:
         }
         values["aims"] = [{**asdict(aim), "met": aim.met} for aim in self.aims()]
         return _plain(values)
+
+
+def _lies_in(region: str, yaw: float) -> bool:
+    return region in ("all", region_of(yaw))
 
 
 def _mean(values: Iterable[float]) -> float:

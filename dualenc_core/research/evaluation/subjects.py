@@ -15,8 +15,13 @@ from ...people import Pack, People
 from ...people import render as render_people
 from ...people.renderer import BACKDROP as PEOPLE_BACKDROP
 from ...people.standard import Standard, styles_of
+from ...point_weight import PointWeight
 from ...rendering.output import Rendering
+from ...triplane import TriplaneMask
 from .agreement import Agreement, surface_points, visibility_agreement
+
+# By cells (1 = occluded) or by points (1 = visible).
+Mask = TriplaneMask | PointWeight
 
 
 class Subjects(Protocol):
@@ -40,7 +45,7 @@ class Subjects(Protocol):
     def styles(self, generator: PanoHead, number: int, plain: bool = False) -> Tensor:
         """ws [1,num_ws,w_dim] of a head's description."""
 
-    def agreement(self, number: int, camera: Camera, mask, box_warp: float) -> Agreement | None:
+    def agreement(self, number: int, camera: Camera, mask: Mask, box_warp: float) -> Agreement | None:
         """How well a mask knows what a view shows; None where the truth is not known."""
 
 
@@ -71,7 +76,7 @@ class ProceduralSubjects:
     def styles(self, generator: PanoHead, number: int, plain: bool = False) -> Tensor:
         return generator.mapping(self.heads[plain][number].latent)
 
-    def agreement(self, number: int, camera: Camera, mask, box_warp: float) -> Agreement | None:
+    def agreement(self, number: int, camera: Camera, mask: Mask, box_warp: float) -> Agreement | None:
         head = self.heads[0][number]
         if self._points is None or self._points[0] != number:
             self._points = number, surface_points(head)
@@ -106,9 +111,10 @@ class PeopleSubjects:
         return render_people(self.people[plain][[number]], cameras.to("cpu"), size)
 
     def styles(self, generator: PanoHead, number: int, plain: bool = False) -> Tensor:
+        assert self.standard is not None  # `check` asks for it
         numbers = self.standard(self.people[plain][[number]].numbers)
         w = styles_of(numbers.to(generator.w_avg), generator.config.w_dim)
         return w[:, None].expand(-1, generator.config.num_ws, -1)
 
-    def agreement(self, number: int, camera: Camera, mask, box_warp: float) -> Agreement | None:
+    def agreement(self, number: int, camera: Camera, mask: Mask, box_warp: float) -> Agreement | None:
         return None

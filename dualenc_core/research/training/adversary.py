@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...camera import Camera
 from ...encoders.spaces import draw_z_plus
+from ...errors import DualEncError
 from ...generator import PanoHead
 from ...images import resize_area
 from ...inversion.occlusion import occlusion_mask
@@ -69,6 +71,8 @@ class Adversary:
         real, fake = sample.planes / self.scale, refined.planes / self.scale
         if self.config.kind == "triplane":
             return Pair(real.flatten(1, 2), fake.flatten(1, 2))
+        if visible is None:
+            raise DualEncError("the discriminator of what is occluded got no visible heads; give them")
         mask = self.occluded(visible, batch.camera)
         return Pair(masked_planes(real, mask).flatten(1, 2), masked_planes(fake, mask).flatten(1, 2))
 
@@ -108,7 +112,7 @@ class Adversary:
         """½ (softplus(-D(real)) + softplus(D(fake))), in two passes, each with its own batch statistics."""
         return discriminator_loss(self.network(pair.real), self.network(pair.fake.detach()))
 
-    def penalty(self, real: Tensor, network: nn.Module | None = None) -> Tensor:
+    def penalty(self, real: Tensor, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """γ/2 · interval · R1, and R1 alone is that over `penalty_scale`."""
         return self.penalty_scale * r1_penalty(network or self.network, real)
 

@@ -7,8 +7,9 @@ A training data set is a `torch.utils.data.Dataset` of dictionaries: "image" [3,
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,7 +116,7 @@ class Batches:
     def __init__(self, config: TrainConfig, generator: PanoHead, dataset: Dataset | None, backdrop: Tensor) -> None:
         if dataset is None and config.data.source != "generated":
             raise DualEncError(f"data.source is {config.data.source!r} but there is no data set; set data.kind")
-        if dataset is not None and len(dataset) == 0:
+        if isinstance(dataset, Sized) and len(dataset) == 0:
             raise DualEncError("the data set has no usable pictures; look at its list of rejected ones")
         if config.schedule.latent_steps and isinstance(dataset, ProceduralPortraits):
             if generator.config.z_dim != procedural.LATENT_DIM:
@@ -136,7 +137,7 @@ class Batches:
 
     def sample(self, slot: int) -> HeadBatch:
         """One head that is always the same, for previews."""
-        return self._heads(0, (slot,), lambda: _stacked([self.dataset[self.index(0, slot)]]))
+        return self._heads(0, (slot,), lambda: _stacked([self._pictures[self.index(0, slot)]]))
 
     def _heads(self, step: int, places: tuple[int, ...], read: Callable[[], dict[str, Tensor]]) -> HeadBatch:
         seed, data = self.config.seed, self.config.data
@@ -168,11 +169,17 @@ class Batches:
             return source == "real"
         return bool(torch.rand((), generator=named(self.config.seed, "source", step, slot)) < 0.5)
 
+    @property
+    def _pictures(self) -> Any:
+        """The data set where there is one; the type `Dataset` has no length."""
+        assert self.dataset is not None
+        return self.dataset
+
     def index(self, step: int, slot: int) -> int:
         """Which picture: every one once in an epoch, in an order of its own for each."""
-        epoch, place = divmod(step * self.config.schedule.batch + slot, len(self.dataset))
+        epoch, place = divmod(step * self.config.schedule.batch + slot, len(self._pictures))
         if epoch not in self._orders:
-            order = torch.randperm(len(self.dataset), generator=named(self.config.seed, "epoch", epoch))
+            order = torch.randperm(len(self._pictures), generator=named(self.config.seed, "epoch", epoch))
             # A batch may reach into the next epoch; older orders are not needed again.
             self._orders = {k: v for k, v in self._orders.items() if k == epoch - 1} | {epoch: order}
         return int(self._orders[epoch][place])
@@ -210,11 +217,11 @@ class Batches:
     def _read(self, step: int, part: int, slots: range) -> dict[str, Tensor]:
         """The pictures of some slots; read ahead by workers as long as steps come one after another."""
         if not self.config.data.workers:
-            return _stacked([self.dataset[self.index(step, slot)] for slot in self._absolute(part, slots)])
+            return _stacked([self._pictures[self.index(step, slot)] for slot in self._absolute(part, slots)])
         if self._ahead is None or self._next != (step, part):
             order = _Order(self, step, part, slots)
             loader = DataLoader(
-                self.dataset,
+                self._pictures,
                 batch_sampler=order,
                 num_workers=self.config.data.workers,
                 collate_fn=_stacked,

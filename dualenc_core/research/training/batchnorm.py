@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     def _track(self, mean: Tensor, variance: Tensor, total: int) -> None:
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (total / max(total - 1, 1)), self.momentum)
 
@@ -77,11 +79,11 @@ class _SumOverProcesses(torch.autograd.Function):
     """Sum over processes; its gradient is the sum of the processes' gradients, and so on."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone()
         torch.distributed.all_reduce(x)
         return x
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _SumOverProcesses.apply(gradient.contiguous())

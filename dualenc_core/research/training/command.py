@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +13,12 @@ from . import paper_presets, presets
 from .processes import Processes
 from .run import RunOptions
 from .run import run as run_training
+
+if TYPE_CHECKING:
+    from .encoder import EncoderTrainer
+    from .generator import GeneratorTrainer
+    from .truth import TruthSource
+    from .truth_people import PeopleTruth
 
 PRESETS = (
     "people-generator",
@@ -103,7 +110,7 @@ def _train_like_the_paper(args: argparse.Namespace) -> int:
     return 0
 
 
-def _trainer(args: argparse.Namespace, device: torch.device):
+def _trainer(args: argparse.Namespace, device: torch.device) -> GeneratorTrainer | EncoderTrainer:
     rng = torch.Generator(device).manual_seed(args.seed or 0)
     if args.preset in ("demo-generator", "people-generator"):
         from .generator import GeneratorTrainer
@@ -111,7 +118,8 @@ def _trainer(args: argparse.Namespace, device: torch.device):
         if args.preset == "demo-generator":
             from .truth_procedural import ProceduralTruth
 
-            truth, options = ProceduralTruth(), presets.GeneratorTraining(seed=args.seed or 0)
+            truth: TruthSource = ProceduralTruth()
+            options = presets.GeneratorTraining(seed=args.seed or 0)
         else:
             truth, options = _people(args), presets.people_generator_training(args.seed or 0)
         options = options if device.type == "cpu" else options.on_accelerator()
@@ -123,12 +131,12 @@ def _trainer(args: argparse.Namespace, device: torch.device):
     from .encoder import EncoderTrainer
     from .views_people import PeopleViews
 
-    options = presets.people_encoder_training(ENCODERS[args.preset.removeprefix("people-")], args.seed or 0)
-    options = options if device.type == "cpu" else options.on_accelerator()
-    return EncoderTrainer.create(options, args.generator, args.start, PeopleViews(_people(args)), rng)
+    paced = presets.people_encoder_training(ENCODERS[args.preset.removeprefix("people-")], args.seed or 0)
+    paced = paced if device.type == "cpu" else paced.on_accelerator()
+    return EncoderTrainer.create(paced, args.generator, args.start, PeopleViews(_people(args)), rng)
 
 
-def _people(args: argparse.Namespace):
+def _people(args: argparse.Namespace) -> PeopleTruth:
     from ...people import Pack
     from .truth_people import PeopleTruth
 

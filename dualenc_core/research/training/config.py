@@ -402,7 +402,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 def _single(hint: Any, value: Any, where: str) -> Any:
     """The value as ``hint``; TypeError when it is of another type."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, where)
     if typing.get_origin(hint) is tuple:
         kinds = typing.get_args(hint)

@@ -57,7 +57,7 @@ def dump(config: TrainConfig) -> str:
 
 def parse(text: str) -> Any:
     """YAML to plain values. Raises DualEncError for broken YAML and for a key given twice, which YAML forbids."""
-    yaml = require("yaml", EXTRA)
+    yaml: Any = require("yaml", EXTRA)
 
     class Loader(yaml.SafeLoader):
         pass

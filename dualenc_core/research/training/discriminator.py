@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import repeat
@@ -60,7 +60,7 @@ def masked_planes(planes: Tensor, mask: Tensor) -> Tensor:
     return planes * repeat(mask, "n p d h w -> n p (c d) h w", c=channels // depth)
 
 
-def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     """Mean over the batch of the squared norm of d(sum of logits)/d(real); differentiable in the weights.
 
     Scale it by γ/2 · interval when it runs every ``interval`` iterations (10/2 · 16 = 80 in the paper).

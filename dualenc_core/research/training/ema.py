@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class ExponentialMovingAverage:
+
+class ExponentialMovingAverage(Generic[M]):
     """Keeps a smoothed copy; the decay ramps up so that the random start is forgotten."""
 
-    def __init__(self, module: nn.Module, decay: float = 0.998) -> None:
+    def __init__(self, module: M, decay: float = 0.998) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
 

@@ -9,6 +9,7 @@ discriminator on O·T, lazy R1.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from .losses import discriminator_loss, generator_loss
 from .muon import Muon
 from .objective import latent_loss
 from .presets import EncoderTraining
-from .views import KnownBatch, Placement, View, ViewBatch, ViewSource, view_rays
+from .views import KnownBatch, KnownViewSource, Placement, View, ViewBatch, ViewSource, view_rays
 
 # Learning rate of stage one's last layers, in that of the others.
 LINEAR_PACE = 10.0
@@ -104,7 +105,7 @@ class EncoderTrainer:
         o = self.options
         if o.variant not in VARIANTS:
             raise DualEncError(f"encoder variant is {o.variant!r}, expected one of {', '.join(VARIANTS)}")
-        if o.known and not hasattr(self.views, "known"):
+        if o.known and not isinstance(self.views, KnownViewSource):
             raise DualEncError(
                 f"known is {o.known}, but {type(self.views).__name__} has no heads whose tri-grids are known; "
                 "train on traced people, or set it to 0"
@@ -120,12 +121,14 @@ class EncoderTrainer:
             {"params": [p for name, p in named if "linear" in name], "pace": LINEAR_PACE},
         ]
         # The last layers, which begin at zero, have no directions yet that Muon could keep in balance.
+        refiner = self.encoder.stage_two
+        assert refiner is not None  # every preset has one
         kernels = {
             name: p
-            for name, p in self.encoder.stage_two.named_parameters()
+            for name, p in refiner.named_parameters()
             if p.ndim == 4 and not name.startswith(("out.", "direct."))
         }
-        others = [p for name, p in self.encoder.stage_two.named_parameters() if name not in kernels]
+        others = [p for name, p in refiner.named_parameters() if name not in kernels]
         matrices = [{"params": list(kernels.values()), "pace": o.matrix_rate / o.learning_rate}]
         self.optimizers = {
             "one": torch.optim.Adam(one, lr=o.learning_rate, betas=(0.9, 0.99)),
@@ -198,6 +201,7 @@ class EncoderTrainer:
         """Stage two on tri-grids that are known, cell by cell: far cheaper than rays, and every side counts."""
         o = self.options
         config = self.generator.config
+        assert isinstance(self.views, KnownViewSource)
         batch = self.views.known(o.batch, o.photo_size, o.shown, o.unseen, config, self.rng)
         error = self._refined(batch).planes - batch.planes
         # In the units of a picture: the decoder averages the planes.
@@ -231,7 +235,7 @@ class EncoderTrainer:
             adversarial, more = self._adversarial(step, refined, batch.camera)
             losses["adversarial"] = o.adversarial * adversarial
             values.update(more)
-        self._update(["two", "matrices"], sum(losses.values()))
+        self._update(["two", "matrices"], functools.reduce(torch.add, losses.values()))
         return values
 
     def _adversarial(self, step: int, refined: Triplane, camera: Camera) -> tuple[Tensor, dict[str, Tensor]]:
@@ -330,13 +334,14 @@ class EncoderTrainer:
         counts = [r.origins.shape[1] for r in rays]
         whole = (torch.cat([getattr(r, name) for r in rays], dim=1) for name in ("origins", "directions"))
         colour, out = self._render(triplane, *whole)
-        losses = {"own": 0.0, "other": 0.0}
+        losses: dict[str, Tensor] = {}
         for i, (made, alpha) in enumerate(zip(colour.split(counts, 1), out.alpha.split(counts, 1), strict=True)):
             target = rays[i]
             error = made - target.colour
             each = error.abs().mean(-1) + 2 * error.square().mean(-1) + 0.3 * (alpha - target.alpha).abs()
-            losses["own" if i == 0 else "other"] += (target.weight * each).mean()
-        return {name: loss for name, loss in losses.items() if isinstance(loss, Tensor)}
+            name, loss = "own" if i == 0 else "other", (target.weight * each).mean()
+            losses[name] = losses[name] + loss if name in losses else loss
+        return losses
 
     def preview(self, path: Path) -> None:
         """Photo, stage one, stage two, and the refined head from two sides and from behind, for four heads."""

@@ -81,6 +81,8 @@ def open_folder(config: DataConfig) -> FolderPortraits:
     from ..data import ImageFolder
 
     # Mirroring is drawn by the step (`Batches`).
+    if config.path is None:
+        raise DualEncError("data.path is null; name the folder of pictures")
     folder = ImageFolder.open(config.path, config.size, rebalance=config.rebalance)
     for name, reason in folder.left_out.items():
         print(f"left out {name}: {reason}", file=sys.stderr, flush=True)

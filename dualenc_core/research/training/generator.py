@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...camera import Camera
 from ...checkpoints.store import save_generator
 from ...devices import half_type
-from ...errors import CheckpointError
+from ...errors import CheckpointError, DualEncError
 from ...generator import PanoHead
 from ...people.standard import W_SPREAD, styles_of
 from ...rendering.rays import pixel_rays
@@ -30,7 +30,7 @@ from .ema import ExponentialMovingAverage
 from .muon import Muon
 from .presets import GeneratorTraining
 from .relief_decoder import read_reliefs
-from .truth import Numbers, Patches, Planes, Truth, TruthSource, square
+from .truth import Numbers, Patches, Planes, PlaneSource, Truth, TruthSource, square
 
 # Raw density for one unit of occupancy logit: three logits, which is one cell inside, are opaque within one sample.
 SIGMA_PER_LOGIT = 30.0
@@ -109,7 +109,7 @@ class GeneratorTrainer:
     def __post_init__(self) -> None:
         # Raw density starts at the scale of its targets instead of growing there.
         with torch.no_grad():
-            self.generator.decoder.net[2].weight[0] *= SIGMA_PER_LOGIT
+            self.generator.decoder.layers[1].weight[0] *= SIGMA_PER_LOGIT
             # Super-resolution starts as plain up-sampling of the raw image, a finer plane as the coarser one. The
             # background network stays at zero features, which the fixed bias of to-RGB turns into exactly the backdrop.
             o = self.options
@@ -215,7 +215,7 @@ class GeneratorTrainer:
         elif name == "field":
             losses = self._point_losses(truth, *self._head(truth.numbers, size))
         elif name == "planes":
-            losses = self._planes(*truth, size)
+            losses = self._planes(truth[0], truth[1], size)
         elif name == "rays":
             share = self.options.field_share
             losses = self._rays(truth, size, share * (FIELD_SHARE / share) ** progress)
@@ -223,7 +223,7 @@ class GeneratorTrainer:
             losses = self._super_resolution(truth)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
+        functools.reduce(torch.add, losses.values()).backward()
         for optimizer in optimizers:
             optimizer.step()
         if name != "mapping":
@@ -267,10 +267,16 @@ class GeneratorTrainer:
         if self._block[0] != key:
             rng = torch.Generator(self.device).manual_seed((o.seed << 32) + key[1])
             count = min(o.truth_steps, total - first)
+            whole: Numbers | Patches | Truth
             if name == "mapping":
                 whole = self.truth.numbers(count * LATENTS, rng)
             elif name == "planes":
                 # A truth of its own for every step: planes are large.
+                if not isinstance(self.truth, PlaneSource):
+                    raise DualEncError(
+                        f"{type(self.truth).__name__} knows no tri-grids, which phase planes learns; "
+                        "train on traced people"
+                    )
                 return self.truth.planes(o.plane_heads, self.phase(step)[1], o.config, rng)
             elif name == "super-resolution":
                 whole = self.truth.patches(count * o.patches, o.patch, MARGIN, o.config, rng)
@@ -320,7 +326,10 @@ class GeneratorTrainer:
         steps = [
             (error.diff(dim=d).abs() * target.weight.narrow(d, 1, error.shape[d] - 1)).mean() / share for d in (3, 4)
         ]
-        losses = {"l1": (error.abs() * target.weight).mean() / share, "gradient": PLANE_GRADIENT * sum(steps)}
+        losses = {
+            "l1": (error.abs() * target.weight).mean() / share,
+            "gradient": PLANE_GRADIENT * (steps[0] + steps[1]),
+        }
         colour, alpha = self._seen(made.replace(planes=target.finest, ws=ws.detach()), truth)
         error = colour - truth.rgb
         losses["decoder"] = error.abs().mean() + 4 * error.square().mean() + 0.3 * (alpha - truth.alpha).abs().mean()

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,10 @@ def checkpoint_activations(module: nn.Module) -> None:
     """Recompute the insides of the module's blocks in the backward pass. Results, keys and statistics stay the same."""
     for child in module.modules():
         if isinstance(child, _PARTS) or (isinstance(child, nn.Sequential) and _is_convolution_stack(child)):
-            child.forward = functools.partial(_recomputed, child, child.forward)
+            again = functools.partial(_recomputed, child, child.forward)
+            child.forward = again  # type: ignore[method-assign]  # hooks and calls stay those of the block
     if isinstance(module, PanoHead):
-        module.query = functools.partial(_recomputed_query, module.query)
+        module.query = functools.partial(_recomputed_query, module.query)  # type: ignore[method-assign]
 
 
 def _is_convolution_stack(child: nn.Sequential) -> bool:
@@ -37,7 +39,7 @@ def _is_convolution_stack(child: nn.Sequential) -> bool:
     return len(child) == 5 and isinstance(child[0], nn.Conv2d) and isinstance(child[1], nn.PReLU)
 
 
-def _recomputed(module: nn.Module, forward: Callable, *args, **options):
+def _recomputed(module: nn.Module, forward: Callable, *args: Any, **options: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **options)
 

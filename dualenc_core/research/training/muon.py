@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class Muon(Optimizer):
                     )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Any = None) -> Any:
         """One update."""
         loss = None
         if closure is not None:
@@ -67,6 +68,7 @@ class Muon(Optimizer):
         state = self.state[p]
         if not state:
             state["average"] = torch.zeros_like(p)
+        assert p.grad is not None
         average = state["average"].lerp_(p.grad, 1 - momentum)
         return p.grad.lerp(average, momentum).flatten(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -109,13 +110,16 @@ class Objective:
 
     def compare(self, image: Tensor, target: Tensor, alpha: Tensor, matte: Tensor) -> dict[str, Tensor]:
         """Every loss whose weight is not 0, of pictures [N,3,s,s] and coverages [N,1,r,r]."""
-        weights, parts = self.losses, {}
+        weights, judges = self.losses, self.judges
+        parts: dict[str, Tensor] = {}
         if weights.l2:
             parts["l2"] = l2(image, target)
         if weights.lpips:
-            parts["lpips"] = self.judges.lpips(image, target)
+            assert judges.lpips is not None  # `Judges.load` has what weighs
+            parts["lpips"] = judges.lpips(image, target)
         if weights.identity:
-            parts["identity"] = identity_loss(self.judges.identity, image, target)
+            assert judges.identity is not None
+            parts["identity"] = identity_loss(judges.identity, image, target)
         if weights.l1:
             parts["l1"] = F.l1_loss(image, target)
         if weights.gradient:
@@ -138,7 +142,7 @@ class Objective:
         chosen = torch.cat([order[:, : 2 * most : 2], order[:, len(order[0]) - (count - most) :]], dim=1)
         uv = uv.gather(1, chosen[..., None].expand(-1, -1, 2))
         grid = (2 * uv - 1)[:, None]
-        options = {"align_corners": False, "padding_mode": "border"}
+        options: dict[str, Any] = {"align_corners": False, "padding_mode": "border"}
         target = F.grid_sample(batch.image, grid, **options)
         matte = F.grid_sample(batch.matte, grid, **options)
         origins, directions = pixel_rays(batch.camera, uv)

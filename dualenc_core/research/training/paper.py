@@ -24,6 +24,7 @@ from ...checkpoints.catalog import resolve
 from ...checkpoints.store import load_encoder_file, load_weights, save_encoder
 from ...encoders import HeadEncoder
 from ...encoders.config import HeadEncoderConfig
+from ...encoders.trunk import Trunk
 from ...errors import DualEncError
 from ...generator import PanoHead
 from ...generator.loading import load_generator
@@ -79,8 +80,8 @@ class PaperTrainer:
         generator = load_generator(config.generator, processes.device)
         encoder1 = start = scale = trunk = None
         if config.start is not None:
-            start, stored, _ = load_encoder_file(resolve("encoder", config.start), allow_incomplete=True)
-            stored = HeadEncoderConfig.from_dict(stored)
+            start, described, _ = load_encoder_file(resolve("encoder", config.start), allow_incomplete=True)
+            stored = HeadEncoderConfig.from_dict(described)
             scale = stored.lifted.plane_scale if stored.refiner == "lifted" else None
             if config.needs_encoder1:
                 encoder1 = HeadEncoder.from_config(stored, start, "encoder1").to(processes.device)
@@ -108,7 +109,7 @@ class PaperTrainer:
         if config.adversarial:
             self.adversary = Adversary(config.discriminator, self.generator, self.objective, config.seed)
             self.adversary.network.to(device)
-        self.ema: ExponentialMovingAverage | None = None
+        self.ema: ExponentialMovingAverage[HeadEncoder] | None = None
         if config.schedule.ema is not None:
             self.ema = ExponentialMovingAverage(self.encoder, config.schedule.ema)
         self.optimizers = self._optimizers()
@@ -128,7 +129,7 @@ class PaperTrainer:
         encoder.check(self.generator)
         if self.trunk is not None:
             for network in (encoder.stage_one, encoder.stage_two):
-                if hasattr(network, "load_arcface"):
+                if isinstance(network, Trunk):
                     network.load_arcface(self.trunk, self.config.seed)
         if self.start is not None:
             new = encoder.start_from(self.start)
@@ -232,8 +233,8 @@ class PaperTrainer:
         for name in names:
             self._move(name)
         self.scaler.update()
-        if pairs and self.adversary.penalised(step):
-            values["r1"] = self._penalise(pairs)
+        if pairs and self.adversary is not None and self.adversary.penalised(step):
+            values["r1"] = self._penalise(self.adversary, pairs)
         if self.ema is not None:
             self.ema.update(self.encoder, step)
         values = self.processes.average(values)
@@ -267,7 +268,7 @@ class PaperTrainer:
             ws = self.encoder.styles(batch.image, self.generator)
             coarse = self.generator.synthesize(ws) if stages != ("latent",) else None
         if learns:
-            loss: Tensor | float = 0.0
+            loss = torch.zeros((), device=ws.device)
             if self.config.losses.latent:
                 latent = latent_loss(ws, batch.styles)
                 values["latent"] = float(latent.detach())
@@ -279,6 +280,7 @@ class PaperTrainer:
             self._backward(loss)
         if "two" not in stages:
             return values, None
+        assert coarse is not None  # latents alone train stage one
         refined = coarse.detach()
         for _ in range(self.encoder.config.passes):
             refined = self.encoder.refine(self.generator, refined, batch.image, batch.camera, batch.matte)
@@ -291,7 +293,7 @@ class PaperTrainer:
             values["adversarial"] = float(adversarial.detach())
             loss = loss + self.config.discriminator.weight * adversarial
         self._backward(loss)
-        if pair is not None:
+        if self.adversary is not None and pair is not None:
             own = self.adversary.own_loss(pair)
             values["discriminator"] = float(own.detach())
             self._backward(own)
@@ -304,6 +306,7 @@ class PaperTrainer:
             return None
         if self.config.discriminator.mask_from == "self":
             return refined.detach()
+        assert self.encoder1 is not None  # or the trainer could not be built
         return self.encoder1.encode(self.generator, batch.image, batch.camera, batch.matte)
 
     def _backward(self, loss: Tensor) -> None:
@@ -314,17 +317,17 @@ class PaperTrainer:
         self.processes.average_gradients(p for group in optimizer.param_groups for p in group["params"])
         self.scaler.step(optimizer)
 
-    def _penalise(self, pairs: list[Pair]) -> float:
+    def _penalise(self, adversary: Adversary, pairs: list[Pair]) -> float:
         """R1 as a step of its own, in float32; returns the penalty before scaling."""
         optimizer, total = self.optimizers["discriminator"], 0.0
         optimizer.zero_grad(set_to_none=True)
         for pair in pairs:
-            penalty = self.adversary.penalty(pair.real, self._plain_discriminator) / len(pairs)
+            penalty = adversary.penalty(pair.real, self._plain_discriminator) / len(pairs)
             penalty.backward()
             total += float(penalty.detach())
         self.processes.average_gradients(p for group in optimizer.param_groups for p in group["params"])
         optimizer.step()
-        return total / self.adversary.penalty_scale
+        return total / adversary.penalty_scale
 
     def _set_rate(self, step: int) -> None:
         s = self.config.schedule
@@ -398,10 +401,10 @@ class _ScalerState(nn.Module):
         super().__init__()
         self.scaler = scaler
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         state = self.scaler.state_dict()
         return {name: torch.tensor(float(state[name])) for name in ("scale", "_growth_tracker")}
 
-    def load_state_dict(self, state: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> None:
-        numbers = {"scale": float(state["scale"]), "_growth_tracker": int(state["_growth_tracker"])}
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        numbers = {"scale": float(state_dict["scale"]), "_growth_tracker": int(state_dict["_growth_tracker"])}
         self.scaler.load_state_dict({**self.scaler.state_dict(), **numbers})

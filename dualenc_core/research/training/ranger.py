@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class Ranger(Optimizer):
             state["step"] = int(state["step"])
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Any = None) -> Any:
         """One update. Unlike the reference, ``.grad`` is left as it is."""
         loss = None
         if closure is not None:
@@ -79,6 +80,7 @@ class Ranger(Optimizer):
             state["exp_avg_sq"] = torch.zeros_like(parameter)
             state["slow_buffer"] = parameter.clone()
         gradient = parameter.grad
+        assert gradient is not None
         if gradient.ndim > 1:
             gradient = gradient - gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True)
         beta1, beta2 = group["betas"]

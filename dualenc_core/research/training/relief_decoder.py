@@ -30,7 +30,7 @@ def read_reliefs(generator: PanoHead) -> None:
 
     Raises DualEncError for a decoder of fewer than 30 hidden units or 20 features.
     """
-    first, second, to_rgb = generator.decoder.net[0], generator.decoder.net[2], generator.torgb
+    (first, second), to_rgb = generator.decoder.layers, generator.torgb
     units, features = first.weight.shape
     if units < _UNITS * len(SIDES) or features < FEATURES:
         raise DualEncError(

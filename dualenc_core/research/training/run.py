@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .log import TrainingLog
 from .processes import Processes
@@ -22,7 +22,9 @@ class Trainer(Protocol):
     """What the loop needs of a trainer."""
 
     rng: torch.Generator
-    optimizers: Mapping[str, torch.optim.Optimizer]
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]: ...
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -35,7 +37,7 @@ class Trainer(Protocol):
     def milestones(self) -> Mapping[int, str]:
         """Steps after which the model is also exported, and under what name."""
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> Mapping[str, float | Tensor]:
         """One optimisation step; returns losses by name."""
 
     def preview(self, path: Path) -> None:
@@ -93,7 +95,8 @@ def run(
         for stale in options.out.glob(f".{state.stem}*-*{state.suffix}"):
             # What a killed process was writing.
             stale.unlink(missing_ok=True)
-    first, seconds, extra = 0, 0.0, {}
+    first, seconds = 0, 0.0
+    extra: dict[str, Any] = {}
     source = options.checkpoint or state
     if options.checkpoint is not None or (options.resume and state.is_file()):
         first, extra = load_state(source, trainer.modules, trainer.optimizers, {"trainer": trainer.rng})

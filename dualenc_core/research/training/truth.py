@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -99,6 +99,14 @@ class TruthSource(Protocol):
 
     def preview(self, yaw: float, size: int) -> tuple[Tensor, Tensor]:
         """Descriptions [4,D] of four heads that are always the same, and their pictures [4,3,S,S]."""
+
+
+@runtime_checkable
+class PlaneSource(TruthSource, Protocol):
+    """And the tri-grids that they should have are known too."""
+
+    def planes(self, heads: int, size: int, config: GeneratorConfig, rng: torch.Generator) -> tuple[Planes, Truth]:
+        """Tri-grids of random heads at ``size`` cells a side, and rays through them."""
 
 
 def random_cameras(count: int, rng: torch.Generator) -> Camera:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ...camera import Camera
+from ...generator.config import GeneratorConfig
 from ...rendering.rays import pixel_rays
 
 
@@ -122,6 +123,16 @@ class ViewSource(Protocol):
 
     def batch(self, count: int, size: int, others: int, near: bool, rng: torch.Generator) -> ViewBatch:
         """Photos with ``others`` further views each, ``near`` the photo's own (within 50°), or all around."""
+
+
+@runtime_checkable
+class KnownViewSource(ViewSource, Protocol):
+    """And the tri-grids that their heads should have are known too."""
+
+    def known(
+        self, count: int, size: int, shown: float, hidden: float, config: GeneratorConfig, rng: torch.Generator
+    ) -> KnownBatch:
+        """Photos; ``shown`` and ``hidden`` are the weights of what they show, and do not."""
 
 
 def placed(true: Camera, believed: Camera, zoom: Tensor, shift: Tensor) -> Placement:

@@ -70,8 +70,8 @@ class PeopleViews:
             tones.append(tone)
             chosen.append([view, *_other_views(record, view, others, near, dice)])
         true, supposed = Camera.from_label(torch.cat(labels)), Camera.cat(believed)
-        shift = torch.tensor(np.stack(shifts), dtype=torch.float32)
-        placement = placed(true, supposed, torch.tensor(zooms, dtype=torch.float32), shift)
+        moved = torch.tensor(np.stack(shifts), dtype=torch.float32)
+        placement = placed(true, supposed, torch.tensor(zooms, dtype=torch.float32), moved)
         views = tuple(
             _stacked([self._view(r, v[k], v[0], t) for r, v, t in zip(records, chosen, tones, strict=True)])
             for k in range(1 + others)
@@ -96,8 +96,8 @@ class PeopleViews:
             emphasis = np.where(_in_view(record, view), shown, hidden).astype(np.float32)
             planes = record.relief.planes(config.features, config.plane_depth, tone=tone, emphasis=emphasis)
             found.append((photo[:, :3], photo[:, 3:], camera.label, planes[0][None], planes[1][None]))
-        images, mattes, labels, planes, weight = (torch.cat(part).to(rng.device) for part in zip(*found, strict=True))
-        return KnownBatch(images, mattes, Camera.from_label(labels), planes, weight)
+        images, mattes, labels, truth, weight = (torch.cat(part).to(rng.device) for part in zip(*found, strict=True))
+        return KnownBatch(images, mattes, Camera.from_label(labels), truth, weight)
 
     def _photo(self, record: Record, view: int, size: int, dice: np.random.Generator) -> tuple[Tensor, Tone, Camera]:
         """Photo cut out by its matte on the backdrop, and the matte, [1,4,S,S]; its tone; the true camera."""
@@ -164,10 +164,10 @@ def _hidden(record: Record, view: int, photo: int) -> Tensor:
     cameras = Camera.from_label(torch.from_numpy(record.labels[[view, photo]]))
     steps = (torch.arange(DEPTH_SIZE) + 0.5) / DEPTH_SIZE
     rows, columns = torch.meshgrid(steps, steps, indexing="ij")
-    origins, directions = pixel_rays(cameras[[0]], torch.stack([columns, rows], -1).reshape(1, -1, 2))
+    origins, directions = pixel_rays(cameras[0], torch.stack([columns, rows], -1).reshape(1, -1, 2))
     depth = torch.from_numpy(record.distance(view))
     points = origins + depth[None, :, None] * directions
-    hidden = ~_shown(points, cameras[[1]], record, photo) & (depth < people.FAR)[None]
+    hidden = ~_shown(points, cameras[1], record, photo) & (depth < people.FAR)[None]
     return hidden.float().reshape(1, 1, DEPTH_SIZE, DEPTH_SIZE)
 
 

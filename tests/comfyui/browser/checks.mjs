@@ -391,10 +391,11 @@ export async function apps({ page, job, shot }) {
     if (await skip.count()) await skip.first().click();
     await page.waitForTimeout(300);
     const texts = await page.evaluate(() => document.body.innerText.split("\n").map((line) => line.trim()));
-    const labels = graph.extra.linearData.inputs.map(([id, widget]) => {
-      const line = graph.nodes.find((node) => node.id === id).inputs.find((input) => input.name === widget);
-      return [line.label, texts.includes(line.label)];
-    });
+    const lineOf = ([id, widget]) =>
+      graph.nodes.find((node) => node.id === id).inputs.find((input) => input.name === widget);
+    // A viewer is none of the inputs of its node.
+    const lines = graph.extra.linearData.inputs.map(lineOf).filter(Boolean);
+    const labels = lines.map(({ label }) => [label, texts.includes(label)]);
     await shot(`app-${name}`);
     seen[name] = { labels, stepped: await step(page, graph) };
     await toggle();
@@ -406,7 +407,7 @@ export async function apps({ page, job, shot }) {
 /** Clicks + beside the first whole number of an app; [value before, value after]. */
 async function step(page, graph) {
   const find = ([id, widget]) => graph.nodes.find((node) => node.id === id).inputs.find((i) => i.name === widget);
-  const number = graph.extra.linearData.inputs.find((entry) => find(entry).type === "INT");
+  const number = graph.extra.linearData.inputs.find((entry) => find(entry)?.type === "INT");
   if (!number) return null;
   const value = () =>
     page.evaluate(

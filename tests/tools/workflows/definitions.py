@@ -26,12 +26,14 @@ OUR_FILES = (("DualEncConvert", "file"),)
 # Workflows with nodes that ComfyUI 0.3.64 does not have.
 NEWER = ("13_head_into_3d",)
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", DYNAMIC)
+# The state of a viewer, which its frontend fills.
+VIEWPORT = "LOAD_3D"
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", DYNAMIC, VIEWPORT)
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input; ``kind`` is COMBO for a list of ``choices``."""
+    """One input; ``kind`` is COMBO for a list of ``choices``, and may name several types, with commas."""
 
     name: str
     kind: str
@@ -48,6 +50,10 @@ class Input:
         choices = tuple(choice["key"] if isinstance(choice, dict) else choice for choice in choices)
         return cls(name, kind if isinstance(kind, str) else "COMBO", options, choices, required)
 
+    def takes(self, kind: str) -> bool:
+        """Whether an output of that type can be linked to it."""
+        return kind in self.kind.split(",")
+
     @property
     def is_widget(self) -> bool:
         return self.kind in WIDGETS and not self.options.get("forceInput")
@@ -63,11 +69,12 @@ class Input:
     def default(self) -> Any:
         if "default" in self.options:
             return self.options["default"]
-        return self.choices[0] if self.choices else {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(self.kind, "")
+        empty = {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False, VIEWPORT: {}}
+        return self.choices[0] if self.choices else empty.get(self.kind, "")
 
     def problem(self, value: Any) -> str | None:
         """Why ComfyUI would refuse a value of this widget, None if it would not."""
-        kinds = {"INT": int, "FLOAT": (int, float), "BOOLEAN": bool}
+        kinds = {"INT": int, "FLOAT": (int, float), "BOOLEAN": bool, VIEWPORT: dict}
         if not isinstance(value, kinds.get(self.kind, str)) or (isinstance(value, bool) and self.kind != "BOOLEAN"):
             return f"{value!r} is not a {self.kind}"
         if self.choices and value not in self.choices:

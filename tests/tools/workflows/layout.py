@@ -36,8 +36,11 @@ BELOW = {
     "DualEncRegionMask": 220,
     "DualEncSaveMesh": 72,
     "DualEncSaveTriplane": 60,
+    "DualEncSplat": 60,
+    "DualEncTurntable": 290,
     "Preview3D": 400,
     "Preview3DAdvanced": 400,
+    "PreviewGaussianSplat": 400,
     "SaveGLB": 400,
 }
 

@@ -27,7 +27,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class App:
-    """What the App mode of newer frontends shows: (node id, widget, label) and the ids of the nodes with results."""
+    """What the App mode of newer frontends shows: (node id, widget, label) and the ids of the nodes with results.
+
+    A viewer, which the page adds to a node, has no label.
+    """
 
     inputs: tuple[tuple[str, str, str], ...]
     outputs: tuple[str, ...]
@@ -66,22 +69,24 @@ PLANS = {
     "01_photo_to_360_head": Plan(
         f"""# Photo to 360° head
 
-Press **Run**: one photo becomes a head that you can see from all sides.
+Press **Run**: one photo becomes a head that you can see from all sides. Drag it in *Turn the head*.
 
 1. *Align the portrait* crops the face and finds its camera.
 2. **Encoder 1** is true to the photo, **Encoder 2** is realistic all round.
 3. The **mask** says what the photo does not show (red).
 4. **Join** takes the first head where the photo shows it, the second elsewhere, in the colours of the first.
-5. **Render** draws the joined head from eight cameras.
+5. **Turn the head** draws it from all sides for your mouse, **Render** from eight cameras for files.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}
-Change *start*, *end* or *pitch* in *Once round the head* and run again: only the pictures are drawn anew.
+In *Turn the head*: drag or arrow keys turn, the wheel zooms, ▶ plays, a double click goes to the front. Change *start*,
+*end* or *pitch* in *Once round the head* and run again: only the eight views are drawn anew.
 """,
         (
             (
                 (MODELS,),
                 (stage("1 · Photo", INPUT, "load_photo align"),),
+                (stage("Turn it", RESULT, "turntable"),),
                 (
-                    stage("The head from eight sides", RESULT, "save"),
+                    stage("Eight views", RESULT, "save"),
                     stage("On the way", VIEW, "preview_portrait=0 preview_mask=0"),
                 ),
             ),
@@ -92,8 +97,13 @@ Change *start*, *end* or *pitch* in *Once round the head* and run again: only th
             ),
         ),
         App(
-            (("load_photo", "image", "Photo"), ("orbit", "frames", "Pictures"), ("orbit", "pitch", "From above (°)")),
-            ("save",),
+            (
+                ("load_photo", "image", "Photo"),
+                ("turntable", "turntable", ""),
+                ("orbit", "frames", "Pictures"),
+                ("orbit", "pitch", "From above (°)"),
+            ),
+            ("turntable", "save"),
         ),
     ),
     "02_photo_to_turntable_video": Plan(
@@ -405,26 +415,28 @@ the published setting is 500 each.
     "13_head_into_3d": Plan(
         f"""# Head into ComfyUI's 3D nodes
 
-Needs a ComfyUI with mesh nodes (0.33 or newer). Press **Run**: the photo becomes a head, the head a mesh that ComfyUI's
-own nodes work on, and back.
+Needs a ComfyUI with mesh and splat nodes (0.33 or newer). Press **Run**: the photo becomes a head, the head a mesh and
+Gaussian splats that ComfyUI's own nodes work on.
 
-- *Fewer triangles* is ComfyUI's node; *Save the mesh* is ours and writes what came out of it, in colour.
-- **Camera:** drag on the pad of *Camera for both*. The same camera drives our *Render the head*, ComfyUI's
-  *Render the mesh* and the viewer *Turn it*: compare both pictures.
-- Other mesh nodes (Fill Holes, Unwrap Mesh, Rotate Mesh …) go between *Head to mesh* and *Save the mesh*.
+- **Mesh:** *Fewer triangles* is ComfyUI's node; *Save the mesh* is ours and writes what came out of it, in colour.
+  Other mesh nodes (Fill Holes, Unwrap Mesh, Rotate Mesh …) go between *Head to mesh* and *Save the mesh*.
+- **Splats:** as soft as the picture, hair too. *Head to splats* saves them; **save** *spz* is a seventh as large.
+  Other splat nodes (Transform Splat, Merge Splat, Extract Mesh …) take its first output.
+- **Camera:** drag on the pad of *Camera for all*. The same camera draws head, mesh and splats: compare the three
+  pictures. Beside them turn mesh and splats with the mouse.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
             (
                 (MODELS,),
                 (PHOTO,),
-                (stage("The head", RESULT, "save_head"), stage("Turn it", RESULT, "preview_mesh")),
-                (stage("The mesh", RESULT, "save_picture"),),
+                (stage("The same view", RESULT, "save_head save_picture save_splats"),),
+                (stage("Turn them", RESULT, "preview_mesh preview_splats"),),
             ),
             (
                 (stage("Head", HEAD, "invert"),),
                 (stage("Camera", VIEW, "camera=0 render=0"),),
-                (stage("Mesh", HEAD, "mesh=0 decimate=0"),),
-                (stage("Render and save", HEAD, "render_mesh=0 save_mesh=0"),),
+                (stage("Mesh", HEAD, "mesh=0 decimate=0 render_mesh=0 save_mesh=0"),),
+                (stage("Splats", HEAD, "splats=0 render_splats=0"),),
             ),
         ),
     ),
