@@ -130,7 +130,7 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
     "14_video_frames": (3, ("render",), lambda s: [s("load_photo"), *s("render").split(1)]),
     "15_direct_a_head": (
         4,
-        ("load_photo", "render", "render_before"),
+        ("render", "render_before"),
         lambda s: [*s("render_before").split(1), *s("render").split(1)],
     ),
     "16_expression_and_light": (
