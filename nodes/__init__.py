@@ -104,4 +104,4 @@ for cls in _CLASSES:
 NODE_CLASS_MAPPINGS = {cls.__name__: sentence_first(cls) for cls in _CLASSES}
 
 runtime.register_folder()
-runtime.share_example(Path(__file__).resolve().parents[1] / "workflows" / runtime.EXAMPLE)
+runtime.share_examples(Path(__file__).resolve().parents[1] / "workflows")

@@ -20,7 +20,7 @@ class DualEncLoadPanoHead:
     CATEGORY = "DualEnc/models"
     DESCRIPTION = (
         "Loads the PanoHead generator that turns tri-grids into pictures. The bundled demo is a small PanoHead of "
-        "stylised heads that needs no download; PanoHead's own weights go into models/dualenc (see DualEnc Convert)."
+        "people that needs no download; PanoHead's own weights go into models/dualenc (see DualEnc Convert)."
     )
     SEARCH_ALIASES = [
         "panohead",

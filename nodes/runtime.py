@@ -29,7 +29,7 @@ from ..dualenc_core.files import atomic_path, is_temporary, make_folder, reserve
 from .prefix import expand
 
 FOLDER = "dualenc"
-EXAMPLE = "dualenc_portrait.png"
+EXAMPLES = ("dualenc_portrait.png", "dualenc_expression.png")
 # Published formats are listed for DualEnc Convert, which reads them without executing anything; no other node does.
 EXTENSIONS = {".safetensors", ".pkl", ".pt", ".pth"}
 SMALLEST_CHUNK = 256
@@ -441,14 +441,15 @@ def new_preview(name: str) -> tuple[Path, dict[str, str]]:
     return path, {"filename": path.name, "subfolder": "", "type": "temp"}
 
 
-def share_example(source: Path) -> None:
-    """Put the example portrait beside ComfyUI's own example picture, so that the shipped workflows run at once."""
+def share_examples(folder: Path) -> None:
+    """Put the example photos beside ComfyUI's own example picture, so that the shipped workflows run at once."""
     if comfy("folder_paths") is None:
         return
-    target = place("input") / EXAMPLE
-    try:
-        if source.is_file() and target.parent.is_dir() and not os.path.lexists(target):
-            with atomic_path(target) as temporary:
-                Path(temporary).write_bytes(source.read_bytes())
-    except (OSError, DualEncError) as error:
-        log.info("the example portrait cannot be copied to %s: %s", target, error)
+    for name in EXAMPLES:
+        source, target = folder / name, place("input") / name
+        try:
+            if source.is_file() and target.parent.is_dir() and not os.path.lexists(target):
+                with atomic_path(target) as temporary:
+                    Path(temporary).write_bytes(source.read_bytes())
+        except (OSError, DualEncError) as error:
+            log.info("the example photo cannot be copied to %s: %s", target, error)

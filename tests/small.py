@@ -52,10 +52,10 @@ def small_encoder(generator: GeneratorConfig) -> HeadEncoderConfig:
     return HeadEncoderConfig(style=small_style(generator), refiner=None, render_resolution=8)
 
 
-def write_networks(folder: Path) -> dict[str, Path]:
+def write_networks(folder: Path, z_dim: int = procedural.LATENT_DIM) -> dict[str, Path]:
     """Files generator, encoder1 and encoder2 of a few kilobytes, with random weights."""
     torch.manual_seed(0)
-    config = small_generator(z_dim=procedural.LATENT_DIM, render=RenderOptions(samples=6, importance=4))
+    config = small_generator(z_dim=z_dim, render=RenderOptions(samples=6, importance=4))
     generator = PanoHead(config)
     # A new generator is nearly empty space; more density makes depth, alpha and masks worth looking at.
     generator.decoder.net[-1].bias.data[0] += 8.0

@@ -299,6 +299,29 @@ def test_demo_knows_the_truth_of_its_portrait(files, tmp_path, monkeypatch, caps
     assert "scikit-image is not installed" in capsys.readouterr().out
 
 
+def test_demo_of_people_aligns_the_example_portrait(tmp_path, monkeypatch) -> None:
+    from dualenc_core.commands import demo
+
+    monkeypatch.setattr(demo, "astronaut_pixels", lambda: None)
+    weights = [f"--{name}={path}" for name, path in write_networks(tmp_path, z_dim=8).items()]
+    assert main(["demo", f"--out={tmp_path / 'out'}", *weights, "--frames=0", "--device=cpu"]) == 0
+    report = json.loads((tmp_path / "out" / "portrait" / "report.json").read_text(encoding="utf-8"))
+    assert report["input"]["file"] == "dualenc_portrait.png" and report["alignment"]["method"] == "found"
+    assert abs(report["camera"]["yaw"] - 20) < 6 and "by_yaw" not in report["metrics"]
+
+
+def test_evaluate_asks_for_people_where_the_generator_is_not_of_procedural_heads(tmp_path, monkeypatch, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.delenv("DUALENC_PEOPLE", raising=False)
+    weights = [f"--{name}={path}" for name, path in write_networks(tmp_path, z_dim=8).items()]
+    command = ["evaluate", f"--out={tmp_path / 'out'}", *weights, "--heads=1", "--yaws=2", "--device=cpu"]
+    assert main(command) == 1
+    assert "pass --people FOLDER, or set DUALENC_PEOPLE" in capsys.readouterr().err
+    assert main([*command, "--protocol=procedural"]) == 1
+    assert "z_dim is 8" in (error := capsys.readouterr().err) and "--protocol people" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_evaluate_writes_its_report(files, tmp_path, capsys) -> None:
     pytest.importorskip("matplotlib")
     command = ["evaluate", f"--out={tmp_path}", *files.weights, "--heads=1", "--yaws=2", "--device=cpu"]

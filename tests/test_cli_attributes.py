@@ -165,3 +165,19 @@ def test_directions_for_a_generator_that_names_none(tmp_path, capsys) -> None:
     assert np.allclose(moved.numpy().std(axis=1), 0, atol=1e-6) and float(moved.abs().max()) > 0.5
     for wrong in (["--out=d.pt"], [f"--out={file}", "--add=smile"], [f"--out={file}", "--rename=eyes=nose"]):
         assert main(["directions", *common, *wrong, "--samples=100", "--principal=1", "--factors=0"]) == 1
+
+
+def test_bundled_weights_are_directed_by_default(tmp_path, capsys) -> None:
+    assert main(["directions", "--device=cpu"]) == 0
+    listed = capsys.readouterr().out
+    assert "smile_open" in listed and "light_yaw" in listed and "hair_style" in listed
+    assert main(["sample", f"--out={tmp_path}", "--seed=1", "--count=1", "--device=cpu"]) == 0
+    head, small = str(next(tmp_path.glob("*.safetensors"))), ["--device=cpu", "--resolution=16", "--quality=draft"]
+    assert main(["edit", "attributes", head, "--smile=0.5", f"--out={tmp_path / 'edit'}", *small]) == 0
+    done = json.loads((tmp_path / "edit" / "edit.json").read_text(encoding="utf-8"))["meta"]["direct"]
+    assert done["values"]["smile"] == 0.5
+    (tmp_path / "mouths.txt").write_text("a 0 0.1")
+    out = tmp_path / "talk.webp"
+    assert main(["animate", head, f"--visemes={tmp_path / 'mouths.txt'}", "--fps=20", f"--out={out}", *small]) == 0
+    with Image.open(out) as video:
+        assert video.n_frames == 2

@@ -40,6 +40,8 @@ _OUTSIDE = 0.5
 _TOLERANCE = 2.0
 # Neighbours further apart than so many cells are not one surface.
 _STEP = 6.5
+# How much cells count that lie beside an outline, up to four away.
+_RIM = 0.3
 # Cells over which surfaces are smoothed for their normals: strands of hair in two sides' shares would not cancel out.
 _SMOOTH = 2.0
 
@@ -96,6 +98,8 @@ class Relief:
         values = torch.from_numpy(np.concatenate([shared, surface[:, None]], 1))
         counts = torch.ones_like(covered) if emphasis is None else torch.from_numpy(emphasis)[:, None].float()
         values, covered, counts = (F.avg_pool2d(part, coarser) for part in (values, covered, counts))
+        # Beside an outline no side has a share: colours there would add up on a surface that is made too large.
+        rim = _RIM * F.max_pool2d(covered, 9, 1, 4)
         size = values.shape[-1]
         out, weight = torch.zeros(2, 3, features, depth, size, size)
         slices = ((torch.arange(depth) + 0.5) * 2 / depth - 1) * self.box_warp / 2
@@ -108,7 +112,7 @@ class Relief:
             out[plane, at, -1 if sign > 0 else 0] /= fading.clamp(0.5, 1)
             most = float(slices[-1]) + _BEYOND
             out[plane, at.stop - 1] = DISTANCE_SCALE * sign * (slices[:, None, None] - values[k, 3].clamp(-most, most))
-            weight[plane, at] = counts[k, :, None] * (0.03 + 0.97 * covered[k, :, None])
+            weight[plane, at] = counts[k, :, None] * torch.maximum(covered, rim)[k, :, None].clamp(min=0.03)
             weight[plane, at.stop - 1] = counts[k] * (0.2 + 0.8 * covered[k])
         # Features that no side fills stay free in their own planes; in the others every feature of a side is nothing.
         for plane in range(3):

@@ -105,6 +105,9 @@ def test_a_shipped_prompt_runs(server: Server, known, name: str) -> None:
         if node["class_type"] == "DualEncOptimize":
             # The way through the server is what is tested here, not how well minutes of optimisation do.
             node["inputs"].update(steps=2, tune_steps=1)
+        if node["class_type"] == "DualEncAnimate":
+            # Every frame is another head.
+            node["inputs"]["seconds"] = 0.2
     outputs = server.run(prompt, seconds=500)
     keys = ("images", "files", "3d")
     lines = [line for output in outputs.values() for key in keys for line in output.get(key, [])]

@@ -147,3 +147,14 @@ def test_generators_that_know_nothing_find_a_file_of_directions(node, dc, pack, 
     assert not torch.equal(result.ws, head.ws) and not torch.equal(result.planes, head.planes)
     with pytest.raises(ValueError, match="no attribute 'smile'"):
         node("DualEncAttributes", generator=generator, triplane=head, smile=0.5)
+
+
+def test_the_bundled_generator_can_be_directed(node, dc):
+    bundled = node("DualEncLoadPanoHead")[0]
+    head = node("DualEncSample", generator=bundled, seed=3)[0]
+    lent, report = node("DualEncAttributesFrom", generator=bundled, triplane=head, hair=True)
+    assert "age: " in report and "hair.r" in json.loads(lent)["traits"]
+    result, preview = node("DualEncAttributes", generator=bundled, triplane=head, smile_open=0.5, light_yaw=40.0)
+    before, after = (values(dc, bundled, t) for t in (head, result))
+    assert float(after["smile_open"] - before["smile_open"]) == pytest.approx(0.5, abs=1e-2)
+    assert preview.shape[2] == 4 * preview.shape[1] and not torch.equal(result.planes, head.planes)

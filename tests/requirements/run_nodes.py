@@ -64,12 +64,9 @@ def main(folder: Path) -> None:
     run("DualEncMorph", generator=generator, triplane=head, second=head, camera=camera, frames=2)
     run("DualEncMirror", triplane=head)
     run("DualEncMixStyles", generator=generator, first=head, second=head)
-    # The bundled generator knows no people; what the nodes need besides is what is asked.
-    for name in ("DualEncAttributes", "DualEncAttributesFrom", "DualEncAnimate"):
-        try:
-            run(name, **made)
-        except ValueError as error:
-            assert "names no directions" in str(error), error
+    lent = run("DualEncAttributesFrom", **made)[0]
+    run("DualEncAttributes", **made, values=lent)
+    run("DualEncAnimate", **made, seconds=0.1)
     mesh = run("DualEncMesh", **made, resolution=48, triangles=1000, texture=128, smooth=1)[0]
     for kind in ("glb", "ply", "obj", "stl"):
         run("DualEncSaveMesh", mesh=mesh, format=kind)

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -75,13 +76,12 @@ class Studio:
 
     @cached_property
     def photo(self) -> dict[str, Any]:
-        """A procedural portrait of a head that no training saw, as inputs of Encode and Invert."""
+        """The example portrait, aligned, as inputs of Encode and Invert."""
         demo = importlib.import_module(f"{self.core.__name__}.commands.demo")
-        camera = self.run("Camera", yaw=demo.PORTRAIT_YAW, pitch=demo.PORTRAIT_PITCH)[0]
-        heads = self.core.procedural.sample_heads(1, demo.PORTRAIT_SEED)
-        picture = self.core.procedural.render(heads, camera, PORTRAIT_SIDE)
-        image = (picture.image.movedim(1, -1).clamp(-1, 1) + 1) / 2
-        return {"image": image, "camera": camera, "matte": picture.alpha[:, 0]}
+        with Image.open(demo.PORTRAIT) as picture:
+            pixels = torch.from_numpy(np.asarray(picture.convert("RGB")).copy())[None].float() / 255
+        image, camera, matte = self.run("AlignPortrait", image=pixels, size=PORTRAIT_SIDE)[:3]
+        return {"image": image, "camera": camera, "matte": matte}
 
     @cached_property
     def encoded(self) -> tuple[tuple, tuple]:

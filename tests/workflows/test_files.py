@@ -14,7 +14,7 @@ from ..tools.workflows.build import built, project
 from ..tools.workflows.convert import NOTES, named, to_api
 from ..tools.workflows.definitions import API, Definition, definitions, prompts
 from ..tools.workflows.layout import TITLE
-from ..tools.workflows.portrait import PORTRAIT
+from ..tools.workflows.portrait import EXAMPLES, LENDER, PORTRAIT
 from ..tools.workflows.thumbnails import MOST_BYTES, WIDTH
 from .executor import PromptError, check
 
@@ -62,9 +62,10 @@ def test_a_thumbnail_is_small(name: str) -> None:
         assert max(high - low for low, high in picture.getextrema()) > 100
 
 
-def test_the_example_portrait_is_small() -> None:
-    assert PORTRAIT.stat().st_size < 300_000
-    with Image.open(PORTRAIT) as picture:
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_photo_is_small(path) -> None:
+    assert path.stat().st_size < 300_000
+    with Image.open(path) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (512, 512))
 
 
@@ -109,13 +110,13 @@ def test_ids_and_titles_mean_something(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_workflow_runs_at_once_and_always_the_same(known, name: str) -> None:
-    """Bundled models, the example photo, fixed seeds."""
+    """Bundled models, the example photos, fixed seeds."""
     shipped = graph(name)
-    for node in PROMPTS[name].values():
+    for key, node in PROMPTS[name].items():
         if node["class_type"] in ("DualEncLoadPanoHead", "DualEncLoadEncoder"):
             assert "(bundled)" in node["inputs"]["file"]
         if node["class_type"] == "LoadImage":
-            assert node["inputs"]["image"] == PORTRAIT.name
+            assert node["inputs"]["image"] == (LENDER if key == "load_lender" else PORTRAIT).name
     for node in shipped["nodes"]:
         if node["type"] not in NOTES:
             seeds = [i for i in known[node["type"]].widgets if i.options.get("control_after_generate")]
@@ -261,7 +262,7 @@ def test_notes_can_be_read(name: str) -> None:
 
 # Viewers that the page adds to nodes; they are no inputs.
 VIEWERS = ("turntable",)
-APPS = {"01_photo_to_360_head", "02_photo_to_turntable_video", "08_hair_transfer"}
+APPS = {"01_photo_to_360_head", "02_photo_to_turntable_video", "08_hair_transfer", "15_direct_a_head"}
 
 
 @pytest.mark.parametrize("name", NAMES)

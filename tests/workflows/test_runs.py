@@ -1,7 +1,7 @@
 """The shipped prompts run, without ComfyUI (see executor.py).
 
-Orbits are cut to three frames, turntables to four and optimisations to two steps here, which tests the same and saves
-most of the time.
+Orbits and animations are cut to three frames, turntables to four and optimisations to two steps here, which tests the
+same and saves most of the time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from ..tools.workflows.definitions import NEWER, definitions, prompts
-from ..tools.workflows.portrait import PORTRAIT
+from ..tools.workflows.portrait import EXAMPLES, PORTRAIT_YAW
 from .executor import CORE, Executor, PromptError, Results, needed
 
 FRAMES = 3
@@ -35,6 +35,8 @@ def short(name: str) -> dict[str, Any]:
     for node in prompt.values():
         if node["class_type"] == "DualEncOrbit":
             node["inputs"]["frames"] = FRAMES
+        if node["class_type"] == "DualEncAnimate":
+            node["inputs"].update(seconds=FRAMES / 24, fps=24.0)
         if node["class_type"] == "DualEncOptimize":
             node["inputs"].update(steps=2, tune_steps=1)
         if node["class_type"] == "DualEncTurntable":
@@ -52,7 +54,8 @@ def run(pack, tmp_path, monkeypatch):
         count += 1
         folder = tmp_path / str(count)
         (folder / "input").mkdir(parents=True)
-        shutil.copy(PORTRAIT, folder / "input")
+        for photo in EXAMPLES:
+            shutil.copy(photo, folder / "input")
         monkeypatch.chdir(folder)
         results = Executor(pack).run(prompt, only)
         return results, {path.as_posix(): path.read_bytes() for path in results.files()}
@@ -81,7 +84,7 @@ def test_a_prompt_runs_twice_to_the_same_bytes(pack, run, name: str) -> None:
     for key, value in pictures(results, known).items():
         assert value.ndim in (3, 4) and value.dtype == torch.float32, key
         assert torch.isfinite(value).all() and value.min() >= 0 and value.max() <= 1, key
-        if key.startswith(("load_photo.MASK", "blank.", "first_frames.", "frames.")):
+        if key.startswith(("load_photo.MASK", "load_lender.MASK", "blank.", "first_frames.", "frames.")):
             continue
         # Each picture of a batch shows something.
         assert (value.flatten(1).std(1) > 0.02).all(), key
@@ -103,7 +106,7 @@ def test_the_example_portrait_is_found_and_lies_inside_the_photo(run) -> None:
     results, _ = run(prompts()["01_photo_to_360_head"], ["align"])
     (report,) = results.ui["align"]["alignment"]
     assert report["confidence"] >= 0.6 and report["outside"] == 0 and report["warnings"] == ()
-    assert abs(report["yaw"] - 20) < 6
+    assert abs(report["yaw"] - PORTRAIT_YAW) < 6
 
 
 def test_shapes_of_the_first_prompt(run) -> None:

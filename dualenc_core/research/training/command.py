@@ -100,6 +100,11 @@ def _train_like_the_paper(args: argparse.Namespace) -> int:
     if args.print_config:
         print(dump(config), end="")
         return 0
+    if config.generator == paper_presets.DEMO_GENERATOR and not Path(config.generator).is_file():
+        raise DualEncError(
+            f"the preset demo needs a generator of procedural heads, and {config.generator} is not here: make it with "
+            "`train --preset demo-generator`, or name one with --set generator=FILE"
+        )
     out = args.out or Path("runs") / (args.config.stem if args.config else args.preset)
     train(config, out, args.minutes, args.steps, resume=not args.fresh, checkpoint=args.checkpoint)
     return 0

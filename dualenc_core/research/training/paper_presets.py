@@ -18,6 +18,8 @@ from .config import (
 from .presets import EncoderTraining, demo_generator_config, people_generator_config
 
 NAMES = ("paper", "demo", "smoke")
+# What `train --preset demo-generator` writes.
+DEMO_GENERATOR = "runs/demo-generator/model.safetensors"
 WEIGHT_FREE = LossConfig(lpips=0.0, identity=0.0, l1=1.0, l2=2.0, alpha=0.3)
 
 
@@ -38,7 +40,7 @@ def _demo() -> TrainConfig:
     total = demo.latent_steps + demo.refine_steps
     style = dataclasses.replace(demo.config.style, z_dim=demo_generator_config().z_dim)
     return TrainConfig(
-        generator="runs/demo-generator/model.safetensors",
+        generator=DEMO_GENERATOR,
         trunk_weights=None,
         batch_norm="batch",
         encoder=demo.config.replace(style=style),

@@ -113,6 +113,9 @@ def test_data_that_cannot_be_used_is_refused():
         Batches(paper_config(), generator(), None, BLUE)
     with pytest.raises(DualEncError, match="no usable pictures"):
         batches(Pictures(0))
+    latents = paper_config(losses={"latent": 1.0}, schedule={"latent_steps": 2})
+    with pytest.raises(DualEncError, match="z_dim is 8 where procedural heads have 16.*--preset demo-generator"):
+        Batches(latents, generator(), ProceduralPortraits(2, 24), BLUE)
     with pytest.raises(DualEncError, match="data.path is null"):
         open_dataset(paper_config(data={"kind": "folder"}).data)
 

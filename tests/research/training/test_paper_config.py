@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from dualenc_core import load_generator
 from dualenc_core.encoders.config import HeadEncoderConfig
 from dualenc_core.errors import DualEncError, MissingDependencyError
 from dualenc_core.research.training import config_file
 from dualenc_core.research.training.config import TrainConfig
 from dualenc_core.research.training.paper_presets import NAMES, preset
 from dualenc_core.research.training.paper_run import check_same_run, overridden
+from tests.stylised import stylised_generator
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
@@ -24,6 +26,18 @@ def test_presets_survive_yaml_json_and_dictionaries(name, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps(config.to_dict()))
     assert config_file.read_config(tmp_path / "c.json") == config
     assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_smoke_fits_the_bundled_generator_and_demo_one_of_procedural_heads():
+    for name, generator in (("smoke", load_generator("demo")), ("demo", stylised_generator())):
+        config, encoder = generator.config, preset(name).encoder
+        assert (encoder.style.w_dim, encoder.style.z_dim, encoder.style.n_styles) == (
+            config.w_dim,
+            config.z_dim,
+            config.num_ws,
+        )
+        planes = (encoder.lifted.features, encoder.lifted.depth, encoder.lifted.plane_size)
+        assert planes == (config.features, config.plane_depth, config.plane_size)
 
 
 def test_the_paper_preset_is_the_paper():

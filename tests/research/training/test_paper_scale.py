@@ -118,7 +118,7 @@ def test_a_folder_with_another_run_is_not_overwritten(tmp_path):
     assert len(rows) == len(set(row[:2] for row in rows))
 
 
-def test_the_command_prints_and_checks_configurations(tmp_path, capsys):
+def test_the_command_prints_and_checks_configurations(tmp_path, monkeypatch, capsys):
     pytest.importorskip("yaml", reason="PyYAML is not installed")
     assert command(["train", "--preset", "paper", "--print-config", "--set", "schedule.batch=6"]) == 0
     (tmp_path / "c.yaml").write_text(capsys.readouterr().out)
@@ -126,6 +126,9 @@ def test_the_command_prints_and_checks_configurations(tmp_path, capsys):
     assert command(["train", "--config", str(tmp_path / "c.yaml"), "--set", "nope=1"]) == 1
     assert "unknown key 'nope'" in capsys.readouterr().err
     assert command(["train", "--preset", "people-encoder1", "--set", "seed=1"]) == 1
+    monkeypatch.chdir(tmp_path)
+    assert command(["train", "--preset", "demo"]) == 1
+    assert "make it with `train --preset demo-generator`" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------------------------------------- processes

@@ -29,6 +29,9 @@ BELOW = {
     "SaveVideo": 320,
     "CLIPTextEncode": 90,
     "DualEncAlignPortrait": 136 + PICTURE,
+    # Sliders are many; below them the head from four sides, and a field of text.
+    "DualEncAnimate": 240,
+    "DualEncAttributes": 190,
     "DualEncCamera": 220,
     "DualEncCompare": 84,
     "DualEncConvert": 110,

@@ -465,4 +465,104 @@ Here the frames are the photo, a frame without a face, and the photo again.
             ),
         ),
     ),
+    "15_direct_a_head": Plan(
+        f"""# Direct a head
+
+Press **Run**: the head of the photo smiles, is older, and has its light from another side.
+
+- *Direct the head* has a slider for what the generator knows of people. **0 = as in the photo.** It shows the head from
+  four sides; run again after every change: only this is done anew.
+- **hair_style**, **eye_colour**, **glasses** are choices; **hair_colour** counts as far as **hair_colour_amount** says.
+- **neutral** puts expression or light at rest first, for example before a mesh.
+- The sliders add up. If the face breaks, ask for less at once.
+{_YOUR_PHOTO}
+It works with generators of people, as the bundled one is. For others make a file of directions first: see the help of
+*Direct the head*.
+""",
+        (
+            (
+                (MODELS,),
+                (stage("Photo", INPUT, "load_photo=0 align=0"), stage("Head", HEAD, "invert=0")),
+                (stage("Sliders", HEAD, "direct"),),
+                (
+                    stage("Directed", RESULT, "save=0"),
+                    stage("Before", RESULT, "preview_before=0"),
+                    stage("Views", VIEW, "orbit=0 render=0 render_before=0"),
+                ),
+            ),
+        ),
+        App(
+            (
+                ("load_photo", "image", "Photo"),
+                ("direct", "smile_open", "Smile"),
+                ("direct", "age", "Older, younger (years)"),
+                ("direct", "gaze_yaw", "Eyes to the side (°)"),
+                ("direct", "hair_style", "Hair"),
+                ("direct", "hair_colour", "Colour of the hair"),
+                ("direct", "hair_colour_amount", "How much of it"),
+                ("direct", "beard_full", "Beard"),
+                ("direct", "glasses", "Glasses"),
+                ("direct", "light_yaw", "Light from the side (°)"),
+            ),
+            ("save", "preview_before"),
+        ),
+    ),
+    "16_expression_and_light": Plan(
+        f"""# Expression and light from another photo
+
+Press **Run**: the head of the first photo takes over the expression and the light of the second.
+
+1. Both photos become heads.
+2. *Read expression and light* estimates what the second one shows. **hair** and **accessories** lend those too.
+3. *Take them over* puts the first head at rest (**neutral**), then gives it what was lent. Its sliders add to that.
+
+- **Another lender:** choose it in *Photo that lends*.
+- Drag on the pad of *Camera* for another side.
+- Shadows that the photo itself shows stay: they are details of the photo, and no light of the generator's.
+{_YOUR_PHOTO}""",
+        (
+            (
+                (MODELS,),
+                (stage("Photo", INPUT, "load_photo=0 align_photo=0"), stage("Its head", HEAD, "invert_photo=0")),
+                (
+                    stage("Lender", INPUT, "load_lender=0 align_lender=0"),
+                    stage("Lender's head", HEAD, "invert_lender=0"),
+                ),
+                (
+                    stage("The result", RESULT, "save=0"),
+                    stage("Before, and the lender", VIEW, "preview_before=0 preview_lender=0"),
+                ),
+            ),
+            (
+                (stage("Camera", VIEW, "camera"),),
+                (stage("What is lent", HEAD, "lend"),),
+                (stage("Direct", HEAD, "direct"),),
+                (stage("Views", VIEW, "render=0 render_before=0 render_lender=0"),),
+            ),
+        ),
+    ),
+    "17_turn_and_smile": Plan(
+        f"""# A head that turns and smiles
+
+Press **Run**: the head of the photo turns, looks around and smiles, as a video of three seconds.
+
+- *Turn and smile* has the **tracks**: for each name keys of seconds and value, 0 = as in the photo. **camera.yaw**
+  turns the camera; all other names are those of the sliders of Attributes (workflow 15).
+- A third entry of a key says how it is reached: linear, in, out, hold. Without it the way is smooth.
+- **mouths** lets it talk: a line for each mouth, such as: a 0.2 0.35
+- Link DualEnc Orbit to **camera** for a whole turn. **quality** *draft* is faster while you try.
+{_YOUR_PHOTO}""",
+        (
+            (
+                (MODELS,),
+                (PHOTO,),
+                (stage("The video", RESULT, "save_video"),),
+            ),
+            (
+                (stage("Head", HEAD, "invert"),),
+                (stage("Animation", VIEW, "animate=0"),),
+                (stage("Together", VIEW, "video"),),
+            ),
+        ),
+    ),
 }

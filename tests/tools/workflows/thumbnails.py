@@ -27,7 +27,7 @@ import dualenc_core
 from ...workflows.executor import Executor, Results
 from ..help_pictures import load_pack, mesh_views
 from .definitions import API, prompts
-from .portrait import PORTRAIT
+from .portrait import EXAMPLES
 
 WIDTH, MOST_BYTES = 512, 60_000
 GAP = 4
@@ -128,6 +128,24 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
     ),
     "12_real_panohead": (4, ("render",), lambda s: [s("load_photo"), s("optimize", 3), *s("render")[::10].split(1)]),
     "14_video_frames": (3, ("render",), lambda s: [s("load_photo"), *s("render").split(1)]),
+    "15_direct_a_head": (
+        4,
+        ("render", "render_before"),
+        lambda s: [*s("render_before").split(1), *s("render").split(1)],
+    ),
+    "16_expression_and_light": (
+        3,
+        ("load_photo", "render", "render_before", "render_lender"),
+        lambda s: [
+            s("load_photo"),
+            s("load_lender"),
+            s("align_lender"),
+            s("render_before"),
+            s("render_lender"),
+            s("render"),
+        ],
+    ),
+    "17_turn_and_smile": (4, ("animate",), lambda s: [s("load_photo"), *s("animate")[:71:10].split(1)[:7]]),
     "13_head_into_3d": (
         3,
         ("render", "mesh"),
@@ -187,7 +205,8 @@ def main(names: Sequence[str]) -> None:
             os.chdir(folder)
             try:
                 Path("input").mkdir()
-                shutil.copy(PORTRAIT, "input")
+                for photo in EXAMPLES:
+                    shutil.copy(photo, "input")
                 tiles = pick(Shots(executor.run(runnable(shipped[name]), wanted)))
             finally:
                 os.chdir(here)
