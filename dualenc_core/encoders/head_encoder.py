@@ -191,6 +191,8 @@ class HeadEncoder(nn.Module):
             "refiner": self.config.refiner,
             "passes": self.config.passes,
         }
+        if self.config.refiner == "lifted" and self.config.lifted.own_ends:
+            meta["own_ends"] = True
         return dataclasses.replace(output, refined=output.refined.replace(meta=meta))
 
     @in_full_float32

@@ -46,7 +46,9 @@ def match_hidden_colours(
         coarse: what ``occluded`` was before stage two; None = the generator's heads of its styles.
 
     Returns ``occluded`` with changed planes. A head of which the view sees hardly anything stays as it is, and so do
-    all of a generator whose decoder has an activation behind its colours (PanoHead's has none).
+    all of a generator whose decoder has an activation behind its colours (PanoHead's has none), and those of encoders
+    whose planes have ends of their own (`LiftedConfig.own_ends`, the bundled ones): what a feature means at the front
+    says nothing about the back, and Encoder 2 has learned the colours of hidden parts itself.
 
     Raises DualEncError for a strength outside 0..1, and as `stitch` for what cannot be joined;
     GeneratorMismatchError for heads of another generator.
@@ -66,7 +68,7 @@ def match_hidden_colours(
     check_heads(visible, occluded)
     seen = views_of(seen, visible)
     generator.check(occluded)
-    if strength == 0 or generator.config.decoder_activation != "none":
+    if strength == 0 or generator.config.decoder_activation != "none" or occluded.meta.get("own_ends"):
         return occluded
     coarse = generator.synthesize(occluded.ws) if coarse is None else coarse
     maps = [_learn(generator, visible[i], occluded[i], coarse[i], seen.entry(i)) for i in range(len(occluded))]

@@ -123,6 +123,13 @@ def test_a_decoder_with_an_activation_keeps_its_colours(heads, tiny):
     assert match_hidden_colours(other, visible, occluded, view) is occluded
 
 
+def test_heads_whose_planes_mean_different_things_keep_their_colours(heads, tiny):
+    visible, occluded = heads[0], heads[1].replace(meta={**heads[1].meta, "own_ends": True})
+    view = visibility(tiny, visible, Camera.look_at([0, 30]), resolution=24)
+    assert match_hidden_colours(tiny, visible, heads[1], view) is not heads[1]
+    assert match_hidden_colours(tiny, visible, occluded, view) is occluded
+
+
 def test_real_encoders_are_nearer_to_the_truth_behind(generator):
     """A portrait whose hair the generator does not know: the hidden side gains, the photo's side does not lose."""
     truth, camera = procedural.sample_heads(12, seed=2_000_000)[3], Camera.look_at(-20.0)

@@ -156,12 +156,16 @@ def people_generator_training(seed: int = 0) -> GeneratorTraining:
     """The schedule of the generator of people for two CPU cores, some four hours of one."""
     return GeneratorTraining(
         config=people_generator_config(),
-        mapping_steps=3000,
+        mapping_steps=600,
         field_steps=(),
         reliefs=True,
-        plane_steps=((64, 2500), (128, 1300)),
+        plane_steps=((64, 1000), (128, 3000)),
         ray_steps=((128, 1000),),
-        super_resolution_steps=1000,
+        super_resolution_steps=300,
+        # More made planes of 128² that were nearly right worse.
+        matrix_rate=3e-3,
+        learning_rate=6e-3,
+        ema=0.99,
         heads=3,
         rays=768,
         seed=seed,
@@ -269,21 +273,19 @@ def people_encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
     base = EncoderTraining(variant=variant, config=people_encoder_config(), seed=seed)
     if variant == "latent":
         return dataclasses.replace(base, latent_steps=3000, refine_steps=0)
+    base = dataclasses.replace(base, latent_steps=0, refine_steps=3000, passes=1)
     if variant == "fidelity":
-        return dataclasses.replace(base, latent_steps=0, refine_steps=3000, known=0.4)
+        return dataclasses.replace(base, passes=2, learning_rate=2e-3, matrix_rate=1e-3, known=0.45, unseen=0.4)
     if variant not in ("realism", "control"):
         raise DualEncError(f"encoder variant is {variant!r}, expected latent, fidelity, realism or control")
     return dataclasses.replace(
         base,
-        latent_steps=0,
-        refine_steps=3000,
-        passes=1,
         others=2,
         near=False,
         own=0.5,
         other=0.75,
         hidden=1.0,
-        known=0.7,
+        known=0.8,
         unseen=1.5,
         adversarial=0.05 if variant == "realism" else 0.0,
     )
