@@ -37,6 +37,7 @@ from .losses import discriminator_loss, generator_loss
 from .muon import Muon
 from .objective import latent_loss
 from .presets import EncoderTraining
+from .relief_decoder import keep_backs
 from .views import KnownBatch, KnownViewSource, Placement, View, ViewBatch, ViewSource, view_rays
 
 # Learning rate of stage one's last layers, in that of the others.
@@ -367,7 +368,10 @@ class EncoderTrainer:
         """The encoder in float16."""
         options = self.options
         provenance = {"variant": options.variant, "seed": options.seed, **self.views.provenance, **provenance}
-        save_encoder(path, self.encoder.state_dict(), self.encoder.config.to_dict(), provenance, half=True)
+        state, config = self.encoder.state_dict(), self.encoder.config
+        if options.known and config.lifted.own_ends:
+            state = keep_backs(state, config.lifted.depth)
+        save_encoder(path, state, config.to_dict(), provenance, half=True)
 
 
 @torch.no_grad()

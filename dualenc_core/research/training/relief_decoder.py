@@ -6,7 +6,10 @@ its share, without those that see something else in front of the point.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from ...errors import DualEncError
 from ...generator import PanoHead
@@ -64,3 +67,25 @@ def read_reliefs(generator: PanoHead) -> None:
     # The same to-RGB for everybody, at first.
     to_rgb.affine.weight.zero_()
     to_rgb.weight[[0, 1, 2], [0, 1, 2]] = 2 / to_rgb.style_gain
+
+
+def keep_backs(encoder: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
+    """Weights of an encoder whose lifted refiner leaves the colours of the back to stage one.
+
+    The front's pixels are scattered into the plane that front and back share. Until a long training has taught a
+    refiner to keep them apart, a face shows faintly at the back of the head.
+
+    Args:
+        encoder: state dictionary of a `HeadEncoder` with `LiftedConfig.own_ends`.
+        depth: slices of a plane.
+    """
+    plane, _ = back = SIDES[1]
+    channels = CHANNELS * SIDES.index(back)
+    changed = dict(encoder)
+    for name in ("out.weight", "out.bias", "direct.weight"):
+        values = encoder[f"stage_two.{name}"].clone()
+        # Grouped by plane; a cell's features are its colours and the distance, each for all slices.
+        own = values.unflatten(0, (3, -1))[plane]
+        own[channels * depth : (channels + CHANNELS - 1) * depth] = 0
+        changed[f"stage_two.{name}"] = values
+    return changed
