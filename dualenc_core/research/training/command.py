@@ -10,7 +10,6 @@ import torch
 
 from ...errors import DualEncError
 from . import paper_presets, presets
-from .memory import keep_freed_memory
 from .processes import Processes
 from .run import RunOptions
 from .run import run as run_training
@@ -76,7 +75,6 @@ def run_command(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     # Densities far outside the head underflow to denormal numbers, on which a CPU is ten times slower.
     torch.set_flush_denormal(True)
-    keep_freed_memory()
     if args.config is not None or args.preset in paper_presets.NAMES:
         return _train_like_the_paper(args)
     if args.set or args.print_config or args.checkpoint:

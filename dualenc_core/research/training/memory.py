@@ -1,12 +1,8 @@
-"""Less memory: activation checkpointing and autocast put around networks from outside, and how much was used.
-
-And more of it, kept: what a step frees is what the next one needs.
-"""
+"""Less memory: activation checkpointing and autocast put around networks from outside, and how much was used."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import sys
 from collections.abc import Callable
@@ -26,26 +22,6 @@ from .batchnorm import statistics_stay
 
 # Parts whose insides are worth recomputing: their outputs are small beside what they keep for the backward pass.
 _PARTS = (Bottleneck, StyleHead, DoubleConv, SynthesisBlock)
-
-
-# Of glibc's mallopt: when memory goes back, how much is asked for at once, how many blocks are mapped.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-
-
-def keep_freed_memory() -> bool:
-    """Ask the C library to keep what is freed, where it is glibc; returns whether it agreed.
-
-    By default every large tensor is mapped anew and its pages are filled with zeros, every step: of an encoder's
-    training on two CPU cores that was 23 % of the time, and is 3 % after this.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        return False
-    values = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 2**28}
-    return all([mallopt(name, value) == 1 for name, value in values.items()])
 
 
 def checkpoint_activations(module: nn.Module) -> None:
