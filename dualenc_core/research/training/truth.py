@@ -102,8 +102,8 @@ class TruthSource(Protocol):
 
 
 @runtime_checkable
-class PlaneSource(TruthSource, Protocol):
-    """And the tri-grids that they should have are known too."""
+class PlaneSource(Protocol):
+    """Heads of which the tri-grids that they should have are known too."""
 
     def planes(self, heads: int, size: int, config: GeneratorConfig, rng: torch.Generator) -> tuple[Planes, Truth]:
         """Tri-grids of random heads at ``size`` cells a side, and rays through them."""
