@@ -153,7 +153,7 @@ class GeneratorTraining:
 
 
 def people_generator_training(seed: int = 0) -> GeneratorTraining:
-    """The schedule of the generator of people for two CPU cores, some four hours of one."""
+    """The schedule of the generator of people for CPU cores (seconds a step: weights/README.md)."""
     return GeneratorTraining(
         config=people_generator_config(),
         mapping_steps=600,

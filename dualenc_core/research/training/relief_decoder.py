@@ -1,4 +1,4 @@
-"""The decoder that a generator of people begins with: it reads `people.relief` without having learned anything.
+"""What networks are given of `people.relief`: a decoder that reads it without having learned anything, clean backs.
 
 Space is empty where any side finds a point before its surface. The colour is the sum of what the sides see, each times
 its share, without those that see something else in front of the point.

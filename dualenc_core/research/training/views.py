@@ -126,8 +126,8 @@ class ViewSource(Protocol):
 
 
 @runtime_checkable
-class KnownViewSource(ViewSource, Protocol):
-    """And the tri-grids that their heads should have are known too."""
+class KnownViewSource(Protocol):
+    """Photos of heads of which the tri-grids that they should have are known too."""
 
     def known(
         self, count: int, size: int, shown: float, hidden: float, config: GeneratorConfig, rng: torch.Generator
