@@ -193,6 +193,7 @@ class HeadEncoderConfig:
         refiner: "triplanenet" (the paper's), "lifted", or None (W+ alone).
         triplane, lifted: stage two; only the one that ``refiner`` names is built.
         passes: how often stage two runs, each time on a new render of its own result.
+        detail: steps of `detail.add_detail` after it, which give a head its photo's sharpness.
         render_resolution: neural resolution of the renders that stage two compares with the photo.
         render_samples: coarse and importance samples a ray of those renders; None = the generator's.
         super_resolve: compare with the super-resolved image; False = with the raw one (cheaper).
@@ -205,6 +206,7 @@ class HeadEncoderConfig:
     triplane: TriPlaneConfig = field(default_factory=TriPlaneConfig)
     lifted: LiftedConfig = field(default_factory=LiftedConfig)
     passes: int = 1
+    detail: int = 0
     render_resolution: int = 128
     render_samples: tuple[int, int] | None = None
     super_resolve: bool = True
@@ -216,6 +218,8 @@ class HeadEncoderConfig:
             raise DualEncError(f"refiner is {self.refiner!r}, expected one of {REFINERS}")
         if self.passes < 1:
             raise DualEncError(f"passes is {self.passes}, expected at least 1")
+        if self.detail < 0:
+            raise DualEncError(f"detail is {self.detail}, expected 0 or more steps")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HeadEncoderConfig:

@@ -22,6 +22,7 @@ from ..networks import SAME_FILE, load_strictly
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
+from .detail import add_detail
 from .lifted_refiner import LiftedRefiner
 from .spaces import latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
@@ -183,17 +184,22 @@ class HeadEncoder(nn.Module):
                 # Networks of 16 bits need no better pictures.
                 renders = quality
             output = self(generator, image, camera, matte, quality=renders, dtype=half)
+            refined = output.refined
+            if self.config.detail:
+                places = camera.expand(len(image))
+                refined = add_detail(generator, refined, image, places, matte, self.config.detail, renders)
         meta = {
-            **output.refined.meta,
+            **refined.meta,
             "encoder": self.name,
             "camera": camera.label.tolist(),
             "projection": self.config.style.projection,
             "refiner": self.config.refiner,
             "passes": self.config.passes,
+            "detail": self.config.detail,
         }
         if self.config.refiner == "lifted" and self.config.lifted.own_ends:
             meta["own_ends"] = True
-        return dataclasses.replace(output, refined=output.refined.replace(meta=meta))
+        return dataclasses.replace(output, refined=refined.replace(meta=meta))
 
     @in_full_float32
     def forward(

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ...devices import half_type
 from ...errors import DualEncError
 
 # Newton-Schulz coefficients of the authors: five rounds bring singular values from 0.001..1 to 0.7..1.2.
@@ -76,18 +75,18 @@ class Muon(Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """The nearest matrix with equal singular values, roughly, scaled to a root mean square entry of about 1.
 
-    [...,n,m] → [...,n,m], in 16 bits inside where the device is fast in bfloat16: only the direction is at stake.
+    [...,n,m] → [...,n,m].
     """
     wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
-    # float16, which some devices prefer, would overflow here.
-    x = wide.bfloat16() if half_type(wide.device) != torch.float32 else wide.float()
+    x = wide.float()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-12)
     # Every round multiplies x by a polynomial of its Gram matrix, which is small: x itself is needed only at the end.
-    gram = (x @ x.mT).float()
+    # In 16 bits that matrix would have negative eigenvalues, and the rounds make one of -0.001 enormous.
+    gram = x @ x.mT
     identity = torch.eye(gram.shape[-1], device=gram.device)
     total = identity
     for _ in range(_ROUNDS):
         factor = _A * identity + _B * gram + _C * gram @ gram
         total, gram = factor @ total, factor @ gram @ factor
-    x = (total.to(x.dtype) @ x).to(matrix.dtype) * math.sqrt(wide.shape[-1])
+    x = (total @ x).to(matrix.dtype) * math.sqrt(wide.shape[-1])
     return x if wide is matrix else x.mT

@@ -1,0 +1,209 @@
+"""The photo's own detail on a head whose shape is known: colours alone move until its render is the photo.
+
+Along a ray of known surfaces the colour is nearly linear in those tri-grid features that the density does not read, so
+a few steps of conjugate gradients find the smallest change of them that explains what a render lacks. An encoder that
+learns from many photos is right on average, and soft; this is what gives one photo its sharpness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import Camera
+from ..generator import PanoHead
+from ..images import resize_area
+from ..rendering.marching import interval_weights
+from ..rendering.rays import camera_rays
+from ..rendering.trigrid import corners, lookup, plane_coordinates
+from ..triplane import Triplane
+
+# Points of a ray about its surface, how far before and behind it they lie in world units, and how many count.
+_POINTS, _AROUND, _KEPT = 9, 0.012, 3
+# Cosines between ray and surface: below the first nothing is carried, where a pixel would become a streak; from the
+# second on all of it.
+_GRAZING, _FACING = 0.12, 0.4
+# A pixel counts where photo and head both cover it so far.
+_COVERED = 0.9
+# The density does not read a feature that moves it less than this share of what the one moves it that it reads most.
+_UNREAD = 0.01
+# Weight of the squared change of features, in their root mean square, beside squared colours.
+_STAY = 2e-3
+
+
+@torch.no_grad()
+def add_detail(
+    generator: PanoHead,
+    triplane: Triplane,
+    image: Tensor,
+    camera: Camera,
+    matte: Tensor | None = None,
+    steps: int = 12,
+    quality: str = "exact",
+) -> Triplane:
+    """Heads that look like their photos where these show them; density and what is hidden stay as they are.
+
+    Args:
+        triplane: N heads without overlays.
+        image: [N,3,S,S] in -1..1.
+        camera: N cameras.
+        matte: [N,1,S',S'] in 0..1, coverage of the head; None = the head's own.
+        steps: of conjugate gradients.
+        quality: of the render that is compared with the photo (`PanoHead.render_rays`).
+
+    Heads of generators whose density reads every feature (official ones) come back unchanged: for them there is
+    `inversion.refine_triplane`.
+    """
+    unread = _unread_features(generator)
+    if not len(unread):
+        return triplane
+    planes = []
+    for i in range(len(triplane)):
+        part = None if matte is None else matte[i : i + 1]
+        rays = _rays(generator, triplane[i], image[i : i + 1], camera[i], part, unread, quality)
+        planes.append(triplane[i].planes if rays is None else _explained(generator, triplane[i], rays, unread, steps))
+    return triplane.replace(planes=torch.cat(planes))
+
+
+def _unread_features(generator: PanoHead) -> Tensor:
+    """Indices [K] of the features that colours are made of, and densities are not."""
+    first, last = generator.decoder.layers
+    read = last.weight[0].abs() @ first.weight.abs()
+    return (read < _UNREAD * read.max()).nonzero()[:, 0]
+
+
+@dataclass(frozen=True)
+class _Rays:
+    """What explains R pixels: P points, `_KEPT` a ray.
+
+    Attributes:
+        points: [P,3].
+        slopes: [P,3,K] how a ray's colour moves with the features of its points.
+        weight: [R,1], the square root of how much a pixel counts.
+        lack: [R,3] photo minus render.
+    """
+
+    points: Tensor
+    slopes: Tensor
+    weight: Tensor
+    lack: Tensor
+
+
+def _explained(generator: PanoHead, head: Triplane, rays: _Rays, unread: Tensor, steps: int) -> Tensor:
+    """Planes [1,3,C·D,S,S] of one head that lack nothing."""
+    depth, size = head.depth, head.size
+    # [3,K,D·S·S]: each feature moves in the plane alone that has most of it.
+    values = head.planes[0].unflatten(1, (-1, depth))[:, unread].flatten(2)
+    spread = values.square().mean(2).sqrt()
+    unit = (spread * (spread == spread.amax(0))).unsqueeze(2)
+    index, share = corners(
+        plane_coordinates(rays.points[None], generator.config.render.box_warp)[0], (depth, size, size)
+    )
+    # The decoder averages the planes.
+    share = share[..., None] / 3
+
+    def colours(change: Tensor) -> Tensor:
+        """[R,3] of a change [3,K,D·S·S], in units."""
+        cells = (change * unit).transpose(1, 2)
+        features = sum((cells[p, index[p]] * share[p]).sum(1) for p in range(3))
+        return rays.weight * torch.einsum("pjk,pk->pj", rays.slopes, features).unflatten(0, (-1, _KEPT)).sum(1)
+
+    def adjoint(error: Tensor) -> Tensor:
+        """[3,K,D·S·S] of colours [R,3]."""
+        features = torch.einsum("pjk,pj->pk", rays.slopes, (rays.weight * error).repeat_interleave(_KEPT, 0))
+        cells = torch.zeros_like(values.transpose(1, 2))
+        for p in range(3):
+            cells[p].index_add_(0, index[p].flatten(), (share[p] * features[:, None]).flatten(0, 1))
+        return cells.transpose(1, 2) * unit
+
+    change = least_squares(colours, adjoint, rays.weight * rays.lack, _STAY, steps) * unit
+    planes = head.planes.clone().unflatten(2, (-1, depth))
+    planes[0, :, unread] += change.unflatten(2, (depth, size, size))
+    return planes.flatten(2, 3)
+
+
+def _rays(
+    generator: PanoHead,
+    head: Triplane,
+    image: Tensor,
+    camera: Camera,
+    matte: Tensor | None,
+    unread: Tensor,
+    quality: str,
+) -> _Rays | None:
+    """The rays that have something to say, if there are any."""
+    size = generator.config.neural_resolution
+    origins, directions = camera_rays(camera, size)
+    options = generator.render_options(None, camera)
+    seen = generator.render_rays(head, origins, directions, options, quality=quality)
+    found = torch.isfinite(seen.depth[0])
+    depth = seen.depth[0].where(found, 0)
+    cover = seen.alpha[0] if matte is None else torch.minimum(resize_area(matte, size).flatten(), seen.alpha[0])
+    facing = _facing((origins[0] + directions[0] * depth[:, None]).reshape(size, size, 3), directions[0])
+    weight = facing * ((cover - _COVERED) / (1 - _COVERED)).clamp(0, 1) * found
+    used = weight.nonzero()[:, 0]
+    if not len(used):
+        return None
+    depths = depth[used, None] + torch.linspace(-_AROUND, _AROUND, _POINTS).to(depth)
+    points = origins[0, used, None] + depths[..., None] * directions[0, used, None]
+    sigma, _ = generator.query(head, points.reshape(1, -1, 3))
+    between = interval_weights(depths[None], sigma.reshape(1, *depths.shape))[0][0]
+    # Of an interval each end has half.
+    share, kept = ((F.pad(between, (0, 1)) + F.pad(between, (1, 0))) / 2).topk(_KEPT, 1)
+    share = share * (between.sum(1) / share.sum(1).clamp(min=1e-6))[:, None]
+    points = points.gather(1, kept[..., None].expand(-1, -1, 3)).reshape(-1, 3)
+    slopes = _slopes(generator, head, points)[..., unread] * share.reshape(-1, 1, 1)
+    drawn = generator.to_rgb(seen.features[:, used].transpose(1, 2)[..., None], head.ws)[0, :, :, 0].T
+    lack = resize_area(image, size).flatten(2)[0].T[used] - drawn
+    return _Rays(points, slopes, weight[used, None].sqrt(), lack)
+
+
+def _slopes(generator: PanoHead, head: Triplane, points: Tensor) -> Tensor:
+    """[P,3,C] how colours of points move with the mean features of the planes."""
+    with torch.enable_grad():
+        features = lookup(head.planes, points[None], head.depth, generator.config.render.box_warp).mean(1, keepdim=True)
+        features = features.detach().requires_grad_(True)
+        _, decoded = generator.decoder(features)
+        rgb = generator.to_rgb(decoded.transpose(1, 2)[..., None], head.ws)
+        slopes = [torch.autograd.grad(rgb[:, k].sum(), features, retain_graph=k < 2)[0][0, 0] for k in range(3)]
+    return torch.stack(slopes, 1)
+
+
+def _facing(surface: Tensor, directions: Tensor) -> Tensor:
+    """[S·S] in 0..1 how squarely rays meet a surface [S,S,3]."""
+    across = F.pad(surface[:, 2:] - surface[:, :-2], (0, 0, 1, 1))
+    down = F.pad(surface[2:] - surface[:-2], (0, 0, 0, 0, 1, 1))
+    normal = F.normalize(torch.linalg.cross(across, down), dim=-1).flatten(0, 1)
+    cosine = (normal * directions).sum(-1).abs()
+    return ((cosine - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
+
+
+def least_squares(
+    apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor], target: Tensor, stay: float, steps: int
+) -> Tensor:
+    """x of least ‖apply(x) − target‖² + stay·‖x‖², by conjugate gradients from zero (CGLS).
+
+    Example:
+        >>> import torch
+        >>> from dualenc_core.encoders.detail import least_squares
+        >>> matrix = torch.tensor([[2.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
+        >>> least_squares(lambda x: matrix @ x, lambda y: matrix.T @ y, torch.tensor([2.0, 8.0, 5.0]), 0.0, 2)
+        tensor([1., 2.])
+    """
+    error = target
+    gradient = adjoint(error)
+    x, along, size = torch.zeros_like(gradient), gradient, gradient.square().sum()
+    for _ in range(steps):
+        if not float(size) > 0:
+            break
+        there = apply(along)
+        pace = size / (there.square().sum() + stay * along.square().sum())
+        x, error = x + pace * along, error - pace * there
+        gradient = adjoint(error) - stay * x
+        before, size = size, gradient.square().sum()
+        along = gradient + size / before * along
+    return x

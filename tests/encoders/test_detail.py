@@ -1,0 +1,88 @@
+"""The photo's own detail: a render of the head becomes the photo, and nothing else moves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import dualenc_core as dc
+from dualenc_core.encoders import HeadEncoderConfig
+from dualenc_core.encoders.detail import add_detail, least_squares
+from dualenc_core.errors import DualEncError
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return dc.load_generator("demo")
+
+
+@pytest.fixture(scope="module")
+def head(generator):
+    return generator.synthesize(generator.mapping(generator.latents(seed=3)))
+
+
+def psnr(first, second, weight):
+    error = ((first - second) / 2).square() * weight
+    return float(-10 * torch.log10(error.sum() / weight.expand_as(error).sum()))
+
+
+def test_the_render_becomes_the_photo(generator, head):
+    camera = dc.Camera.look_at(yaw=20, pitch=5)
+    plain = generator.render(head, camera, super_resolve=False)
+    # Stripes finer than any encoder has learned, and a tint.
+    size = plain.raw.shape[-1]
+    stripes = (
+        0.3 * torch.sin(torch.arange(size) / 2.0)[None, None, :, None] * torch.tensor([1.0, 0.5, -1.0])[:, None, None]
+    )
+    photo = (plain.raw + stripes * plain.alpha).clamp(-1, 1)
+    matte = plain.alpha.clamp(0, 1)
+    detailed = add_detail(generator, head, photo, camera, matte)
+    made = generator.render(detailed, camera, super_resolve=False)
+    inside = (plain.alpha > 0.98).float()
+    assert psnr(plain.raw, photo, inside) < 21
+    assert psnr(made.raw, photo, inside) > 26
+    # The shape stays, and so does what the photo does not show.
+    assert (made.alpha - plain.alpha).abs().max() < 0.02
+    behind = dc.Camera.look_at(yaw=200)
+    before, after = (generator.render(h, behind, super_resolve=False).raw for h in (head, detailed))
+    assert psnr(before, after, torch.ones_like(before)) > 38
+    assert detailed.ws is head.ws
+
+
+def test_outside_of_the_matte_nothing_is_learned(generator, head):
+    camera = dc.Camera.look_at()
+    photo = torch.ones(1, 3, 128, 128)
+    nothing = torch.zeros(1, 1, 64, 64)
+    assert torch.equal(add_detail(generator, head, photo, camera, nothing).planes, head.planes)
+
+
+def test_heads_of_other_generators_stay_as_they_are():
+    generator = dc.PanoHead.from_config(
+        {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+    )
+    head = generator.synthesize(generator.mapping(generator.latents(0)))
+    assert add_detail(generator, head, torch.zeros(1, 3, 64, 64), dc.Camera.look_at()) is head
+
+
+def test_every_head_of_a_batch_gets_its_own_photo(generator):
+    camera = dc.Camera.look_at(yaw=[0.0, 30.0])
+    heads = generator.synthesize(generator.mapping(generator.latents(seed=3, count=2)))
+    photos = torch.stack([torch.full((3, 128, 128), value) for value in (-0.5, 0.5)])
+    both = add_detail(generator, heads, photos, camera)
+    for i in range(2):
+        alone = add_detail(generator, heads[i], photos[i : i + 1], camera[i])
+        assert torch.allclose(both.planes[i], alone.planes[0], atol=1e-5)
+
+
+def test_least_squares_keeps_what_costs_more_than_it_explains():
+    matrix = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    target = matrix @ torch.arange(6.0)
+    free, held = (least_squares(matrix.mv, matrix.T.mv, target, stay, 12) for stay in (0.0, 1e6))
+    assert torch.allclose(free, torch.arange(6.0), atol=1e-3)
+    assert held.abs().max() < 1e-3
+
+
+def test_steps_are_not_negative():
+    with pytest.raises(DualEncError, match="detail is -1, expected 0 or more"):
+        HeadEncoderConfig(detail=-1)
