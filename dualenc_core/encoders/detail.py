@@ -31,6 +31,8 @@ _GRAZING, _FACING = 0.12, 0.4
 _COVERED = 0.9
 # The density does not read a feature that moves it less than this share of what the one moves it that it reads most.
 _UNREAD = 0.01
+# How much of what super-resolution loses is asked for beforehand.
+_SHARPEN = 0.7
 # Weight of the squared change of features, in their root mean square, beside squared colours.
 _STAY = 2e-3
 
@@ -61,12 +63,21 @@ def add_detail(
     unread = _unread_features(generator)
     if not len(unread):
         return triplane
-    planes = []
-    for i in range(len(triplane)):
-        part = None if matte is None else matte[i : i + 1]
-        rays = _rays(generator, triplane[i], image[i : i + 1], camera[i], part, unread, quality)
-        planes.append(triplane[i].planes if rays is None else _explained(generator, triplane[i], rays, unread, steps))
-    return triplane.replace(planes=torch.cat(planes))
+    size = generator.config.image_resolution
+    photo = resize_area(image, min(size, image.shape[-1]))
+    goal = photo
+    for last in (False, True):
+        planes = []
+        for i in range(len(triplane)):
+            head, part = triplane[i], None if matte is None else matte[i : i + 1]
+            rays = _rays(generator, head, goal[i : i + 1], camera[i], part, unread, quality)
+            planes.append(head.planes if rays is None else _explained(generator, head, rays, unread, steps))
+        triplane = triplane.replace(planes=torch.cat(planes))
+        if not last:
+            # Super-resolution softens what it is given: ask for as much more.
+            made = generator.render(triplane, camera, quality=quality).image
+            goal = photo + _SHARPEN * (photo - resize_area(made, photo.shape[-1]))
+    return triplane
 
 
 def _unread_features(generator: PanoHead) -> Tensor:

@@ -339,7 +339,8 @@ class EncoderTrainer:
         for i, (made, alpha) in enumerate(zip(colour.split(counts, 1), out.alpha.split(counts, 1), strict=True)):
             target = rays[i]
             error = made - target.colour
-            each = error.abs().mean(-1) + 2 * error.square().mean(-1) + 0.3 * (alpha - target.alpha).abs()
+            cover = self.options.coverage * (alpha - target.alpha).abs()
+            each = error.abs().mean(-1) + 2 * error.square().mean(-1) + cover
             name, loss = "own" if i == 0 else "other", (target.weight * each).mean()
             losses[name] = losses[name] + loss if name in losses else loss
         return losses

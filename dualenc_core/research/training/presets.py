@@ -215,6 +215,7 @@ class EncoderTraining:
         matrix_rate: Muon, of the convolutions of stage two; lowered in the same way.
         others, near: how many views each photo is compared with beside its own, near it or all around.
         own, other: weights of the photo's own view and of each other one.
+        coverage: weight of the difference of coverage in pictures, beside those of colours.
         hidden: what the photo does not show counts so much more.
         known: share of the steps that compare tri-grids, not pictures; of people alone (`people.relief`). ``shown`` and
             ``unseen`` are then the weights of what the photo shows and does not.
@@ -240,6 +241,7 @@ class EncoderTraining:
     near: bool = True
     own: float = 1.0
     other: float = 0.5
+    coverage: float = 0.3
     hidden: float = 0.0
     known: float = 0.0
     shown: float = 1.0
