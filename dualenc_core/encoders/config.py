@@ -194,6 +194,7 @@ class HeadEncoderConfig:
         triplane, lifted: stage two; only the one that ``refiner`` names is built.
         passes: how often stage two runs, each time on a new render of its own result.
         detail: steps of `detail.add_detail` after it, which give a head its photo's sharpness.
+        both_sides: whether hidden parts get the detail of the mirrored photo (`detail.add_both_sides`).
         render_resolution: neural resolution of the renders that stage two compares with the photo.
         render_samples: coarse and importance samples a ray of those renders; None = the generator's.
         super_resolve: compare with the super-resolved image; False = with the raw one (cheaper).
@@ -207,6 +208,7 @@ class HeadEncoderConfig:
     lifted: LiftedConfig = field(default_factory=LiftedConfig)
     passes: int = 1
     detail: int = 0
+    both_sides: bool = False
     render_resolution: int = 128
     render_samples: tuple[int, int] | None = None
     super_resolve: bool = True

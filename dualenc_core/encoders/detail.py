@@ -31,7 +31,7 @@ _GRAZING, _FACING = 0.12, 0.4
 _COVERED = 0.9
 # The density does not read a feature that moves it less than this share of what the one moves it that it reads most.
 _UNREAD = 0.01
-# How much of what super-resolution loses is asked for beforehand.
+# How much of what super-resolution softens is asked for beforehand.
 _SHARPEN = 0.7
 # Weight of the squared change of features, in their root mean square, beside squared colours.
 _STAY = 2e-3
@@ -46,6 +46,7 @@ def add_detail(
     matte: Tensor | None = None,
     steps: int = 12,
     quality: str = "exact",
+    sharpen: bool = True,
 ) -> Triplane:
     """Heads that look like their photos where these show them; density and what is hidden stay as they are.
 
@@ -56,6 +57,7 @@ def add_detail(
         matte: [N,1,S',S'] in 0..1, coverage of the head; None = the head's own.
         steps: of conjugate gradients.
         quality: of the render that is compared with the photo (`PanoHead.render_rays`).
+        sharpen: look at the super-resolved picture too, and ask beforehand for what it will soften.
 
     Heads of generators whose density reads every feature (official ones) come back unchanged: for them there is
     `inversion.refine_triplane`.
@@ -66,7 +68,7 @@ def add_detail(
     size = generator.config.image_resolution
     photo = resize_area(image, min(size, image.shape[-1]))
     goal = photo
-    for last in (False, True):
+    for last in (False, True) if sharpen else (True,):
         planes = []
         for i in range(len(triplane)):
             head, part = triplane[i], None if matte is None else matte[i : i + 1]
@@ -74,10 +76,28 @@ def add_detail(
             planes.append(head.planes if rays is None else _explained(generator, head, rays, unread, steps))
         triplane = triplane.replace(planes=torch.cat(planes))
         if not last:
-            # Super-resolution softens what it is given: ask for as much more.
             made = generator.render(triplane, camera, quality=quality).image
             goal = photo + _SHARPEN * (photo - resize_area(made, photo.shape[-1]))
     return triplane
+
+
+def add_both_sides(
+    generator: PanoHead,
+    triplane: Triplane,
+    image: Tensor,
+    camera: Camera,
+    matte: Tensor | None = None,
+    steps: int = 12,
+    quality: str = "exact",
+) -> Triplane:
+    """As `add_detail`, and what the photo does not show gets the detail of its mirror image, where that shows it.
+
+    Faces are nearly symmetric (symmetry prior of SPI, Yin et al. 2023): from a photo that is taken from the left, the
+    right cheek, ear and hair become those of the left.
+    """
+    other = None if matte is None else matte.flip(-1)
+    head = add_detail(generator, triplane, image.flip(-1), camera.mirrored, other, steps, quality, sharpen=False)
+    return add_detail(generator, head, image, camera, matte, steps, quality)
 
 
 def _unread_features(generator: PanoHead) -> Tensor:

@@ -22,7 +22,7 @@ from ..networks import SAME_FILE, load_strictly
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
-from .detail import add_detail
+from .detail import add_both_sides, add_detail
 from .lifted_refiner import LiftedRefiner
 from .spaces import latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
@@ -186,8 +186,9 @@ class HeadEncoder(nn.Module):
             output = self(generator, image, camera, matte, quality=renders, dtype=half)
             refined = output.refined
             if self.config.detail:
+                add = add_both_sides if self.config.both_sides else add_detail
                 places = camera.expand(len(image))
-                refined = add_detail(generator, refined, image, places, matte, self.config.detail, renders)
+                refined = add(generator, refined, image, places, matte, self.config.detail, renders)
         meta = {
             **refined.meta,
             "encoder": self.name,
@@ -196,6 +197,7 @@ class HeadEncoder(nn.Module):
             "refiner": self.config.refiner,
             "passes": self.config.passes,
             "detail": self.config.detail,
+            "both_sides": self.config.both_sides,
         }
         if self.config.refiner == "lifted" and self.config.lifted.own_ends:
             meta["own_ends"] = True

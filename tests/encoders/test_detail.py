@@ -7,7 +7,7 @@ import torch
 
 import dualenc_core as dc
 from dualenc_core.encoders import HeadEncoderConfig
-from dualenc_core.encoders.detail import add_detail, least_squares
+from dualenc_core.encoders.detail import add_both_sides, add_detail, least_squares
 from dualenc_core.errors import DualEncError
 
 
@@ -47,6 +47,22 @@ def test_the_render_becomes_the_photo(generator, head):
     before, after = (generator.render(h, behind, super_resolve=False).raw for h in (head, detailed))
     assert psnr(before, after, torch.ones_like(before)) > 38
     assert detailed.ws is head.ws
+
+
+def test_the_hidden_side_looks_like_the_mirrored_photo(generator, head):
+    camera = dc.Camera.look_at(yaw=40)
+    plain = generator.render(head, camera, super_resolve=False)
+    # Green cheeks.
+    photo = torch.lerp(plain.raw, torch.tensor([-0.5, 0.5, -0.5])[:, None, None], 0.7 * plain.alpha)
+    other = dc.Camera.look_at(yaw=-40)
+    one, both = (add(generator, head, photo, camera, plain.alpha) for add in (add_detail, add_both_sides))
+    before, after = (generator.render(h, other, super_resolve=False) for h in (one, both))
+    sees = (before.alpha > 0.98)[0, 0]
+    green = [float((r.raw[0, 1] - r.raw[0, 0])[sees].mean()) for r in (before, after)]
+    assert green[1] > green[0] + 0.15
+    # The photo itself stays what it was.
+    inside = (plain.alpha > 0.98).float()
+    assert psnr(generator.render(both, camera, super_resolve=False).raw, photo, inside) > 26
 
 
 def test_outside_of_the_matte_nothing_is_learned(generator, head):
