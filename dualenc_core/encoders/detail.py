@@ -8,7 +8,7 @@ learns from many photos is right on average, and soft; this is what gives one ph
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..generator import PanoHead
-from ..images import resize_area
+from ..images import resize_area, shrink_area
 from ..rendering.marching import interval_weights
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import corners, lookup, plane_coordinates
@@ -57,7 +57,7 @@ def add_detail(
         matte: [N,1,S',S'] in 0..1, coverage of the head; None = the head's own.
         steps: of conjugate gradients.
         quality: of the render that is compared with the photo (`PanoHead.render_rays`).
-        sharpen: look at the super-resolved picture too, and ask beforehand for what it will soften.
+        sharpen: look at the super-resolved picture too, and ask for as much more as it softens.
 
     Heads of generators whose density reads every feature (official ones) come back unchanged: for them there is
     `inversion.refine_triplane`.
@@ -65,20 +65,20 @@ def add_detail(
     unread = _unread_features(generator)
     if not len(unread):
         return triplane
-    size = generator.config.image_resolution
-    photo = resize_area(image, min(size, image.shape[-1]))
-    goal = photo
-    for last in (False, True) if sharpen else (True,):
-        planes = []
-        for i in range(len(triplane)):
-            head, part = triplane[i], None if matte is None else matte[i : i + 1]
-            rays = _rays(generator, head, goal[i : i + 1], camera[i], part, unread, quality)
-            planes.append(head.planes if rays is None else _explained(generator, head, rays, unread, steps))
-        triplane = triplane.replace(planes=torch.cat(planes))
-        if not last:
-            made = generator.render(triplane, camera, quality=quality).image
-            goal = photo + _SHARPEN * (photo - resize_area(made, photo.shape[-1]))
-    return triplane
+    planes = []
+    for i in range(len(triplane)):
+        head, view, part = triplane[i], camera[i], None if matte is None else matte[i : i + 1]
+        photo = shrink_area(image[i : i + 1], generator.config.image_resolution)
+        rays = _rays(generator, head, photo, view, part, unread, quality)
+        if rays is not None:
+            head, lack = _explained(generator, head, rays, unread, steps)
+            if sharpen:
+                softened = photo - resize_area(generator.render(head, view, quality=quality).image, photo.shape[-1])
+                more = resize_area(softened, generator.config.neural_resolution).flatten(2)[0].T[rays.pixels]
+                rays = replace(rays, lack=lack + _SHARPEN * more)
+                head, _ = _explained(generator, head, rays, unread, steps)
+        planes.append(head.planes)
+    return triplane.replace(planes=torch.cat(planes))
 
 
 def add_both_sides(
@@ -97,7 +97,7 @@ def add_both_sides(
     """
     other = None if matte is None else matte.flip(-1)
     head = add_detail(generator, triplane, image.flip(-1), camera.mirrored, other, steps, quality, sharpen=False)
-    return add_detail(generator, head, image, camera, matte, steps, quality)
+    return add_detail(generator, head, image, camera, matte, steps, quality, sharpen=False)
 
 
 def _unread_features(generator: PanoHead) -> Tensor:
@@ -112,49 +112,108 @@ class _Rays:
     """What explains R pixels: P points, `_KEPT` a ray.
 
     Attributes:
+        pixels: [R] which of a render's.
         points: [P,3].
         slopes: [P,3,K] how a ray's colour moves with the features of its points.
         weight: [R,1], the square root of how much a pixel counts.
         lack: [R,3] photo minus render.
     """
 
+    pixels: Tensor
     points: Tensor
     slopes: Tensor
     weight: Tensor
     lack: Tensor
 
 
-def _explained(generator: PanoHead, head: Triplane, rays: _Rays, unread: Tensor, steps: int) -> Tensor:
-    """Planes [1,3,C·D,S,S] of one head that lack nothing."""
+@dataclass(frozen=True)
+class _Cells:
+    """How P points read some features of one plane: a sparse matrix and its transpose, as bags of cells and of points.
+
+    Attributes:
+        plane: 0..2.
+        features: [F] which of the K unread ones.
+        cells: [A] of the D·S·S, those that are read at all.
+        index, weight: [P,8] among these, and their trilinear shares.
+        source, offset, back: [8P] points by the cells that they read, [A] where each cell's begin, [8P] their shares.
+    """
+
+    plane: int
+    features: Tensor
+    cells: Tensor
+    index: Tensor
+    weight: Tensor
+    source: Tensor
+    offset: Tensor
+    back: Tensor
+
+    @classmethod
+    def of(cls, plane: int, features: Tensor, index: Tensor, weight: Tensor) -> _Cells:
+        """From flat cells and shares [P,8]."""
+        cells, index = index.unique(return_inverse=True)
+        order = index.flatten().argsort()
+        counts = torch.bincount(index.flatten(), minlength=len(cells))
+        offset = counts.cumsum(0) - counts
+        return cls(plane, features, cells, index, weight, order // 8, offset, weight.flatten()[order])
+
+    def read(self, values: Tensor) -> Tensor:
+        """[A,F] → [P,F]."""
+        return _bags(values, self.index.flatten(), torch.arange(0, self.index.numel(), 8), self.weight.flatten())
+
+    def spread(self, values: Tensor) -> Tensor:
+        """[P,F] → [A,F], the adjoint of `read`."""
+        return _bags(values, self.source, self.offset, self.back)
+
+
+def _bags(values: Tensor, index: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sums of rows of ``values`` [A,F]: many times as fast as gathering and scattering them."""
+    rows, index, offset, weight = (
+        part.cpu() if values.device.type == "mps" else part.to(values.device)  # no kernel there
+        for part in (values, index, offset, weight)
+    )
+    return F.embedding_bag(index, rows, offset, mode="sum", per_sample_weights=weight).to(values.device)
+
+
+def _explained(generator: PanoHead, head: Triplane, rays: _Rays, unread: Tensor, steps: int) -> tuple[Triplane, Tensor]:
+    """One head with the colours that it lacks, and what rays [R,3] lack then."""
     depth, size = head.depth, head.size
-    # [3,K,D·S·S]: each feature moves in the plane alone that has most of it.
     values = head.planes[0].unflatten(1, (-1, depth))[:, unread].flatten(2)
+    # Each feature moves in the plane alone that has most of it, in units of its root mean square there.
     spread = values.square().mean(2).sqrt()
-    unit = (spread * (spread == spread.amax(0))).unsqueeze(2)
+    owner = spread.argmax(0)
     index, share = corners(
         plane_coordinates(rays.points[None], generator.config.render.box_warp)[0], (depth, size, size)
     )
     # The decoder averages the planes.
-    share = share[..., None] / 3
+    parts = [_Cells.of(p, (owner == p).nonzero()[:, 0], index[p], share[p] / 3) for p in owner.unique().tolist()]
+    units = [spread[part.plane, part.features] for part in parts]
+    slopes = [rays.slopes[..., part.features] * unit for part, unit in zip(parts, units, strict=True)]
+    sizes = [len(part.cells) * len(part.features) for part in parts]
 
     def colours(change: Tensor) -> Tensor:
-        """[R,3] of a change [3,K,D·S·S], in units."""
-        cells = (change * unit).transpose(1, 2)
-        features = sum((cells[p, index[p]] * share[p]).sum(1) for p in range(3))
-        return rays.weight * torch.einsum("pjk,pk->pj", rays.slopes, features).unflatten(0, (-1, _KEPT)).sum(1)
+        """[R,3] of a change [ΣA·F], in units."""
+        total = torch.zeros_like(rays.points)
+        for part, slope, piece in zip(parts, slopes, change.split(sizes), strict=True):
+            total += torch.einsum("pjf,pf->pj", slope, part.read(piece.unflatten(0, (len(part.cells), -1))))
+        return total.unflatten(0, (-1, _KEPT)).sum(1)
 
     def adjoint(error: Tensor) -> Tensor:
-        """[3,K,D·S·S] of colours [R,3]."""
-        features = torch.einsum("pjk,pj->pk", rays.slopes, (rays.weight * error).repeat_interleave(_KEPT, 0))
-        cells = torch.zeros_like(values.transpose(1, 2))
-        for p in range(3):
-            cells[p].index_add_(0, index[p].flatten(), (share[p] * features[:, None]).flatten(0, 1))
-        return cells.transpose(1, 2) * unit
+        """[ΣA·F] of colours [R,3]."""
+        error = error.repeat_interleave(_KEPT, 0)
+        each = zip(parts, slopes, strict=True)
+        return torch.cat([part.spread(torch.einsum("pjf,pj->pf", slope, error)).flatten() for part, slope in each])
 
-    change = least_squares(colours, adjoint, rays.weight * rays.lack, _STAY, steps) * unit
+    weight = rays.weight
+    change = least_squares(
+        lambda x: weight * colours(x), lambda y: adjoint(weight * y), weight * rays.lack, _STAY, steps
+    )
+    values = torch.zeros_like(values)
+    for part, unit, piece in zip(parts, units, change.split(sizes), strict=True):
+        moved = piece.unflatten(0, (len(part.cells), -1)) * unit
+        values[part.plane, part.features[:, None], part.cells] = moved.T
     planes = head.planes.clone().unflatten(2, (-1, depth))
-    planes[0, :, unread] += change.unflatten(2, (depth, size, size))
-    return planes.flatten(2, 3)
+    planes[0, :, unread] += values.unflatten(2, (depth, size, size))
+    return head.replace(planes=planes.flatten(2, 3)), rays.lack - colours(change)
 
 
 def _rays(
@@ -190,7 +249,7 @@ def _rays(
     slopes = _slopes(generator, head, points)[..., unread] * share.reshape(-1, 1, 1)
     drawn = generator.to_rgb(seen.features[:, used].transpose(1, 2)[..., None], head.ws)[0, :, :, 0].T
     lack = resize_area(image, size).flatten(2)[0].T[used] - drawn
-    return _Rays(points, slopes, weight[used, None].sqrt(), lack)
+    return _Rays(used, points, slopes, weight[used, None].sqrt(), lack)
 
 
 def _slopes(generator: PanoHead, head: Triplane, points: Tensor) -> Tensor:
