@@ -27,8 +27,9 @@ _POINTS, _AROUND, _KEPT = 9, 0.012, 3
 # Cosines between ray and surface: below the first nothing is carried, where a pixel would become a streak; from the
 # second on all of it.
 _GRAZING, _FACING = 0.12, 0.4
-# A pixel counts where photo and head both cover it so far.
-_COVERED = 0.9
+# A pixel counts where photo and head both cover it so far, and so many of its neighbours: outlines have something of
+# the background's colour, which would become a bright line across the hair, seen from the side.
+_COVERED, _RIM = 0.9, 1
 # The density does not read a feature that moves it less than this share of what the one moves it that it reads most.
 _UNREAD = 0.01
 # How much of what super-resolution softens is asked for beforehand.
@@ -234,7 +235,8 @@ def _rays(
     depth = seen.depth[0].where(found, 0)
     cover = seen.alpha[0] if matte is None else torch.minimum(resize_area(matte, size).flatten(), seen.alpha[0])
     facing = _facing((origins[0] + directions[0] * depth[:, None]).reshape(size, size, 3), directions[0])
-    weight = facing * ((cover - _COVERED) / (1 - _COVERED)).clamp(0, 1) * found
+    inside = -F.max_pool2d(-cover.reshape(1, 1, size, size), 2 * _RIM + 1, 1, _RIM).flatten()
+    weight = facing * ((inside - _COVERED) / (1 - _COVERED)).clamp(0, 1) * found
     used = weight.nonzero()[:, 0]
     if not len(used):
         return None
