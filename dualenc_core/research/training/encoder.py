@@ -169,6 +169,10 @@ class EncoderTrainer:
                 )
             if self.processes.main and new:
                 print(f"{len(new)} tensors are not in the encoder that this one starts from: {new[0]}, …", flush=True)
+        elif not self.config.trains_stage_one:
+            raise DualEncError(
+                "stage one does not learn (schedule.stage_one_until 0); set start to an encoder that has it"
+            )
         encoder.use_average(self.generator)
         return encoder.requires_grad_(True)
 

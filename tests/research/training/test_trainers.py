@@ -197,6 +197,8 @@ def test_encoder_two_starts_from_encoder_one(trained, variant):
     other = trainer.config.replace(encoder=trainer.config.encoder.replace(style=wider(trainer.config.encoder.style)))
     with pytest.raises(CheckpointError, match="stage one would not learn: stage_one"):
         encoder_trainer(other, ProceduralViews(16))
+    with pytest.raises(DualEncError, match="set start"):
+        encoder_trainer(trainer.config.replace(start=None), ProceduralViews(16))
 
 
 def wider(style: StyleConfig) -> StyleConfig:
