@@ -23,11 +23,10 @@ from .options import (
     add_background,
     add_device,
     add_generator,
+    add_head,
     add_quality,
     add_resolution,
-    pick_device,
     positive,
-    whole,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--visemes", type=Path, metavar="FILE", help="mouths with times (see above)")
     parser.add_argument("--seconds", type=positive, help="length (default: that of the tracks and mouths)")
     parser.add_argument("--fps", type=positive, help="frames a second (default: those of the tracks, or 24)")
-    parser.add_argument("--head", type=whole(0), default=0, metavar="N", help="which head of a batch (default: 0)")
+    add_head(parser)
     add_directions(parser)
     add_background(parser)
     add_generator(parser)
@@ -59,31 +58,17 @@ def run(args: argparse.Namespace) -> None:
 
     from ..editing import directions_of
     from ..editing.animation import animate
-    from ..errors import DualEncError
-    from ..export import check_video, save_video, with_alpha
-    from ..files import check_target
-    from ..generator.background import read_background
-    from ..triplane import Triplane
-    from .feedback import progress_bar
-    from .models import load_one_generator
-    from .pipeline import provenance
+    from .film import check_film, save_film
+    from .models import load_head
 
-    background = read_background(args.background)
-    check_target(check_video(args.out, transparent=background == "none"))
+    background = check_film(args)
     animation = _animation(args)
-    heads = Triplane.load(args.triplane)
-    if args.head >= len(heads):
-        raise DualEncError(f"--head is {args.head}, but {args.triplane} holds {len(heads)} head(s), counted from 0")
-    generator = load_one_generator(args.generator, pick_device(args.device))
-    head = heads[args.head].to(generator.w_avg.device)
+    generator, head = load_head(args)
     options = {"resolution": args.resolution, "quality": args.quality, "background": background}
-    with torch.no_grad(), progress_bar("frames") as progress:
+    with torch.no_grad():
         path = animate(generator, head, animation, known=directions_of(generator, args.directions))
         views = (generator.render(edited, camera, **options) for edited, camera in path)
-        frames = (with_alpha(v.image[0], v.alpha[0]) if background == "none" else v.image[0] for v in views)
-        count, comment = animation.frames, provenance({"head": dict(head.meta), "generator": head.generator})
-        out = save_video(frames, args.out, animation.fps, progress=lambda n: progress(n, count), comment=comment)
-    print(f"{count} frames are in {out}{' and the following files' if out != args.out else ''}")
+        save_film(args, views, animation.frames, animation.fps, {"head": dict(head.meta), "generator": head.generator})
 
 
 def _animation(args: argparse.Namespace) -> Animation:

@@ -130,7 +130,7 @@ def _photos(args: argparse.Namespace) -> None:
     from ..encoders.networks import NetworkFiles, load_networks
     from ..errors import DualEncError
     from ..research.data import ImageFolder
-    from ..research.evaluation import PhotoSettings, evaluate_mead, evaluate_photos, write_photo_report
+    from ..research.evaluation import PhotoSettings, evaluate_photos, write_photo_report
     from ..research.evaluation.distributed import PhotoTask, Workers, distribute_photos, photo_methods
     from ..research.evaluation.report import provenance
     from .feedback import progress_bar
@@ -159,9 +159,8 @@ def _photos(args: argparse.Namespace) -> None:
     command += f" --steps {args.steps} --tune-steps {args.tune_steps}" if optimised else ""
     networks = load_networks(files)
     modules = {"generator": networks.generator, "encoder 1": networks.encoder1, "encoder 2": networks.encoder2}
-    evaluate = evaluate_photos if args.protocol == "photos" else evaluate_mead
     with output_folder(args.out, ["report.png"]) as out, progress_bar("photos") as progress:
-        report = evaluate(
+        report = evaluate_photos(
             networks.generator,
             photo_methods(task),
             folder,
@@ -171,6 +170,7 @@ def _photos(args: argparse.Namespace) -> None:
             weights_dir=task.weights_dir,
             progress=progress,
             distribute=distribute_photos(task, Workers(args.engine, args.workers)),
+            protocol=args.protocol,
         )
         write_photo_report(report, out)
 

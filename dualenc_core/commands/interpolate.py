@@ -37,16 +37,11 @@ def run(args: argparse.Namespace) -> None:
     from ..camera import Camera
     from ..editing import interpolate
     from ..errors import DualEncError
-    from ..export import check_video, save_video, with_alpha
-    from ..files import check_target
-    from ..generator.background import read_background
     from ..triplane import Triplane
-    from .feedback import progress_bar
+    from .film import check_film, save_film
     from .models import load_one_generator
-    from .pipeline import provenance
 
-    background = read_background(args.background)
-    check_target(check_video(args.out, transparent=background == "none"))
+    background = check_film(args)
     loaded = [Triplane.load(path) for path in args.triplane]
     generator = load_one_generator(args.generator, pick_device(args.device))
     heads = [part[i].to(generator.w_avg.device) for part in loaded for i in range(len(part))]
@@ -54,11 +49,9 @@ def run(args: argparse.Namespace) -> None:
         raise DualEncError("there is one head; give at least two to go from one to another")
     yaw = [args.yaw + args.turn * i / args.frames for i in range(args.frames)]
     cameras = Camera.look_at(yaw, args.pitch)
-    with torch.no_grad(), progress_bar("frames") as progress:
+    with torch.no_grad():
         path = interpolate(heads, args.frames, loop=args.loop, space=args.space, generator=generator)
         options = {"resolution": args.resolution, "background": background}
         views = (generator.render(head, cameras[i], **options) for i, head in enumerate(path))
-        frames = (with_alpha(v.image[0], v.alpha[0]) if background == "none" else v.image[0] for v in views)
-        comment = provenance({"heads": [dict(head.meta) for head in heads], "generator": heads[0].generator})
-        out = save_video(frames, args.out, args.fps, progress=lambda n: progress(n, args.frames), comment=comment)
-    print(f"{args.frames} frames are in {out}{' and the following files' if out != args.out else ''}")
+        made_of = {"heads": [dict(head.meta) for head in heads], "generator": heads[0].generator}
+        save_film(args, views, args.frames, args.fps, made_of)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_device, add_generator, pick_device, whole
+from .options import add_device, add_generator, add_head, whole
 
 EXAMPLES = """  python -m dualenc_core mesh out/photo/triplane.safetensors --out out/head.glb
   python -m dualenc_core mesh out/photo/triplane.safetensors --out out/head.glb --decimate 8000 --texture 1024
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decimate", type=whole(100), metavar="FACES", help="reduce to about this many triangles")
     parser.add_argument("--texture", type=whole(64), metavar="SIZE", help="(GLB, OBJ) also a texture, so wide")
     parser.add_argument("--all-pieces", action="store_true", help="keep pieces that are not joined to the head")
-    parser.add_argument("--head", type=whole(0), default=0, metavar="N", help="which head of a batch (default: 0)")
+    add_head(parser)
     add_device(parser)
 
 
@@ -39,9 +39,8 @@ def run(args: argparse.Namespace) -> None:
     from .. import export
     from ..errors import DualEncError
     from ..files import check_target
-    from ..triplane import Triplane
     from .feedback import progress_bar
-    from .models import load_one_generator
+    from .models import load_head
 
     if args.out.suffix.lower() not in export.MESH_SUFFIXES:
         raise DualEncError(f"--out is {args.out}, expected a file that ends in .glb or .ply, or in .obj or .stl")
@@ -50,11 +49,7 @@ def run(args: argparse.Namespace) -> None:
             f"--texture is for .glb and .obj files, and --out is {args.out}; leave it out, or choose one"
         )
     check_target(args.out)
-    heads = Triplane.load(args.triplane)
-    if args.head >= len(heads):
-        raise DualEncError(f"--head is {args.head}, but {args.triplane} holds {len(heads)} head(s), counted from 0")
-    generator = load_one_generator(args.generator, pick_device(args.device))
-    head = heads[args.head].to(generator.w_avg.device)
+    generator, head = load_head(args)
     with torch.no_grad():
         with progress_bar("surface") as progress:
             mesh = export.extract_mesh(

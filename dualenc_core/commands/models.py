@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import torch
 
 from ..checkpoints import resolve
 from ..encoders import HeadEncoder, load_encoder
+from ..errors import DualEncError
 from ..files import sha256
 from ..generator import PanoHead
 from ..generator.loading import load_generator
+from ..triplane import Triplane
 from .feedback import progress_bar
+from .options import pick_device
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,15 @@ def load_one_generator(name: str, device: torch.device) -> PanoHead:
     """`load_generator` with a progress bar."""
     with progress_bar("reading the generator") as progress:
         return load_generator(name, device, progress)
+
+
+def load_head(args: argparse.Namespace) -> tuple[PanoHead, Triplane]:
+    """The generator, and the head of the file ``args.triplane`` that ``--head`` names, on the generator's device."""
+    heads = Triplane.load(args.triplane)
+    if args.head >= len(heads):
+        raise DualEncError(f"--head is {args.head}, but {args.triplane} holds {len(heads)} head(s), counted from 0")
+    generator = load_one_generator(args.generator, pick_device(args.device))
+    return generator, heads[args.head].to(generator.w_avg.device)
 
 
 def describe(role: str, name: str) -> dict[str, str]:

@@ -97,6 +97,11 @@ def add_quality(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_head(parser: argparse.ArgumentParser) -> None:
+    """Read it with `models.load_head`."""
+    parser.add_argument("--head", type=whole(0), default=0, metavar="N", help="which head of a batch (default: 0)")
+
+
 def add_background(parser: argparse.ArgumentParser) -> None:
     """Read it with `generator.background.read_background`."""
     parser.add_argument(

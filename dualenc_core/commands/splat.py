@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_device, add_generator, pick_device, whole
+from .options import add_device, add_generator, add_head, whole
 
 EXAMPLES = """  python -m dualenc_core splat out/photo/triplane.safetensors --out out/head.ply
   python -m dualenc_core splat out/photo/triplane.safetensors --out out/head.spz --count 80000
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_generator(parser)
     parser.add_argument("--count", type=whole(1000), default=150_000, help="most splats (default: 150000)")
     parser.add_argument("--threshold", type=float, help="density of the surface (default: a step is half opaque)")
-    parser.add_argument("--head", type=whole(0), default=0, metavar="N", help="which head of a batch (default: 0)")
+    add_head(parser)
     add_device(parser)
 
 
@@ -26,18 +26,13 @@ def run(args: argparse.Namespace) -> None:
     from .. import export
     from ..errors import DualEncError
     from ..files import check_target
-    from ..triplane import Triplane
     from .feedback import progress_bar
-    from .models import load_one_generator
+    from .models import load_head
 
     if args.out.suffix.lower() not in (".ply", ".spz"):
         raise DualEncError(f"--out is {args.out}, expected a file that ends in .ply or .spz")
     check_target(args.out)
-    heads = Triplane.load(args.triplane)
-    if args.head >= len(heads):
-        raise DualEncError(f"--head is {args.head}, but {args.triplane} holds {len(heads)} head(s), counted from 0")
-    generator = load_one_generator(args.generator, pick_device(args.device))
-    head = heads[args.head].to(generator.w_avg.device)
+    generator, head = load_head(args)
     with progress_bar("views") as progress:
         views = export.colour_views(generator, head, progress=progress)
     with progress_bar("splats") as progress:

@@ -28,9 +28,8 @@ from dualenc_core.generator.loading import load_generator
 from dualenc_core.research.data.records import write_json
 from dualenc_core.research.evaluation.procedural import FIRST_TEST_SEED, ProceduralSettings, evaluate_procedural
 from dualenc_core.research.training.config import TrainConfig
-from dualenc_core.research.training.paper_presets import preset
-from dualenc_core.research.training.paper_run import overridden, train
-from dualenc_core.research.training.presets import people_encoder_training
+from dualenc_core.research.training.encoder_presets import preset
+from dualenc_core.research.training.encoder_run import overridden, train
 from tests.stylised import ENCODER_1, GENERATOR
 
 from .ablation_report import Row, markdown, summary
@@ -133,7 +132,7 @@ def run_config(plan: Plan, run: str, seed: int, folder: Path) -> TrainConfig:
             "latent_steps": 0,
             "stage_two_from": 0,
             "stage_one_until": None,
-            "learning_rate": people_encoder_training("realism").learning_rate,
+            "learning_rate": preset("people-encoder2").schedule.learning_rate,
         },
     )
 

@@ -24,9 +24,9 @@ from dualenc_core.generator import GeneratorConfig, PanoHead
 from dualenc_core.metrics.lpips import LPIPS
 from dualenc_core.research.training import memory
 from dualenc_core.research.training.config import TrainConfig
+from dualenc_core.research.training.encoder import EncoderTrainer
+from dualenc_core.research.training.encoder_run import report
 from dualenc_core.research.training.objective import Judges
-from dualenc_core.research.training.paper import PaperTrainer
-from dualenc_core.research.training.paper_run import report
 from dualenc_core.research.training.processes import Processes
 
 # AlexNet's convolutions: number in ``features``, channels, side of the kernel.
@@ -77,7 +77,7 @@ def measure(config: TrainConfig, steps: int, device: str = "auto") -> dict:
     if config.needs_encoder1:
         encoder1 = HeadEncoder.from_config(config.encoder).to(processes.device)
     dataset = NoisePictures(config.data.size)
-    trainer = PaperTrainer(config, generator, random_judges(), dataset, encoder1, processes=processes)
+    trainer = EncoderTrainer(config, generator, random_judges(), dataset, encoder1=encoder1, processes=processes)
     before = memory.peak_gib(processes.device)
     seconds, losses = [], {}
     for step in range(steps):

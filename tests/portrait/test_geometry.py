@@ -1,4 +1,4 @@
-"""Crop geometry and labels against the golden vectors; similarity; calibration facts."""
+"""Crop geometry against the golden vectors; similarity; calibration facts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from dualenc_core.camera import Camera
-from dualenc_core.errors import DualEncError
 from dualenc_core.portrait.alignment import (
     CALIBRATION,
     camera_angles,
@@ -17,16 +16,7 @@ from dualenc_core.portrait.alignment import (
     rotation_x,
     rotation_z,
 )
-from dualenc_core.portrait.geometry import (
-    CROP_SIDE_WORLD,
-    euler_from_rotation,
-    label_from_rotation,
-    landmark_quad,
-    pose_from_affine,
-    refine_quad,
-    rotation_from_label,
-    similarity,
-)
+from dualenc_core.portrait.geometry import CROP_SIDE_WORLD, eyes_mouth_quad, similarity
 
 
 @pytest.fixture(scope="module")
@@ -34,40 +24,14 @@ def cropping(golden):
     return load_file(golden / "panohead" / "cropping.safetensors")
 
 
-@pytest.mark.parametrize("count", [68, 106])
-@pytest.mark.parametrize("method", ["ffhq", "default"])
-def test_landmark_quads(cropping, count, method):
-    quad = landmark_quad(cropping[f"crop.lm{count}"], method)
+def test_the_square_around_eyes_and_mouth(cropping):
+    """FFHQ's rule on 68 landmarks in dlib's order (panohead.md §10.2)."""
+    lm = cropping["crop.lm68"].astype(np.float64)
+    quad = eyes_mouth_quad(lm[36:42].mean(0), lm[42:48].mean(0), (lm[48] + lm[54]) / 2)
     for name, value in (("quad", quad.corners), ("c", quad.centre), ("x", quad.x), ("y", quad.y)):
-        np.testing.assert_allclose(value, cropping[f"crop.lm{count}.{method}.{name}"], atol=1e-3, rtol=0)
-
-
-def test_poses_and_labels(cropping):
-    for i, affine in enumerate(cropping["pose.P"]):
-        scale, rotation = pose_from_affine(affine)
-        label = label_from_rotation(rotation)
-        assert abs(scale - cropping["pose.s"][i]) < 1e-9
-        np.testing.assert_allclose(rotation, cropping["pose.R"][i], atol=1e-6)
-        np.testing.assert_allclose(euler_from_rotation(rotation), cropping["pose.angles_deg"][i], atol=1e-4)
-        np.testing.assert_allclose(label, cropping["pose.label25"][i], atol=1e-6)
-        back = euler_from_rotation(rotation_from_label(label))
-        np.testing.assert_allclose(back, cropping["pose.angles_from_label_deg"][i], atol=1e-3)
-
-
-def test_quad_matrix_and_refinement():
-    quad = landmark_quad(np.random.default_rng(0).uniform(0, 100, (68, 2)))
+        np.testing.assert_allclose(value, cropping[f"crop.lm68.ffhq.{name}"], atol=1e-3, rtol=0)
     corners = quad.matrix(512) @ np.array([[0, 0, 1], [0, 512, 1], [512, 512, 1], [512, 0, 1]]).T
     np.testing.assert_allclose(corners.T, quad.corners, atol=1e-3)
-    moved = refine_quad(quad, 1.1, (0.1, -0.2))
-    np.testing.assert_allclose(moved.centre, quad.centre + 0.1 * quad.x + 0.2 * quad.y)
-    assert moved.side == pytest.approx(1.1 * quad.side)
-
-
-def test_bad_landmarks_and_methods_are_named():
-    with pytest.raises(DualEncError, match=r"\(5, 2\)"):
-        landmark_quad(np.zeros((5, 2)))
-    with pytest.raises(DualEncError, match="'eg3d'"):
-        landmark_quad(np.zeros((68, 2)), "eg3d")
 
 
 def test_similarity_recovers_a_known_one_and_never_reflects():

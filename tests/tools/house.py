@@ -1,4 +1,4 @@
-"""The house in figures: rooms, files, lines, lengths, circles, imports that go up.
+"""The house in figures: rooms, files, lines, lengths, circles, imports that go up, docstrings, what is published.
 
     python tests/tools/house.py [FOLDER of a checkout]
 
@@ -8,8 +8,12 @@
 from __future__ import annotations
 
 import ast
+import io
+import re
 import statistics
+import subprocess
 import sys
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -129,6 +133,48 @@ def lengths(root: Path, paths: Iterable[Path]) -> tuple[list[int], list[int]]:
     return files, functions
 
 
+def public_names(root: Path) -> Iterator[tuple[ast.FunctionDef | ast.ClassDef, bool]]:
+    """Functions, classes and methods of the library (research and commands left out) without an underscore, and
+    whether arrays go in or out. What a network's ``forward`` takes stands at its class."""
+    for name, path in modules(root).items():
+        if room(name).startswith("research") or room(name) in ("commands", "cli", "__main__"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+        for node in (n for parent in (tree, *classes) for n in parent.body):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith(("_", "forward")):
+                yield node, bool(_ARRAY.search(" ".join(map(ast.unparse, _annotations(node)))))
+
+
+_ARRAY = re.compile(r"\b(Tensor|ndarray)\b")
+# As in [N,3,S,S], [count,3] and [25], but not the range [-1,1].
+_SHAPE = re.compile(r"\[\d+\]|\[[^\[\]]*[A-Za-z][^\[\]]*\]")
+
+
+def _annotations(node: ast.FunctionDef | ast.ClassDef) -> Iterator[ast.expr]:
+    if isinstance(node, ast.ClassDef):
+        yield from (n.annotation for n in node.body if isinstance(n, ast.AnnAssign))
+        return
+    yield from (a.annotation for a in (*node.args.args, *node.args.kwonlyargs) if a.annotation is not None)
+    if node.returns is not None:
+        yield node.returns
+
+
+def archive(root: Path) -> tuple[int, int]:
+    """Files and bytes of the zip that the registry makes: what git tracks and .comfyignore lets through."""
+
+    def listed(*options: str) -> set[str]:
+        command = ["git", "-C", str(root), "ls-files", "-z", *options]
+        return set(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split("\0")) - {""}
+
+    names = sorted(listed() - listed("-c", "-i", f"--exclude-from={root / '.comfyignore'}"))
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in names:
+            file.write(root / name, name)
+    return len(names), content.tell()
+
+
 def _area(path: Path) -> str:
     return "/".join(path.parts[: 3 if path.parts[1] == "research" else 2][: len(path.parts) - 1])
 
@@ -153,6 +199,13 @@ def main(root: Path) -> None:
         lines[_area(path)] += (root / path).read_text(encoding="utf-8").count("\n")
     print("\n".join(f"{name:<34} {count[name]:4d} files {lines[name]:6d} lines" for name in sorted(count)))
     graph = imports(root)
+    names = list(public_names(root))
+    arrays = [ast.get_docstring(node) or "" for node, array in names if array]
+    print(f"public names of the library: {len(names)}", end="")
+    print(f", {sum('>>>' in (ast.get_docstring(node) or '') for node, _ in names)} with an example")
+    print(f"  {len(arrays)} of them have arrays, {sum(bool(_SHAPE.search(text)) for text in arrays)} say their shapes")
+    files, size = archive(root)
+    print(f"published: {files} files, a zip of {size / 1e6:.1f} MB")
     print(f"rooms: {len({room(name) for name in graph})} on {len(FLOORS)} floors")
     for title, found in (("circles", circles(graph)), ("upward imports", upward(graph))):
         print(f"{title}: {len(found)}", *found, sep="\n  ")

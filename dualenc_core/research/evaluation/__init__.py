@@ -7,7 +7,7 @@ from .judges import Judges, find_judges
 from .methods import Baselines, methods
 from .patches import PatchStatistics, patch_distance
 from .photo_report import write_photo_report
-from .photos import PhotoReport, PhotoSettings, evaluate_mead, evaluate_photos
+from .photos import PhotoReport, PhotoSettings, evaluate_photos
 from .procedural import ProceduralSettings, evaluate_procedural, run_procedural
 from .report import write_report
 from .results import Aim, Report
@@ -24,7 +24,6 @@ __all__ = [
     "PhotoSettings",
     "ProceduralSettings",
     "Report",
-    "evaluate_mead",
     "evaluate_photos",
     "evaluate_procedural",
     "find_inception",

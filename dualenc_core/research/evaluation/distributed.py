@@ -60,7 +60,7 @@ class ProceduralTask:
 
 
 def distribute_photos(task: PhotoTask, workers: Workers) -> photos.Distribute:
-    """For `evaluate_photos` and `evaluate_mead` with the same generator, methods, folder and settings."""
+    """For `evaluate_photos` with the same generator, methods, folder and settings."""
 
     def measure(kind: str, count: int) -> Iterable[tuple[int, photos.Part]]:
         return _run(measure_photo, [{"task": task, "kind": kind, "number": i} for i in range(count)], task, workers)

@@ -148,10 +148,17 @@ def evaluate_photos(
     weights_dir: str | Path | None = None,
     progress: Progress | None = None,
     distribute: Distribute | None = None,
+    protocol: str = "photos",
 ) -> PhotoReport:
-    """Invert every photo, compare the same view, and collect novel views for FID.
+    """Invert every photo, compare views, and collect more of them for FID.
 
     Comparisons are at 256 pixels, or at the generator's size if that is smaller; values are clamped to -1..1.
+
+    Protocol "photos" compares the same view; FID is of novel ones. "mead": a frontal photo in, rendered from where the
+    other cameras stood, compared with what they saw at that moment; FID compares the renders of a view with its frames.
+    The names of its folder are VIEW/FRAME with VIEW one of MEAD's cameras (front, left_30, left_60, right_30, right_60)
+    and the same FRAME in every view, as `prepare` writes them from such folders; the cameras are those of the labels,
+    estimated view by view. A frame without its other views (rejected while preparing) is listed as skipped.
 
     Args:
         methods: by name (`methods.methods`).
@@ -160,46 +167,11 @@ def evaluate_photos(
         progress: called as progress(photos done, photos).
         distribute: who measures (`distributed.distribute_photos`); None = this process. The report is the
             same, but for its times.
+        protocol: "photos" or "mead".
 
     Raises DualEncError when no photo can be read.
     """
-    return _evaluate(
-        "photos", PhotoBench(generator, methods, folder, settings, weights_dir), provenance, progress, distribute
-    )
-
-
-def evaluate_mead(
-    generator: PanoHead,
-    methods: Mapping[str, Invert],
-    folder: ImageFolder,
-    settings: PhotoSettings | None = None,
-    provenance: Mapping[str, Any] | None = None,
-    weights_dir: str | Path | None = None,
-    progress: Progress | None = None,
-    distribute: Distribute | None = None,
-) -> PhotoReport:
-    """A frontal photo in, rendered from where the other cameras stood, compared with what they saw at that moment.
-
-    Args:
-        folder: names are VIEW/FRAME with VIEW one of MEAD's cameras (front, left_30, left_60, right_30, right_60) and
-            the same FRAME in every view, as `prepare` writes them from such folders. The cameras are those of the
-            labels, estimated view by view.
-
-    FID compares the renders of a view with its frames. Others as `evaluate_photos`. A frame without its other views
-    (rejected while preparing) is listed as skipped.
-    """
-    return _evaluate(
-        "mead", PhotoBench(generator, methods, folder, settings, weights_dir), provenance, progress, distribute
-    )
-
-
-def _evaluate(
-    protocol: str,
-    bench: PhotoBench,
-    provenance: Mapping[str, Any] | None,
-    progress: Progress | None,
-    distribute: Distribute | None,
-) -> PhotoReport:
+    bench = PhotoBench(generator, methods, folder, settings, weights_dir)
     kinds = {protocol: bench.count(protocol)}
     if protocol == "photos" and bench.has_fid:
         kinds["samples"] = bench.settings.novel

@@ -64,8 +64,11 @@ class Adversary:
             visible: heads whose render from the input view says what is occluded (kind "occluded").
         """
         with torch.no_grad():
-            rngs = [named(self.seed, "real", step, slot) for slot in batch.slots]
-            sample = self.generator.synthesize(draw_z_plus(self.generator, rngs, self.config.psi))
+            real_ws = batch.real
+            if real_ws is None:
+                rngs = [named(self.seed, "real", step, slot) for slot in batch.slots]
+                real_ws = draw_z_plus(self.generator, rngs, self.config.psi)
+            sample = self.generator.synthesize(real_ws)
         if self.config.kind == "image":
             return self._pictures(refined, sample, batch, step)
         real, fake = sample.planes / self.scale, refined.planes / self.scale
@@ -126,7 +129,7 @@ class Adversary:
 
 
 @torch.no_grad()
-def planes_deviation(generator: PanoHead, count: int = 4) -> float:
-    """Standard deviation of the generator's planes."""
-    z = generator.latents(0, count)
+def planes_deviation(generator: PanoHead, count: int = 8) -> float:
+    """Standard deviation of the generator's planes: the unit of lifted stages two, and of discriminators of planes."""
+    z = torch.randn(count, generator.config.z_dim, generator=torch.Generator().manual_seed(0)).to(generator.w_avg)
     return float(generator.synthesize(generator.mapping(z)).planes.std())

@@ -1,4 +1,4 @@
-"""Batches for the paper's trainer: which pictures a step sees, mirrored or not, on which backdrop, or generated.
+"""Batches for the trainer of encoders: which pictures a step sees, mirrored or not, on which backdrop, or generated.
 
 A training data set is a `torch.utils.data.Dataset` of dictionaries: "image" [3,S,S] in -1..1, "camera" [25] label,
 "matte" [1,S,S] in 0..1 (coverage of the head), and, where it is known, "latent" [z_dim] of the head.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,11 +20,19 @@ from ...camera import Camera
 from ...encoders.spaces import draw_z_plus
 from ...errors import DualEncError
 from ...generator import PanoHead
-from .config import DataConfig, RenderConfig, TrainConfig
+from ...triplane import Triplane
+from .config import DataConfig, LossConfig, RenderConfig, TrainConfig
 from .draws import named, uniform
 
 # Training takes procedural head seeds from here up, evaluation from 1_000_000 up: they never meet.
 _FIRST_HEAD = 200_000
+
+
+class Truth(Protocol):
+    """What is known of the heads of a batch beside their photos."""
+
+    def compare(self, triplane: Triplane, generator: PanoHead, weights: LossConfig) -> dict[str, Tensor]:
+        """Losses of heads, weighted."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class HeadBatch:
         camera: N views.
         styles: [N,num_ws,w_dim] that the heads were made from; rows of NaN where nobody knows.
         slots: their places in the step's batch, over all processes.
+        truth: what to compare with instead of the photo, where other sides are known.
+        real: [N,num_ws,w_dim] styles of heads that a discriminator takes for real; None = samples of Z+.
     """
 
     image: Tensor
@@ -44,6 +54,8 @@ class HeadBatch:
     camera: Camera
     styles: Tensor
     slots: tuple[int, ...]
+    truth: Truth | None = None
+    real: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -135,6 +147,11 @@ class Batches:
         """The heads of some slots of part ``part`` of a step."""
         return self._heads(step, self._absolute(part, slots), lambda: self._read(step, part, slots))
 
+    def latents(self, step: int, part: int, slots: range) -> tuple[Tensor, Tensor]:
+        """Pictures, and the styles of their heads."""
+        batch = self.heads(step, part, slots)
+        return batch.image, batch.styles
+
     def sample(self, slot: int) -> HeadBatch:
         """One head that is always the same, for previews."""
         return self._heads(0, (slot,), lambda: _stacked([self._pictures[self.index(0, slot)]]))
@@ -200,17 +217,13 @@ class Batches:
         image, matte = torch.where(flip, image.flip(-1), image), torch.where(flip, matte.flip(-1), matte)
         camera = Camera.from_label(torch.where(flip[:, :, 0, 0], camera.mirrored.label, camera.label))
         image = self.backdrop.to(device)[:, None, None].lerp(image, matte)
-        styles = self._unknown(len(places))
+        styles = unknown_styles(self.generator, len(places))
         if "latent" in item and item["latent"].shape[1] == self.generator.config.z_dim:
             with torch.no_grad():
                 # A mirrored head has no known latent: a parting or a mole changes sides.
                 known = self.generator.mapping(item["latent"].to(device))
                 styles = torch.where(flip[:, :, :, 0], styles, known)
         return HeadBatch(image, matte, camera, styles, places)
-
-    def _unknown(self, count: int) -> Tensor:
-        shape = (count, self.generator.config.num_ws, self.generator.config.w_dim)
-        return torch.full(shape, float("nan"), device=self.generator.w_avg.device)
 
     # ---------------------------------------------------------------------------------------------------- reading
 
@@ -262,6 +275,12 @@ def _stacked(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         if name not in items[0]:
             raise DualEncError(f"an item of the data set has no {name!r}; expected image, camera and matte")
     return {name: torch.stack([item[name] for item in items]) for name in known if name in items[0]}
+
+
+def unknown_styles(generator: PanoHead, count: int) -> Tensor:
+    """[N,num_ws,w_dim] of NaN."""
+    shape = (count, generator.config.num_ws, generator.config.w_dim)
+    return torch.full(shape, float("nan"), device=generator.w_avg.device)
 
 
 @torch.no_grad()

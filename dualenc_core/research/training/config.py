@@ -1,4 +1,4 @@
-"""The typed configuration of the paper's trainer; every default is the paper's full-size setting (paper.md §3).
+"""The typed configuration of the encoders' trainer; every default is the paper's full-size setting (paper.md §3).
 
 `TrainConfig.from_dict` and `to_dict` are inverses; `config_file` reads and writes them as YAML.
 """
@@ -31,9 +31,10 @@ class DataConfig:
     """What the encoders see.
 
     Attributes:
-        kind: "folder" (a prepared image folder with dataset.json), "procedural" (analytic heads) or "none" (generated
-            heads alone).
-        path: the folder.
+        kind: "folder" (a prepared image folder with dataset.json), "procedural" (analytic heads), "people" (traced
+            people, whose other sides are known: `ViewConfig`) or "none" (generated heads alone).
+        path: the folder; of `people trace` for people.
+        pack: asset pack of people; None = the variable DUALENC_PEOPLE, or none where the folder has descriptions.
         size: side of the pictures in pixels.
         count: how many procedural heads, or the first ones of a folder; None = all (procedural: 2,048).
         source: "real" (the data set), "generated" (Z+ samples of the generator, rendered on the fly) or "both" (each
@@ -48,6 +49,7 @@ class DataConfig:
 
     kind: str = "folder"
     path: str | None = None
+    pack: str | None = None
     size: int = 512
     count: int | None = None
     source: str = "real"
@@ -60,7 +62,7 @@ class DataConfig:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        _one_of("data.kind", self.kind, ("folder", "procedural", "none"))
+        _one_of("data.kind", self.kind, ("folder", "procedural", "people", "none"))
         _one_of("data.source", self.source, ("real", "generated", "both"))
         _one_of("data.masks", self.masks, ("require", "ignore"))
         _expect(self.size >= 16, "data.size", self.size, "at least 16 pixels (512 is the paper's)")
@@ -72,6 +74,34 @@ class DataConfig:
             raise DualEncError(
                 f"data.kind is 'none' and data.source {self.source!r}: without a data set, set source: generated"
             )
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """What photos of people are compared with: rays of pictures from other sides, and tri-grids where they are known.
+
+    Attributes:
+        others, near: how many views each photo is compared with beside its own, near it or all around.
+        own, other: weights of the photo's own view and of each other one.
+        hidden: what the photo does not show counts so much more.
+        known: share of the steps that compare tri-grids, not pictures (`people.relief`). ``shown`` and ``unseen`` are
+            then the weights of what the photo shows and does not.
+    """
+
+    others: int = 1
+    near: bool = True
+    own: float = 1.0
+    other: float = 0.5
+    hidden: float = 0.0
+    known: float = 0.0
+    shown: float = 1.0
+    unseen: float = 0.25
+
+    def __post_init__(self) -> None:
+        _expect(self.others >= 0, "views.others", self.others, "0 or more")
+        _expect(0 <= self.known <= 1, "views.known", self.known, "a share in 0..1")
+        for name in ("own", "other", "hidden", "shown", "unseen"):
+            _expect(getattr(self, name) >= 0, f"views.{name}", getattr(self, name), "a weight of 0 or more")
 
 
 @dataclass(frozen=True)
@@ -117,12 +147,13 @@ class DiscriminatorConfig:
         weight: of the encoder's adversarial loss.
         widths, stride: of the network; stride 2 is the light variant.
         r1, r1_every: R1 weight, and every how many steps it runs as a step of its own, times this number. 0 = never.
-        learning_rate, optimizer: as of the encoders.
+        learning_rate, optimizer: as of the encoders; ``momentum``: the first beta of "adam".
         mask_from: whose render shows what is visible: "encoder1" (the frozen encoder that this one started from) or
             "self".
         mask_resolution, mask_closing: rays along each side, None = dense enough; cells by which holes are closed.
         mask_per_slice: the mask differs between depth slices; False = one value for all slices of a plane.
-        psi: truncation of the real samples.
+        real: real samples come from latents of Z+ ("latents"), or from descriptions of people ("descriptions").
+        psi: truncation of the real samples, if they come from latents.
         image_size: side of the pictures of kind "image".
         scale_planes: divide tri-grids by the standard deviation of the generator's, so that learning does not depend
             on their units (the demo generator's are small).
@@ -136,10 +167,12 @@ class DiscriminatorConfig:
     r1_every: int = 16
     learning_rate: float = 1e-4
     optimizer: str = "ranger"
+    momentum: float = 0.9
     mask_from: str = "encoder1"
     mask_resolution: int | None = None
     mask_closing: int = 1
     mask_per_slice: bool = True
+    real: str = "latents"
     psi: float = 1.0
     image_size: int = 256
     scale_planes: bool = False
@@ -148,6 +181,7 @@ class DiscriminatorConfig:
         _one_of("discriminator.kind", self.kind, ("none", "image", "triplane", "occluded"))
         _one_of("discriminator.mask_from", self.mask_from, ("encoder1", "self"))
         _one_of("discriminator.optimizer", self.optimizer, ("ranger", "adam"))
+        _one_of("discriminator.real", self.real, ("latents", "descriptions"))
         _one_of("discriminator.stride", self.stride, (1, 2))
         _expect(self.weight >= 0, "discriminator.weight", self.weight, "0 or more")
         _expect(self.r1 >= 0 and self.r1_every >= 0, "discriminator.r1", (self.r1, self.r1_every), "0 or more")
@@ -168,8 +202,14 @@ class ScheduleConfig:
         stage_two_from: stage two joins at this step; None = at 20,000 in a new encoder, at once in one that begins
             from a file.
         stage_one_until: stage one stops learning at this step; None = never.
+        one_pass: of an encoder with several passes of stage two, every step trains one, drawn at random, on what those
+            before it make; False = all of them, through each other.
+        latent_batch, latent_rate: heads a step and learning rate of the latent steps; None = as of the others.
         learning_rate, optimizer: "ranger" (the paper's) or "adam" (betas .9, .99).
-        decay: "constant" (the paper's) or "cosine" (to zero at the end).
+        linear_pace: learning rate of stage one's linear layers, in that of the others.
+        matrix_rate: learning rate of Muon, which then trains the convolutions of a lifted stage two; None = no Muon.
+        decay: "constant" (the paper's) or "cosine" (to zero at the end of the latent steps, and of the others).
+        warmup: steps over which the rate rises at the beginning of each of these.
         ema: decay of an averaged copy of the encoder, which is then what is exported; None = no copy.
     """
 
@@ -179,9 +219,15 @@ class ScheduleConfig:
     latent_steps: int = 0
     stage_two_from: int | None = None
     stage_one_until: int | None = None
+    one_pass: bool = False
+    latent_batch: int | None = None
+    latent_rate: float | None = None
     learning_rate: float = 1e-4
     optimizer: str = "ranger"
+    linear_pace: float = 1.0
+    matrix_rate: float | None = None
     decay: str = "constant"
+    warmup: int = 0
     ema: float | None = None
 
     def __post_init__(self) -> None:
@@ -190,6 +236,11 @@ class ScheduleConfig:
         good = self.accumulate > 0 and self.batch % self.accumulate == 0
         _expect(good, "schedule.accumulate", self.accumulate, f"a divisor of schedule.batch ({self.batch})")
         _expect(self.latent_steps >= 0, "schedule.latent_steps", self.latent_steps, "0 or more")
+        for name in ("latent_batch", "latent_rate", "matrix_rate"):
+            value = getattr(self, name)
+            _expect(value is None or value > 0, f"schedule.{name}", value, "null or a positive number")
+        _expect(self.linear_pace > 0, "schedule.linear_pace", self.linear_pace, "above 0")
+        _expect(self.warmup >= 0, "schedule.warmup", self.warmup, "0 or more")
         joins = self.stage_two_from
         _expect(joins is None or joins >= 0, "schedule.stage_two_from", joins, "null, or a step from 0 up")
         _expect(self.learning_rate > 0, "schedule.learning_rate", self.learning_rate, "above 0 (the paper has 1e-4)")
@@ -240,7 +291,8 @@ class ComputeConfig:
     Attributes:
         device: "auto" (CUDA where there is one), "cpu", "cuda", "mps".
         precision: "fp32", "bf16" or "fp16": of the encoders and the discriminator under autocast. The renderer, the
-            losses, R1 and the optimisers stay in float32; fp16 scales its losses.
+            losses, R1 and the optimisers stay in float32; fp16 scales its losses. "auto": bf16, of the generator's
+            backbone too, on devices that are fast in 16 bits, else fp32: a CPU without them takes fifty times as long.
         checkpointing: recompute activations of encoders, backbone, renderer and super-resolution in the backward pass:
             a third slower, several times less memory.
     """
@@ -250,7 +302,7 @@ class ComputeConfig:
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("compute.precision", self.precision, ("fp32", "bf16", "fp16"))
+        _one_of("compute.precision", self.precision, ("fp32", "bf16", "fp16", "auto"))
 
 
 @dataclass(frozen=True)
@@ -260,7 +312,7 @@ class OutputConfig:
     Attributes:
         log_every: steps that a log row averages.
         preview_every, preview_heads: steps between preview pictures (0 = none), heads on each.
-        save_every: steps between checkpoints (``state.safetensors``).
+        save_every, save_minutes: steps (0 = by time alone) and time between checkpoints (``state.safetensors``).
         keep_every: steps between checkpoints that are kept (``state-NNNNNN.safetensors``); 0 = none.
         tensorboard: also write TensorBoard events where the package is installed.
     """
@@ -269,12 +321,14 @@ class OutputConfig:
     preview_every: int = 1000
     preview_heads: int = 4
     save_every: int = 1000
+    save_minutes: float = 15.0
     keep_every: int = 50_000
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
         _expect(self.log_every > 0, "output.log_every", self.log_every, "a positive number")
-        _expect(self.save_every > 0, "output.save_every", self.save_every, "a positive number")
+        _expect(self.save_every >= 0, "output.save_every", self.save_every, "0 or more")
+        _expect(self.save_minutes > 0, "output.save_minutes", self.save_minutes, "a positive number")
 
 
 @dataclass(frozen=True)
@@ -301,6 +355,7 @@ class TrainConfig:
     seed: int = 0
     encoder: HeadEncoderConfig = field(default_factory=HeadEncoderConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -322,6 +377,18 @@ class TrainConfig:
                 f"render.rays is {self.render.rays}, but losses on whole pictures are on: {', '.join(picture_losses)}; "
                 "set their weights to 0, or render.rays to 0"
             )
+        if self.data.kind == "people":
+            if self.data.source != "real" or not self.render.rays:
+                raise DualEncError(
+                    f"data.kind is people with data.source {self.data.source!r} and render.rays {self.render.rays}: "
+                    "views of people are compared on rays; set source: real, and rays to some hundreds"
+                )
+        elif self.schedule.latent_batch or self.discriminator.real == "descriptions":
+            raise DualEncError(
+                f"schedule.latent_batch is {self.schedule.latent_batch} and discriminator.real "
+                f"{self.discriminator.real!r}, but data.kind is {self.data.kind!r}: both are for people; set null "
+                "and latents"
+            )
         if self.schedule.latent_steps and not self.losses.latent:
             raise DualEncError(
                 f"schedule.latent_steps is {self.schedule.latent_steps} but losses.latent is 0; set its weight, "
@@ -333,6 +400,12 @@ class TrainConfig:
         """The step at which stage two joins."""
         joins = self.schedule.stage_two_from
         return joins if joins is not None else 0 if self.start is not None else 20_000
+
+    @property
+    def trains_stage_one(self) -> bool:
+        """Some step does."""
+        until = self.schedule.stage_one_until
+        return self.schedule.latent_steps > 0 or until is None or until > 0
 
     @property
     def adversarial(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DualEncError, MissingDependencyError, require
-from ...files import read_text, write_text
+from ...files import read_text
 from .config import TrainConfig
 
 EXTRA = '"dualenc[train]" (or pyyaml)'
@@ -36,18 +36,13 @@ def read_config(path: str | Path) -> TrainConfig:
         raise DualEncError(f"{path}: {error}") from error
     if not isinstance(values, dict):
         raise DualEncError(f"{path} holds {type(values).__name__}, expected keys and values")
-    from .paper_presets import preset
+    from .encoder_presets import preset
 
     try:
         base = preset(values.pop("preset")).to_dict() if "preset" in values else {}
         return TrainConfig.from_dict(_merged(base, values))
     except DualEncError as error:
         raise DualEncError(f"{path}: {error}") from error
-
-
-def write_config(config: TrainConfig, path: str | Path) -> None:
-    """Write a configuration such that `read_config` gives it back."""
-    write_text(path, dump(config))
 
 
 def dump(config: TrainConfig) -> str:

@@ -1,382 +1,496 @@
-"""Training of the bundled encoders (paper §3; encoders.md §5, §9) on heads whose other sides are known.
+"""The trainer of encoders: Encoder 1, and Encoder 2 with its discriminator, with every switch of the ablations (§3).
 
-The paper's reconstruction loss is L2 + LPIPS + identity of the photo; here it is L1 + L2 + coverage on random rays,
-because the weights of LPIPS and ArcFace cannot be bundled, and it is asked of other views too: near the photo's own for
-Encoder 1, all around for Encoder 2, what the photo hides more than the rest. The adversarial part is the paper's: a
-discriminator on O·T, lazy R1.
+What a step does, for each part of the batch: stage one's styles make planes, their render is compared with the photo;
+stage two refines the detached planes, its render is compared too, and the discriminator looks at it. Losses go
+backward one after another, so that one graph is in memory at a time; the stages share no gradient. Encoder and
+discriminator then move at once, and R1 is a further step of the discriminator.
+
+Single photos (`batches`) are compared with renders as in the paper. Photos of people whose other sides are known
+(`view_batches`) bring what they are compared with: rays of other views, or the tri-grid itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ...camera import Camera
 from ...checkpoints.catalog import resolve
-from ...checkpoints.store import load_encoder_file, load_generator_file, save_encoder
+from ...checkpoints.store import load_encoder_file, load_weights, save_encoder
 from ...choices import REFERENCE
 from ...devices import half_type
 from ...encoders import HeadEncoder
+from ...encoders.config import HeadEncoderConfig
+from ...encoders.lifted_refiner import LiftedRefiner
+from ...encoders.trunk import Trunk
 from ...errors import CheckpointError, DualEncError
 from ...generator import PanoHead
-from ...inversion.occlusion import occlusion_mask
-from ...people.standard import styles_of
-from ...rendering.renderer import Draws, RayOutput
+from ...generator.loading import load_generator
+from ...images import resize_area
+from ...inversion.backdrop import mean_background
 from ...triplane import Triplane
-from .discriminator import TriplaneDiscriminator, masked_planes, r1_penalty
-from .losses import discriminator_loss, generator_loss
+from . import batchnorm, memory
+from .adversary import Adversary, Pair, planes_deviation
+from .batches import Batches, HeadBatch, open_dataset
+from .config import TrainConfig
+from .draws import named
+from .ema import ExponentialMovingAverage
 from .muon import Muon
-from .objective import latent_loss
-from .presets import EncoderTraining
+from .objective import Judges, Objective, latent_loss
+from .processes import Processes
+from .ranger import Ranger
 from .relief_decoder import keep_backs
-from .views import KnownBatch, KnownViewSource, Placement, View, ViewBatch, ViewSource, view_rays
+from .view_batches import PlaneTruth, ViewBatches
+from .views import ViewSource
 
-# Learning rate of stage one's last layers, in that of the others.
-LINEAR_PACE = 10.0
-VARIANTS = ("latent", "fidelity", "realism", "control")
-
-
-@dataclass(frozen=True)
-class TargetRays:
-    """Rays of one view of N heads, and what is there.
-
-    Attributes:
-        origins, directions: [N,R,3], among the heads as they stand for the photos' cameras.
-        colour: [N,R,3] in -1..1.
-        alpha: [N,R] in 0..1.
-        weight: [N,R].
-    """
-
-    origins: Tensor
-    directions: Tensor
-    colour: Tensor
-    alpha: Tensor
-    weight: Tensor
+Losses = dict[str, float]
 
 
 @dataclass
 class EncoderTrainer:
-    """One step at a time; `step` returns the losses."""
+    """One step at a time; `step` returns the losses. Build it with `create` from files, or from objects.
 
-    options: EncoderTraining
+    Attributes:
+        config: what to train.
+        generator: frozen; its device is where everything is computed.
+        judges: networks of the losses.
+        dataset: real pictures (`batches`), or None.
+        views: photos whose other sides are known (`data.kind` people).
+        encoder1: frozen Encoder 1, which says what is occluded.
+        start: weights that the encoder begins from.
+        trunk: ArcFace weights that new trunks begin from.
+        processes: this process among all.
+    """
+
+    config: TrainConfig
     generator: PanoHead
-    encoder: HeadEncoder
-    views: ViewSource
-    rng: torch.Generator
+    judges: Judges
+    dataset: Dataset | None = None
+    views: ViewSource | None = None
+    encoder1: HeadEncoder | None = None
+    start: Mapping[str, Tensor] | None = None
+    trunk: Mapping[str, Tensor] | None = None
+    processes: Processes = field(default_factory=lambda: Processes.single("cpu"))
+
+    # -------------------------------------------------------------------------------------------------------- build
 
     @classmethod
-    def create(
-        cls, options: EncoderTraining, generator: str, start: str | None, views: ViewSource, rng: torch.Generator
-    ) -> EncoderTrainer:
-        """Load the frozen generator and build the encoder, all on the device of ``rng``.
+    def create(cls, config: TrainConfig, processes: Processes | None = None) -> EncoderTrainer:
+        """Load everything that the configuration names.
 
-        Encoders begin with the weights of the file ``start``, as far as they fit; None = at random.
+        Raises CheckpointError for a missing or foreign file, DualEncError for a configuration that does not fit.
         """
-        state, config, _ = load_generator_file(resolve("generator", generator))
-        network = PanoHead.from_config(
-            config["init_kwargs"], config["rendering_kwargs"], state, config.get("neural_rendering_resolution")
-        )
-        network = network.to(rng.device)
-        encoder_config = options.config.replace(
-            lifted=dataclasses.replace(options.config.lifted, plane_scale=plane_scale(network)),
-            passes=options.passes,
-            generator=network.fingerprint,
-        )
-        encoder = HeadEncoder(encoder_config)
-        encoder.use_average(network)
-        if start is not None:
-            state = load_encoder_file(resolve("encoder", start))[0]
-            fresh = encoder.start_from({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-            # Trained alone, stage one may take over what fits; below others it stays as it is.
-            if options.variant != "latent" and any(name.startswith("stage_one.") for name in fresh):
-                raise CheckpointError(f"{start} does not fit the preset's encoder: {', '.join(fresh[:3])}")
-            encoder.use_average(network)
-        return cls(options, network, encoder.to(rng.device), views, rng)
+        processes = processes or Processes.launched(config.compute.device)
+        generator = load_generator(config.generator, processes.device)
+        encoder1 = start = trunk = None
+        if config.start is not None:
+            start, described, _ = load_encoder_file(resolve("encoder", config.start), allow_incomplete=True)
+            if config.needs_encoder1:
+                encoder1 = HeadEncoder.from_config(described, start, "encoder1").to(processes.device)
+        if config.trunk_weights is not None and start is None:
+            trunk = load_weights(resolve("arcface", config.trunk_weights), "arcface").state_dict
+        judges = Judges.load(config.losses)
+        dataset = views = None
+        if config.data.kind == "people":
+            from .truth_people import open_people
+            from .views_people import PeopleViews
+
+            views = PeopleViews(open_people(config.data.path, config.data.pack))
+        else:
+            dataset = open_dataset(config.data)
+        return cls(config, generator, judges, dataset, views, encoder1, start, trunk, processes)
 
     def __post_init__(self) -> None:
-        o = self.options
-        if o.variant not in VARIANTS:
-            raise DualEncError(f"encoder variant is {o.variant!r}, expected one of {', '.join(VARIANTS)}")
-        if o.known and not isinstance(self.views, KnownViewSource):
-            raise DualEncError(
-                f"known is {o.known}, but {type(self.views).__name__} has no heads whose tri-grids are known; "
-                "train on traced people, or set it to 0"
-            )
-        self.encoder.requires_grad_(True)
-        self.discriminator = TriplaneDiscriminator(
-            3 * self.generator.config.plane_channels, o.discriminator_widths, stride=2
-        ).to(self.device)
-        named = list(self.encoder.stage_one.named_parameters())
-        # Equalised weights of unit variance behind convolutions of a tenth: at the same rate they would hardly move.
-        one = [
-            {"params": [p for name, p in named if "linear" not in name], "pace": 1.0},
-            {"params": [p for name, p in named if "linear" in name], "pace": LINEAR_PACE},
-        ]
-        # The last layers, which begin at zero, have no directions yet that Muon could keep in balance.
-        refiner = self.encoder.stage_two
-        assert refiner is not None  # every preset has one
-        kernels = {
-            name: p
-            for name, p in refiner.named_parameters()
-            if p.ndim == 4 and not name.startswith(("out.", "direct."))
-        }
-        others = [p for name, p in refiner.named_parameters() if name not in kernels]
-        matrices = [{"params": list(kernels.values()), "pace": o.matrix_rate / o.learning_rate}]
-        self.optimizers = {
-            "one": torch.optim.Adam(one, lr=o.learning_rate, betas=(0.9, 0.99)),
-            "two": torch.optim.Adam([{"params": others, "pace": 1.0}], lr=o.learning_rate, betas=(0.9, 0.99)),
-            "matrices": Muon(matrices, lr=o.matrix_rate),
-            "discriminator": torch.optim.Adam(self.discriminator.parameters(), lr=1e-3, betas=(0.5, 0.99)),
-        }
+        config, device = self.config, self.generator.w_avg.device
+        if config.needs_encoder1 and self.encoder1 is None:
+            raise DualEncError("discriminator.mask_from is 'encoder1' but there is none; give start, or 'self'")
+        # Checkpoints keep it. Views draw from it, single photos by the number of the step.
+        self.rng = torch.Generator().manual_seed(config.seed)
+        self.backdrop = self._backdrop()
+        torch.manual_seed(config.seed)
+        self.encoder = self._new_encoder().to(device)
+        self.judges.to(device)
+        self.objective = Objective(
+            self.generator, config.losses, config.render, self.judges, self.backdrop, config.seed
+        )
+        self.batches: Batches | ViewBatches
+        if config.data.kind == "people":
+            if self.views is None or self.processes.count > 1:
+                raise DualEncError(
+                    f"data.kind is people, with {self.processes.count} processes and views "
+                    f"{type(self.views).__name__}; it needs views, and one process"
+                )
+            self.batches = ViewBatches(config, self.generator, self.views, self.rng)
+        else:
+            self.batches = Batches(config, self.generator, self.dataset, self.backdrop)
+        self.adversary: Adversary | None = None
+        if config.adversarial:
+            self.adversary = Adversary(config.discriminator, self.generator, self.objective, config.seed)
+            self.adversary.network.to(device)
+        self.ema: ExponentialMovingAverage[HeadEncoder] | None = None
+        if config.schedule.ema is not None:
+            self.ema = ExponentialMovingAverage(self.encoder, config.schedule.ema)
+        self.optimizers = self._optimizers()
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.compute.precision == "fp16")
+        # Of renders without gradients. To prepare each head for fast rays pays on a CPU only.
+        self._quality = self.encoder.renders(self.generator) if device.type == "cpu" else REFERENCE
+        self._prepare_networks(device)
+        memory.reset_peak(device)
 
-    @property
-    def device(self) -> torch.device:
-        """Where everything is."""
-        return self.rng.device
+    def _backdrop(self) -> Tensor:
+        choice = self.config.render.backdrop
+        if choice == "generator":
+            return mean_background(self.generator)
+        return torch.tensor(choice, device=self.generator.w_avg.device) * 2 - 1
+
+    def _new_encoder(self) -> HeadEncoder:
+        config = self.encoder_config()
+        encoder = HeadEncoder(config)
+        encoder.check(self.generator)
+        if self.trunk is not None:
+            for network in (encoder.stage_one, encoder.stage_two):
+                if isinstance(network, Trunk):
+                    network.load_arcface(self.trunk, self.config.seed)
+        if self.start is not None:
+            new = encoder.start_from(self.start)
+            if len(new) == len(encoder.state_dict()):
+                raise DualEncError("no tensor of the encoder in start fits this encoder; use the configuration of it")
+            if not self.config.trains_stage_one and any(name.startswith("stage_one.") for name in new):
+                raise CheckpointError(
+                    f"start does not fit this encoder, whose stage one would not learn: {', '.join(new[:3])}"
+                )
+            if self.processes.main and new:
+                print(f"{len(new)} tensors are not in the encoder that this one starts from: {new[0]}, …", flush=True)
+        elif not self.config.trains_stage_one:
+            raise DualEncError(
+                "stage one does not learn (schedule.stage_one_until 0); set start to an encoder that has it"
+            )
+        encoder.use_average(self.generator)
+        return encoder.requires_grad_(True)
+
+    def encoder_config(self) -> HeadEncoderConfig:
+        """The configuration's encoder, told the backdrop and the generator that it is trained for."""
+        config, colour = self.config.encoder, tuple(((self.backdrop + 1) / 2).clamp(0, 1).tolist())
+        lifted = config.lifted
+        if config.refiner == "lifted" and lifted.plane_scale == 1.0:
+            lifted = dataclasses.replace(lifted, plane_scale=planes_deviation(self.generator))
+        # Views are on what the generator itself puts behind heads.
+        background = colour if config.background == "generator" and self.views is None else config.background
+        return config.replace(background=background, lifted=lifted, generator=self.generator.fingerprint)
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        s, d = self.config.schedule, self.config.discriminator
+        one, two = list(self.encoder.stage_one.named_parameters()), self.encoder.stage_two
+        # Equalised weights of unit variance behind convolutions of a tenth: at the same rate they would hardly move.
+        linear = [p for name, p in one if "linear" in name and s.linear_pace != 1]
+        others = [p for name, p in one if "linear" not in name or s.linear_pace == 1]
+        found = {"one": _optimizer(s.optimizer, s.learning_rate, (others, 1.0), (linear, s.linear_pace))}
+        if two is not None:
+            kernels = _kernels(two) if s.matrix_rate is not None and isinstance(two, LiftedRefiner) else {}
+            rest = [p for name, p in two.named_parameters() if name not in kernels]
+            found["two"] = _optimizer(s.optimizer, s.learning_rate, (rest, 1.0))
+            if kernels and s.matrix_rate is not None:
+                groups = [{"params": list(kernels.values()), "pace": s.matrix_rate / s.learning_rate}]
+                found["matrices"] = Muon(groups, lr=s.matrix_rate)
+        if self.adversary is not None:
+            network = list(self.adversary.network.parameters())
+            found["discriminator"] = _optimizer(d.optimizer, d.learning_rate, (network, 1.0), momentum=d.momentum)
+        return found
+
+    def _prepare_networks(self, device: torch.device) -> None:
+        compute = self.config.compute
+        networks: list[tuple[nn.Module, str]] = [(self.encoder.stage_one, "forward")]
+        if self.encoder.stage_two is not None:
+            networks.append((self.encoder.stage_two, "delta"))
+        if self.config.batch_norm == "sync":
+            batchnorm.synchronise(self.encoder)
+            if self.adversary is not None:
+                batchnorm.synchronise(self.adversary.network)
+        if compute.checkpointing:
+            memory.checkpoint_activations(self.encoder)
+            memory.checkpoint_activations(self.generator)
+        # R1 needs the plain network: its second derivative is not for half precision.
+        self._plain_discriminator: Callable[[Tensor], Tensor] | None = None
+        if self.adversary is not None:
+            self._plain_discriminator = self.adversary.network.forward
+            networks.append((self.adversary.network, "forward"))
+        precision = compute.precision
+        if precision == "auto":
+            precision = "fp32" if half_type(device) == torch.float32 else "bf16"
+            networks.append((self.generator.backbone.synthesis, "forward"))
+        if precision != "fp32":
+            for network, method in networks:
+                memory.autocast(network, method, device.type, precision)
+
+    # ------------------------------------------------------------------------------------------- what the loop needs
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds."""
-        return {"encoder": self.encoder, "discriminator": self.discriminator}
+        found: dict[str, nn.Module] = {"encoder": self.encoder}
+        if self.adversary is not None:
+            found["discriminator"] = self.adversary.network
+        if self.ema is not None:
+            found["ema"] = self.ema.module
+        if self.scaler.is_enabled():
+            found["scaler"] = _ScalerState(self.scaler)
+        return found
 
     @property
     def milestones(self) -> dict[int, str]:
         """Steps after which the model is also exported, and under what name."""
-        return {self.options.latent_steps: "latent"} if self.options.latent_steps else {}
+        latent = self.config.schedule.latent_steps
+        return {latent: "latent"} if latent else {}
 
     @property
     def total_steps(self) -> int:
-        """All phases together."""
-        return self.options.latent_steps + self.options.refine_steps
+        return self.config.schedule.steps
 
-    def phase(self, step: int) -> tuple[str, int, int]:
-        """Name, step within the phase, and the phase's length."""
-        o = self.options
-        phases = (("latent", o.latent_steps), ("refine", o.refine_steps))
-        for name, count in phases:
-            if step < count:
-                return name, step, count
-            step -= count
-        raise ValueError(f"training is over after {self.total_steps} steps")
-
-    def step(self, step: int) -> dict[str, Tensor]:
-        """Run optimisation step number ``step``."""
-        o = self.options
-        name, step, count = self.phase(step)
-        rate = (
-            (o.latent_rate if name == "latent" else o.learning_rate)
-            * (0.5 + 0.5 * math.cos(math.pi * step / count))
-            * min(1.0, (step + 1) / 50)
-        )
-        for key in ("one", "two", "matrices"):
-            for group in self.optimizers[key].param_groups:
-                group["lr"] = rate * group["pace"]
-        self.encoder.train()
-        if name == "latent":
-            return self._latent_step()
-        if torch.rand((), generator=self.rng, device=self.device) < o.known:
-            return self._plane_step()
-        return self._image_step(step)
+    def training_stages(self, step: int) -> tuple[str, ...]:
+        """Which stages learn at a step: "latent" alone, or "one" and "two"."""
+        s = self.config.schedule
+        if step < s.latent_steps:
+            return ("latent",)
+        one = s.stage_one_until is None or step < s.stage_one_until
+        two = step >= self.config.stage_two_from and self.encoder.stage_two is not None
+        return (("one",) if one else ()) + (("two",) if two else ())
 
     # --------------------------------------------------------------------------------------------------------- steps
 
-    def _latent_step(self) -> dict[str, Tensor]:
-        """Stage one against the style vectors of the known heads: minutes instead of hours to a sensible start."""
-        config = self.encoder.config.style
-        images, numbers = self.views.photos(self.options.latent_batch, config.trunk.input_size, self.rng)
-        target = styles_of(numbers, self.generator.config.w_dim)[:, None].expand(-1, config.n_styles, -1)
-        loss = latent_loss(self._styles(images), target)
-        self._update(["one"], loss)
-        return {"latent": loss.detach()}
+    def step(self, step: int) -> Losses:
+        """Run optimisation step number ``step``; losses are means over all processes."""
+        stages = self.training_stages(step)
+        if not stages:
+            raise DualEncError(f"no stage learns at step {step}: see schedule.stage_one_until and stage_two_from")
+        self._set_rate(step)
+        self.encoder.train()
+        if "two" in stages and "one" not in stages:
+            # As it stays, its statistics included.
+            self.encoder.stage_one.eval()
+        if self.config.batch_norm == "frozen":
+            batchnorm.freeze(self.encoder)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        values, pairs = self.accumulate(step, stages)
+        names = ["one"] if "latent" in stages else list(stages)
+        if "two" in stages and "matrices" in self.optimizers:
+            names.append("matrices")
+        if pairs:
+            names.append("discriminator")
+        for name in names:
+            self._move(name)
+        self.scaler.update()
+        if pairs and self.adversary is not None and self.adversary.penalised(step):
+            values["r1"] = self._penalise(self.adversary, pairs)
+        if self.ema is not None:
+            self.ema.update(self.encoder, step)
+        values = self.processes.average(values)
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong and not self.scaler.is_enabled():
+            raise DualEncError(
+                f"loss {wrong[0]} is {values[wrong[0]]} at step {step}: the training has diverged; go on from an "
+                "earlier checkpoint with a smaller schedule.learning_rate"
+            )
+        return values
 
-    def _plane_step(self) -> dict[str, Tensor]:
-        """Stage two on tri-grids that are known, cell by cell: far cheaper than rays, and every side counts."""
-        o = self.options
-        config = self.generator.config
-        assert isinstance(self.views, KnownViewSource)
-        batch = self.views.known(o.batch, o.photo_size, o.shown, o.unseen, config, self.rng)
-        error = self._refined(batch).planes - batch.planes
-        # In the units of a picture: the decoder averages the planes.
-        loss = (batch.weight * error.abs()).mean() / batch.weight.mean() / 3
-        self._update(["two", "matrices"], loss)
-        return {"planes": loss.detach()}
+    def accumulate(self, step: int, stages: tuple[str, ...]) -> tuple[Losses, list[Pair]]:
+        """Gradients of a step, summed over its parts; losses, and the discriminator's samples for R1."""
+        schedule = self.config.schedule
+        values: Losses = {}
+        pairs: list[Pair] = []
+        slots = self.processes.slots(schedule.batch // schedule.accumulate)
+        for part in range(schedule.accumulate):
+            if "latent" in stages:
+                found, pair = self._latent_part(*self.batches.latents(step, part, slots)), None
+            else:
+                found, pair = self._part(self.batches.heads(step, part, slots), step, part, stages)
+            for name, value in found.items():
+                values[name] = values.get(name, 0.0) + value / schedule.accumulate
+            if pair is not None:
+                pairs.append(pair)
+        return values, pairs
 
-    def _refined(self, batch: ViewBatch | KnownBatch) -> Triplane:
-        """What stage two makes of photos; stage one stays as the latents made it."""
-        self.encoder.stage_one.eval()
-        with torch.no_grad():
-            refined = self._coarse(batch.images)
-        # Every pass learns, one at a step, from what those before it make.
-        last = int(torch.randint(self.encoder.config.passes, (), generator=self.rng, device=self.device))
+    def _latent_part(self, images: Tensor, styles: Tensor) -> Losses:
+        """Stage one against styles that are known, without rendering."""
+        loss = latent_loss(self.encoder.styles(images, self.generator), styles)
+        self._backward(self.config.losses.latent * loss)
+        return {"latent": float(loss.detach())}
+
+    def _part(self, batch: HeadBatch, step: int, part: int, stages: tuple[str, ...]) -> tuple[Losses, Pair | None]:
+        values: Losses = {}
+        with torch.set_grad_enabled("one" in stages):
+            ws = self.encoder.styles(batch.image, self.generator)
+            coarse = self.generator.synthesize(ws)
+        if "one" in stages:
+            loss, parts = self.objective(coarse, batch, step, "one")
+            values |= {f"one.{k}": v for k, v in parts.items()}
+            if self.config.losses.latent:
+                latent = latent_loss(ws, batch.styles)
+                values["latent"] = float(latent.detach())
+                loss = loss + self.config.losses.latent * latent
+            self._backward(loss)
+        if "two" not in stages:
+            return values, None
+        refined = self._refined(coarse.detach(), batch, step, part)
+        loss, parts = self.objective(refined, batch, step, "two")
+        values |= {f"two.{k}": v for k, v in parts.items()}
+        pair = None
+        # Where every cell has its target, nobody needs to judge it.
+        if self.adversary is not None and not isinstance(batch.truth, PlaneTruth):
+            pair = self.adversary.pair(refined, batch, step, self._visible(refined, batch))
+            adversarial = self.adversary.encoder_loss(pair)
+            values["adversarial"] = float(adversarial.detach())
+            loss = loss + self.config.discriminator.weight * adversarial
+        self._backward(loss)
+        if self.adversary is not None and pair is not None:
+            own = self.adversary.own_loss(pair)
+            values["discriminator"] = float(own.detach())
+            self._backward(own)
+            pair = Pair(pair.real, pair.fake.detach())
+        return values, pair
+
+    def _refined(self, refined: Triplane, batch: HeadBatch, step: int, part: int) -> Triplane:
+        """What stage two makes of stage one's heads: all passes learn, or one of them."""
+        last, learns_last = self.encoder.config.passes - 1, self.config.schedule.one_pass
+        if learns_last:
+            dice = self.rng if self.views is not None else named(self.config.seed, "pass", step, part)
+            last = int(torch.randint(last + 1, (), generator=dice))
         for i in range(last + 1):
-            with torch.set_grad_enabled(i == last):
+            with torch.set_grad_enabled(i == last or not learns_last):
                 refined = self.encoder.refine(
-                    self.generator, refined, batch.images, batch.camera, batch.mattes, self._quality, self._layers_type
+                    self.generator, refined, batch.image, batch.camera, batch.matte, self._quality
                 )
         return refined
 
-    def _image_step(self, step: int) -> dict[str, Tensor]:
-        """Stage two on pictures."""
-        o = self.options
-        batch = self.views.batch(o.batch, o.photo_size, o.others, o.near, self.rng)
-        rays = [self._rays(view, batch.placement, i) for i, view in enumerate(batch.views)]
-        refined = self._refined(batch)
-        losses = self._differences(refined, rays)
-        values = {k: v.detach() for k, v in losses.items()}
-        if o.adversarial:
-            adversarial, more = self._adversarial(step, refined, batch.camera)
-            losses["adversarial"] = o.adversarial * adversarial
-            values.update(more)
-        self._update(["two", "matrices"], functools.reduce(torch.add, losses.values()))
-        return values
+    def _visible(self, refined: Triplane, batch: HeadBatch) -> Triplane | None:
+        """Heads whose render says what the input view shows; None where nobody asks."""
+        if self.config.discriminator.kind != "occluded":
+            return None
+        if self.config.discriminator.mask_from == "self":
+            return refined.detach()
+        assert self.encoder1 is not None  # or the trainer could not be built
+        return self.encoder1.encode(self.generator, batch.image, batch.camera, batch.matte)
 
-    def _adversarial(self, step: int, refined: Triplane, camera: Camera) -> tuple[Tensor, dict[str, Tensor]]:
-        """The encoder's adversarial loss, after one discriminator step on the same cells (paper Eq. 8, 9)."""
-        o, scale = self.options, self.encoder.config.lifted.plane_scale
-        with torch.no_grad():
-            # Fewer rays than a mask in use has, and the holes between them closed.
-            size = 5 * refined.size // 8
-            mask = occlusion_mask(
-                self.generator, refined.detach(), camera, resolution=size, closing=2, quality=self._quality
-            ).mask
-            numbers = self.views.photos(len(refined), 8, self.rng)[1]
-            ws = styles_of(numbers, self.generator.config.w_dim)[:, None].expand(-1, self.generator.config.num_ws, -1)
-            real = self.generator.synthesize(ws).planes
-            real = masked_planes(real / scale, mask)
-        fake = masked_planes(refined.planes / scale, mask)
-        self.discriminator.requires_grad_(True)
-        loss = discriminator_loss(self.discriminator(real), self.discriminator(fake.detach()))
-        values = {"discriminator": loss.detach()}
-        if step % o.r1_interval == 0:
-            penalty = r1_penalty(self.discriminator, real)
-            values["r1"] = penalty.detach()
-            loss = loss + 0.5 * o.r1 * o.r1_interval * penalty / real[0].numel()
-        self._update(["discriminator"], loss)
-        self.discriminator.requires_grad_(False)
-        adversarial = generator_loss(self.discriminator(fake))
-        values["adversarial"] = adversarial.detach()
-        return adversarial, values
+    def _backward(self, loss: Tensor) -> None:
+        self.scaler.scale(loss / self.config.schedule.accumulate).backward()
 
-    def _update(self, names: list[str], loss: Tensor) -> None:
-        for name in names:
-            self.optimizers[name].zero_grad(set_to_none=True)
-        loss.backward()
-        for name in names:
-            self.optimizers[name].step()
+    def _move(self, name: str) -> None:
+        optimizer = self.optimizers[name]
+        self.processes.average_gradients(p for group in optimizer.param_groups for p in group["params"])
+        self.scaler.step(optimizer)
 
-    # -------------------------------------------------------------------------------------------------------- pieces
+    def _penalise(self, adversary: Adversary, pairs: list[Pair]) -> float:
+        """R1 as a step of its own, in float32; returns the penalty before scaling."""
+        optimizer, total = self.optimizers["discriminator"], 0.0
+        optimizer.zero_grad(set_to_none=True)
+        for pair in pairs:
+            penalty = adversary.penalty(pair.real, self._plain_discriminator) / len(pairs)
+            penalty.backward()
+            total += float(penalty.detach())
+        self.processes.average_gradients(p for group in optimizer.param_groups for p in group["params"])
+        optimizer.step()
+        return total / adversary.penalty_scale
+
+    def _set_rate(self, step: int) -> None:
+        s = self.config.schedule
+        rate, count = s.learning_rate, s.steps - s.latent_steps
+        if step < s.latent_steps:
+            rate, count = s.latent_rate or rate, s.latent_steps
+        else:
+            step -= s.latent_steps
+        if s.decay == "cosine":
+            rate *= 0.5 + 0.5 * math.cos(math.pi * step / count)
+        if s.warmup:
+            rate *= min(1.0, (step + 1) / s.warmup)
+        for name in ("one", "two", "matrices"):
+            for group in self.optimizers[name].param_groups if name in self.optimizers else ():
+                group["lr"] = rate * group["pace"]
+
+    # -------------------------------------------------------------------------------------------------------- output
 
     @property
-    def _quality(self) -> str:
-        """Of renders without gradients. To prepare each head for fast rays pays on a CPU only."""
-        return self.encoder.renders(self.generator) if self.device.type == "cpu" else REFERENCE
-
-    @property
-    def _layers_type(self) -> torch.dtype:
-        return torch.bfloat16 if self._half else torch.float32
-
-    @property
-    def _half(self) -> bool:
-        """Whether networks compute in bfloat16: on a CPU without it, they would take fifty times as long."""
-        return self.options.bfloat16 and half_type(self.device) != torch.float32
-
-    def _styles(self, images: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            return self.encoder.styles(images).float()
-
-    def _coarse(self, images: Tensor) -> Triplane:
-        ws = self._styles(images)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            coarse = self.generator.synthesize(ws)
-        return coarse.replace(planes=coarse.planes.float())
-
-    def _rays(self, view: View, placement: Placement, index: int) -> TargetRays:
-        """Random rays of a view, most of them on the head."""
-        o, n, count = self.options, len(view.colour), self.options.rays
-        uv = torch.rand(n, 4 * count, 2, generator=self.rng, device=self.device)
-        coverage = F.grid_sample(view.alpha, (2 * uv - 1)[:, None], align_corners=False)[:, 0, 0]
-        noise = torch.rand(n, 4 * count, generator=self.rng, device=self.device)
-        order = (coverage + noise).argsort(dim=1, descending=True)
-        # A quarter everywhere, the rest where coverage plus noise is largest: on the head and along its border.
-        chosen = torch.cat([order[:, : 2 * count : 3][:, : 3 * count // 4], order[:, -(count - 3 * count // 4) :]], 1)
-        uv = uv.gather(1, chosen[..., None].expand(-1, -1, 2))
-        grid = (2 * uv - 1)[:, None]
-        colour, alpha, hidden = (
-            F.grid_sample(picture, grid, align_corners=False, padding_mode="border")[:, :, 0].transpose(1, 2)
-            for picture in (view.colour, view.alpha, view.hidden)
-        )
-        weight = (1 + o.hidden * hidden[..., 0]) * (o.own if index == 0 else o.other)
-        return TargetRays(*view_rays(view.camera, placement, uv), colour, alpha[..., 0], weight)
-
-    def _render(self, triplane: Triplane, origins: Tensor, directions: Tensor) -> tuple[Tensor, RayOutput]:
-        """Colours [N,R,3] on the backdrop, and the output, of rays [N,R,3] with random samples."""
-        options = self.generator.config.render
-        n, r = origins.shape[:2]
-        draws = Draws(
-            torch.rand(n, r, options.samples, generator=self.rng, device=self.device),
-            torch.rand(n * r, options.importance, generator=self.rng, device=self.device),
-        )
-        out = self.generator.render_rays(triplane, origins, directions, draws=draws, chunk=n * r)
-        features = out.features.transpose(1, 2)[..., None]
-        # The demo generator's background features are zero, so what is behind the head is to-RGB's bias.
-        return self.generator.to_rgb(features, triplane.ws)[..., 0].transpose(1, 2), out
-
-    def _differences(self, triplane: Triplane, rays: list[TargetRays]) -> dict[str, Tensor]:
-        """The reconstruction loss of every view: L1, L2 and coverage."""
-        counts = [r.origins.shape[1] for r in rays]
-        whole = (torch.cat([getattr(r, name) for r in rays], dim=1) for name in ("origins", "directions"))
-        colour, out = self._render(triplane, *whole)
-        losses: dict[str, Tensor] = {}
-        for i, (made, alpha) in enumerate(zip(colour.split(counts, 1), out.alpha.split(counts, 1), strict=True)):
-            target = rays[i]
-            error = made - target.colour
-            cover = self.options.coverage * (alpha - target.alpha).abs()
-            each = error.abs().mean(-1) + 2 * error.square().mean(-1) + cover
-            name, loss = "own" if i == 0 else "other", (target.weight * each).mean()
-            losses[name] = losses[name] + loss if name in losses else loss
-        return losses
+    def result(self) -> HeadEncoder:
+        """The encoder that is exported: the averaged one if there is one."""
+        return self.encoder if self.ema is None else self.ema.module
 
     def preview(self, path: Path) -> None:
-        """Photo, stage one, stage two, and the refined head from two sides and from behind, for four heads."""
+        """Photo; stage one from the photo's side and from behind; stage two, and that from four more sides."""
         from ...export.images import save_png
 
-        rng = torch.Generator(self.device).manual_seed(1)
-        batch = self.views.batch(4, self.options.photo_size, 1, False, rng)
-        size = self.generator.config.neural_resolution
-        with torch.no_grad():
-            refined = self.encoder.encode(self.generator, batch.images, batch.camera, batch.mattes)
-            coarse = self.generator.synthesize(refined.ws)
-            columns = [F.adaptive_avg_pool2d(batch.images, size)]
-            for triplane, view in (
-                (coarse, batch.camera),
-                (coarse, Camera.look_at(yaw=[180.0] * 4)),
-                (refined, batch.camera),
-                *((refined, Camera.look_at(yaw=[yaw] * 4)) for yaw in (-60.0, 60.0, 110.0, 180.0)),
-            ):
-                columns.append(self.generator.render(triplane, view.to(self.device), super_resolve=False).raw)
-        save_png(torch.cat([torch.cat(list(c.cpu()), dim=1) for c in columns], dim=2).clamp(-1, 1), path)
+        rows = []
+        for slot in range(self.config.output.preview_heads):
+            batch = self.batches.sample(slot)
+            with torch.no_grad():
+                refined = self.result.encode(self.generator, batch.image, batch.camera, batch.matte)
+                coarse = self.generator.synthesize(refined.ws)
+                views = [
+                    self._picture(triplane, view)
+                    for triplane, view in (
+                        (coarse, batch.camera),
+                        (coarse, Camera.look_at(180.0)),
+                        (refined, batch.camera),
+                        *((refined, Camera.look_at(yaw)) for yaw in (-60.0, 60.0, 110.0, 180.0)),
+                    )
+                ]
+            size = views[0].shape[-1]
+            rows.append(torch.cat([resize_area(batch.image, size), *views], dim=3)[0])
+        save_png(torch.cat(rows, dim=1).cpu(), path)
+
+    def _picture(self, triplane: Triplane, view: Camera) -> Tensor:
+        r = self.config.render
+        return self.generator.render(
+            triplane,
+            view.to(triplane.planes.device),
+            resolution=r.resolution,
+            samples=r.samples,
+            super_resolve=r.super_resolve,
+            background=self.objective.colour,
+        ).image
 
     def export(self, path: Path, provenance: Mapping[str, Any]) -> None:
-        """The encoder in float16."""
-        options = self.options
-        provenance = {"variant": options.variant, "seed": options.seed, **self.views.provenance, **provenance}
-        state, config = self.encoder.state_dict(), self.encoder.config
-        if options.known and config.lifted.own_ends:
+        """The encoder in float16, with its configuration and the run's."""
+        known = self.views.provenance if self.views is not None else {}
+        run = {"variant": self.config.variant, "seed": self.config.seed, "run": self.config.to_dict()}
+        state, config = self.result.state_dict(), self.result.config
+        if self.config.views.known and config.lifted.own_ends:
             state = keep_backs(state, config.lifted.depth)
-        save_encoder(path, state, config.to_dict(), provenance, half=True)
+        save_encoder(path, state, config.to_dict(), {**run, **known, **provenance}, half=True)
 
 
-@torch.no_grad()
-def plane_scale(generator: PanoHead, count: int = 8) -> float:
-    """Standard deviation of the generator's planes: the unit in which stage two and the discriminator work."""
-    z = torch.randn(count, generator.config.z_dim, generator=torch.Generator().manual_seed(0)).to(generator.w_avg)
-    return float(generator.synthesize(generator.mapping(z)).planes.std())
+def _optimizer(
+    name: str, rate: float, *groups: tuple[list[nn.Parameter], float], momentum: float = 0.9
+) -> torch.optim.Optimizer:
+    """For groups of parameters and what their rates are multiplied by."""
+    found = [{"params": parameters, "pace": pace, "lr": rate * pace} for parameters, pace in groups if parameters]
+    return Ranger(found, lr=rate) if name == "ranger" else torch.optim.Adam(found, lr=rate, betas=(momentum, 0.99))
+
+
+def _kernels(refiner: LiftedRefiner) -> dict[str, nn.Parameter]:
+    """What Muon trains. The last layers, which begin at zero, have no directions yet that it could keep in balance."""
+    return {
+        name: p for name, p in refiner.named_parameters() if p.ndim == 4 and not name.startswith(("out.", "direct."))
+    }
+
+
+class _ScalerState(nn.Module):
+    """The loss scale of fp16, in the form in which checkpoints hold modules."""
+
+    def __init__(self, scaler: torch.amp.GradScaler) -> None:
+        super().__init__()
+        self.scaler = scaler
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        state = self.scaler.state_dict()
+        return {name: torch.tensor(float(state[name])) for name in ("scale", "_growth_tracker")}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        numbers = {"scale": float(state_dict["scale"]), "_growth_tracker": int(state_dict["_growth_tracker"])}
+        self.scaler.load_state_dict({**self.scaler.state_dict(), **numbers})

@@ -21,35 +21,6 @@ def l2(prediction: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(prediction, target)
 
 
-def smooth_l1(prediction: Tensor, target: Tensor) -> Tensor:
-    """Huber loss with beta 1."""
-    _same_shape(prediction, target)
-    return F.smooth_l1_loss(prediction, target)
-
-
-def mirror_confidence(
-    prediction: Tensor, target: Tensor, confidence: Tensor, kind: str = "l2", normalise: bool = False
-) -> Tensor:
-    """Pixel error against the mirrored photo, less where the face is asymmetric (TriPlaneNet v2).
-
-    Args:
-        confidence: [N,H,W] ≥ 0; the channel mean of the error is divided by ``confidence + 1``.
-        kind: "l2" (stage one) or "smooth_l1" (stage two).
-        normalise: divide each image by its mean of ``1 / (confidence + 1)``.
-    """
-    _same_shape(prediction, target)
-    if confidence.shape != (prediction.shape[0], *prediction.shape[2:]):
-        raise DualEncError(f"confidence has shape {tuple(confidence.shape)}, expected [N,H,W] of the images")
-    if kind not in ("l2", "smooth_l1"):
-        raise DualEncError(f"kind is {kind!r}, expected 'l2' or 'smooth_l1'")
-    pixel = F.mse_loss if kind == "l2" else F.smooth_l1_loss
-    weight = 1 / (confidence + 1)
-    error = pixel(prediction, target, reduction="none").mean(1) * weight
-    if normalise:
-        error = error / weight.mean((1, 2), keepdim=True)
-    return error.mean()
-
-
 # ----------------------------------------------------------------------------------------------------------- identity
 
 
@@ -75,17 +46,6 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 
 
 # -------------------------------------------------------------------------------------------------------- weight-free
-
-
-def multiscale_l1(prediction: Tensor, target: Tensor, scales: int = 3) -> Tensor:
-    """Mean over ``scales`` of the L1 error after halving the resolution 0, 1, ... times."""
-    _same_shape(prediction, target)
-    total = prediction.new_zeros(())
-    for scale in range(scales):
-        if scale:
-            prediction, target = F.avg_pool2d(prediction, 2), F.avg_pool2d(target, 2)
-        total = total + F.l1_loss(prediction, target)
-    return total / scales
 
 
 def gradient_difference(prediction: Tensor, target: Tensor, scales: int = 2) -> Tensor:

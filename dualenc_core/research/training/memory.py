@@ -64,9 +64,9 @@ def autocast(module: nn.Module, method: str, device: str, precision: str) -> Non
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     original = getattr(module, method)
 
-    def run(*args):
+    def run(*args, **options):
         with torch.autocast(device, dtype=kind):
-            return original(*args).float()
+            return original(*args, **options).float()
 
     setattr(module, method, run)
 

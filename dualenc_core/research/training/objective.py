@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,10 @@ class Objective:
 
     def __call__(self, triplane: Triplane, batch: HeadBatch, step: int, stage: str) -> tuple[Tensor, dict[str, float]]:
         """The weighted sum of the losses on pictures, and each of them unweighted."""
+        if batch.truth is not None:
+            parts = batch.truth.compare(triplane, self.generator, self.losses)
+            values = {name: float(value.detach()) for name, value in parts.items()}
+            return functools.reduce(torch.add, parts.values()), values
         rngs = [named(self.seed, stage, step, slot) for slot in batch.slots]
         if self.render.rays:
             parts = self._on_rays(triplane, batch, rngs)

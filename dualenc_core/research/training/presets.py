@@ -1,5 +1,5 @@
-"""Named training configurations. The demo ones fit two CPU cores or some minutes of a GPU; their models are the same
-classes, smaller."""
+"""The bundled models' sizes, and the schedules of their generators (of encoders: `encoder_presets`). They fit two CPU
+cores or some minutes of a GPU; the models are the same classes as full-size ones, smaller."""
 
 from __future__ import annotations
 
@@ -197,68 +197,6 @@ def demo_encoder_config(plane_scale: float = 1.0) -> HeadEncoderConfig:
     )
 
 
-@dataclass(frozen=True)
-class EncoderTraining:
-    """Schedule of a demo encoder.
-
-    Attributes:
-        variant: "latent" (stage one alone), "fidelity" (Encoder 1), "realism" (Encoder 2: views all around, and the
-            discriminator on occluded cells), or "control" (Encoder 2 without the discriminator, for the same steps).
-        latent_steps: steps of stage one on the known latents of the heads.
-        refine_steps: steps of stage two on image losses. Stage one is frozen: batches this small lead it away from
-            heads that the generator makes well from every side (weights/README.md).
-        passes: of stage two. A second one makes Encoder 1 truer to the photo, and worse behind, which is Encoder 2's.
-        latent_batch, batch: heads a step.
-        rays: rays a head in the image losses.
-        latent_rate, learning_rate: Adam, of the latent phase and of the others; lowered as a cosine to zero within each
-            phase.
-        matrix_rate: Muon, of the convolutions of stage two; lowered in the same way.
-        others, near: how many views each photo is compared with beside its own, near it or all around.
-        own, other: weights of the photo's own view and of each other one.
-        coverage: weight of the difference of coverage in pictures, beside those of colours.
-        hidden: what the photo does not show counts so much more.
-        known: share of the steps that compare tri-grids, not pictures; of people alone (`people.relief`). ``shown`` and
-            ``unseen`` are then the weights of what the photo shows and does not.
-        adversarial: weight of the adversarial loss (paper: 0.001 at full size).
-        r1, r1_interval: R1 penalty and how often it runs.
-        discriminator_widths: of the light (stride 2) discriminator.
-        photo_size: side of the photos that stage two sees.
-        bfloat16: compute the encoder and the backbone in bfloat16: faster on CPUs that have it, slower on others.
-    """
-
-    variant: str = "fidelity"
-    config: HeadEncoderConfig = field(default_factory=demo_encoder_config)
-    latent_steps: int = 3400
-    refine_steps: int = 2400
-    passes: int = 2
-    latent_batch: int = 32
-    batch: int = 4
-    rays: int = 256
-    latent_rate: float = 2e-3
-    learning_rate: float = 1e-3
-    matrix_rate: float = 5e-4
-    others: int = 1
-    near: bool = True
-    own: float = 1.0
-    other: float = 0.5
-    coverage: float = 0.3
-    hidden: float = 0.0
-    known: float = 0.0
-    shown: float = 1.0
-    unseen: float = 0.25
-    adversarial: float = 0.0
-    r1: float = 10.0
-    r1_interval: int = 16
-    discriminator_widths: tuple[int, int, int, int] = (48, 64, 96, 128)
-    photo_size: int = 256
-    bfloat16: bool = True
-    seed: int = 0
-
-    def on_accelerator(self) -> EncoderTraining:
-        """The schedule that fills a large GPU: larger batches."""
-        return dataclasses.replace(self, latent_batch=64, batch=16, rays=512)
-
-
 def people_encoder_config() -> HeadEncoderConfig:
     """A HeadEncoder for `people_generator_config`, with the lifted refiner (demo.md)."""
     generator = people_generator_config()
@@ -267,27 +205,4 @@ def people_encoder_config() -> HeadEncoderConfig:
         style=dataclasses.replace(small.style, n_styles=generator.num_ws, w_dim=generator.w_dim),
         # Features of people's planes belong to single planes (people.relief).
         lifted=dataclasses.replace(small.lifted, features=generator.features, own_ends=True),
-    )
-
-
-def people_encoder_training(variant: str, seed: int = 0) -> EncoderTraining:
-    """The schedule of an `EncoderTraining.variant` on people, for two CPU cores."""
-    base = EncoderTraining(variant=variant, config=people_encoder_config(), seed=seed)
-    if variant == "latent":
-        return dataclasses.replace(base, latent_steps=3000, refine_steps=0)
-    base = dataclasses.replace(base, latent_steps=0, refine_steps=3000, passes=1)
-    if variant == "fidelity":
-        return dataclasses.replace(base, passes=2, learning_rate=2e-3, matrix_rate=1e-3, known=0.45, unseen=0.4)
-    if variant not in ("realism", "control"):
-        raise DualEncError(f"encoder variant is {variant!r}, expected latent, fidelity, realism or control")
-    return dataclasses.replace(
-        base,
-        others=2,
-        near=False,
-        own=0.5,
-        other=0.75,
-        hidden=1.0,
-        known=0.8,
-        unseen=1.5,
-        adversarial=0.05 if variant == "realism" else 0.0,
     )

@@ -210,6 +210,13 @@ def _offsets(depth: Tensor, rng: torch.Generator) -> Tensor:
     return torch.where(empty | (side < 0.3), anywhere + empty * 0.1, near)
 
 
+def open_people(folder: str | Path | None, pack: str | Path | None) -> PeopleTruth:
+    """The people of ``folder`` (None = runs/people); the pack is opened only where descriptions must be made."""
+    folder = Path(folder or "runs/people")
+    described = (folder / "descriptions.npz").is_file()
+    return PeopleTruth(folder, None if described else people.Pack.open(pack))
+
+
 def _descriptions(folder: Path, pack: people.Pack | None) -> tuple[np.ndarray, np.ndarray]:
     """Latents [M,Z] and descriptions [M,D], made once a folder: the light of one takes milliseconds."""
     path = folder / "descriptions.npz"

@@ -110,6 +110,11 @@ class KnownBatch:
     planes: Tensor
     weight: Tensor
 
+    def to(self, device: torch.device) -> KnownBatch:
+        """The same, in another memory."""
+        pictures = self.images.to(device), self.mattes.to(device), self.camera.to(device)
+        return KnownBatch(*pictures, self.planes.to(device), self.weight.to(device))
+
 
 class ViewSource(Protocol):
     """Photos of heads whose other sides are known."""
@@ -120,6 +125,9 @@ class ViewSource(Protocol):
 
     def photos(self, count: int, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Photos [N,3,S,S] on the backdrop and standardised descriptions [N,D]."""
+
+    def descriptions(self, count: int, rng: torch.Generator) -> Tensor:
+        """Standardised descriptions [N,D] of heads, without pictures."""
 
     def batch(self, count: int, size: int, others: int, near: bool, rng: torch.Generator) -> ViewBatch:
         """Photos with ``others`` further views each, ``near`` the photo's own (within 50°), or all around."""

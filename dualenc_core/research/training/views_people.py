@@ -53,6 +53,9 @@ class PeopleViews:
         numbers = self.truth.standardised(np.stack([r.numbers for r in records]))
         return torch.cat(images)[:, :3].to(rng.device), numbers.to(rng.device)
 
+    def descriptions(self, count: int, rng: torch.Generator) -> Tensor:
+        return self.truth.numbers(count, rng).numbers
+
     def batch(self, count: int, size: int, others: int, near: bool, rng: torch.Generator) -> ViewBatch:
         dice = _numpy(rng)
         records = self.truth.records(count, rng)

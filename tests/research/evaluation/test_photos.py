@@ -24,7 +24,6 @@ from dualenc_core.research.evaluation import (
     Baselines,
     PhotoSettings,
     ProceduralSettings,
-    evaluate_mead,
     evaluate_photos,
     evaluate_procedural,
     methods,
@@ -205,7 +204,7 @@ def test_optimisations_are_methods_too_and_need_no_encoder(generator, data):
 
 def test_mead_compares_every_camera_with_its_own_frame(generator, mead, inception, tmp_path):
     chosen = methods(generator, Fixed(1), Fixed(2), ("e1", "cells"))
-    report = evaluate_mead(generator, chosen, ImageFolder.open(mead, 64))
+    report = evaluate_photos(generator, chosen, ImageFolder.open(mead, 64), protocol="mead")
     assert {r["view"] for r in report.rows} == {"-60", "-30", "0", "30", "60"} and len(report.rows) == 2 * 5 * 2
     folder = ImageFolder.open(mead, 64)
     target = folder.read(folder.names.index("right_60/002.png"))
@@ -222,12 +221,16 @@ def test_mead_compares_every_camera_with_its_own_frame(generator, mead, inceptio
 def test_incomplete_frames_are_listed(generator, mead, tmp_path):
     root = shutil.copytree(mead, tmp_path / "mead")
     (root / "images" / "left_60" / "001.png").unlink()
-    report = evaluate_mead(generator, methods(generator, Fixed(1), None, ("e1",)), ImageFolder.open(root, 64))
+    report = evaluate_photos(
+        generator, methods(generator, Fixed(1), None, ("e1",)), ImageFolder.open(root, 64), protocol="mead"
+    )
     assert any(name == "left_60 of 001.png" for name in report.skipped)
     assert len(report.rows) == 4 + 5
     shutil.rmtree(root / "images" / "front")
     with pytest.raises(DualEncError, match="no frame with front"):
-        evaluate_mead(generator, methods(generator, Fixed(1), None, ("e1",)), ImageFolder.open(root, 64))
+        evaluate_photos(
+            generator, methods(generator, Fixed(1), None, ("e1",)), ImageFolder.open(root, 64), protocol="mead"
+        )
 
 
 # --------------------------------------------------------------------------------------------- procedural, command line

@@ -1,4 +1,4 @@
-"""The smallest generator, encoder and configuration of the paper's trainer."""
+"""The smallest generator, encoder and configuration of the trainer of encoders, on single photos."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from dualenc_core.research.training.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from dualenc_core.research.training.encoder import EncoderTrainer
 from dualenc_core.research.training.objective import Judges
-from dualenc_core.research.training.paper import PaperTrainer
 from tests.small import small_generator, small_style, small_trunk
 
 
@@ -93,11 +93,11 @@ class Pictures(Dataset):
         }
 
 
-def trainer(config: TrainConfig, **objects) -> PaperTrainer:
-    return PaperTrainer(config, generator(), Judges(), objects.pop("dataset", Pictures()), **objects)
+def trainer(config: TrainConfig, **objects) -> EncoderTrainer:
+    return EncoderTrainer(config, generator(), Judges(), objects.pop("dataset", Pictures()), **objects)
 
 
-def gradients(t: PaperTrainer, step: int = 0) -> dict[str, Tensor]:
+def gradients(t: EncoderTrainer, step: int = 0) -> dict[str, Tensor]:
     """Gradients of one step without the step."""
     t.encoder.train()
     if t.config.batch_norm == "frozen":

@@ -1,4 +1,4 @@
-"""What a step of the paper's trainer sees: order, mirroring, backdrop, generated heads, sharing."""
+"""What a step of a training on single photos sees: order, mirroring, backdrop, generated heads, sharing."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from dualenc_core.encoders.config import HeadEncoderConfig
 from dualenc_core.errors import DualEncError, MissingDependencyError
 from dualenc_core.research.training import config_file
 from dualenc_core.research.training.config import TrainConfig
-from dualenc_core.research.training.paper_presets import NAMES, preset
-from dualenc_core.research.training.paper_run import check_same_run, overridden
+from dualenc_core.research.training.encoder_presets import NAMES, preset
+from dualenc_core.research.training.encoder_run import check_same_run, overridden
 from tests.stylised import stylised_generator
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
@@ -21,7 +21,7 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 @pytest.mark.parametrize("name", NAMES)
 def test_presets_survive_yaml_json_and_dictionaries(name, tmp_path):
     config = preset(name).replace(variant="encoder2", start="e1", discriminator={"kind": "image"})
-    config_file.write_config(config, tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text(config_file.dump(config), encoding="utf-8")
     assert config_file.read_config(tmp_path / "c.yaml") == config
     (tmp_path / "c.json").write_text(json.dumps(config.to_dict()))
     assert config_file.read_config(tmp_path / "c.json") == config

@@ -18,7 +18,8 @@ import torch
 from dualenc_core.cli import main as command
 from dualenc_core.errors import DualEncError
 from dualenc_core.research.training.batchnorm import SyncBatchNorm2d, statistics_stay, synchronise
-from dualenc_core.research.training.paper_run import train
+from dualenc_core.research.training.config_file import read_config
+from dualenc_core.research.training.encoder_run import train
 from dualenc_core.research.training.processes import Processes
 from tests.research.training import two_processes
 from tests.research.training.paper_small import generator_file, paper_config, trainer
@@ -125,7 +126,26 @@ def test_the_command_prints_and_checks_configurations(tmp_path, monkeypatch, cap
     assert "batch: 6" in (tmp_path / "c.yaml").read_text()
     assert command(["train", "--config", str(tmp_path / "c.yaml"), "--set", "nope=1"]) == 1
     assert "unknown key 'nope'" in capsys.readouterr().err
-    assert command(["train", "--preset", "people-encoder1", "--set", "seed=1"]) == 1
+    assert command(["train", "--preset", "people-generator", "--set", "seed=1"]) == 1
+    asked = [
+        "--generator",
+        "g",
+        "--start",
+        "e",
+        "--traced",
+        "t",
+        "--seed",
+        "3",
+        "--device",
+        "cpu",
+        "--set",
+        "views.own=2",
+    ]
+    assert command(["train", "--preset", "people-encoder1", "--print-config", *asked]) == 0
+    (tmp_path / "p.yaml").write_text(capsys.readouterr().out)
+    people = read_config(tmp_path / "p.yaml")
+    assert (people.generator, people.start, people.data.path, people.seed, people.views.own) == ("g", "e", "t", 3, 2.0)
+    assert people.compute.device == "cpu" and people.schedule.batch == 4
     monkeypatch.chdir(tmp_path)
     assert command(["train", "--preset", "demo"]) == 1
     assert "make it with `train --preset demo-generator`" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The paper's trainer at toy size: every switch, the same numbers whichever way they are computed."""
+"""The trainer of encoders on single photos, at toy size: every switch, the same numbers however they are computed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dualenc_core.research.training.adversary import Adversary
 from dualenc_core.research.training.batches import HeadBatch
 from dualenc_core.research.training.config import LossConfig
 from dualenc_core.research.training.draws import named
+from dualenc_core.research.training.encoder import EncoderTrainer
 from dualenc_core.research.training.objective import Judges
-from dualenc_core.research.training.paper import PaperTrainer
 from tests.benchmarks.training import random_judges
 from tests.research.training.paper_small import Pictures, encoder_config, generator, gradients, paper_config, trainer
 
@@ -297,13 +297,13 @@ def test_divergence_is_said_at_once():
         t.step(0)
 
 
-def test_previews_show_photo_both_stages_and_two_more_sides(tmp_path):
+def test_previews_show_photo_both_stages_and_more_sides(tmp_path):
     from PIL import Image
 
     t = trainer(paper_config(output={"preview_heads": 3}))
     t.preview(tmp_path / "p.png")
     with Image.open(tmp_path / "p.png") as picture:
-        assert picture.size == (5 * 32, 3 * 32)
+        assert picture.size == (8 * 32, 3 * 32)
 
 
 def test_real_samples_do_not_depend_on_the_encoder():
@@ -313,7 +313,7 @@ def test_real_samples_do_not_depend_on_the_encoder():
     t.step(0)
     b = t.adversary.pair(t.encoder(t.generator, batch.image, batch.camera).refined, batch, 0, _flat(t, batch))
     assert torch.equal(a.real, b.real) and not torch.equal(a.fake, b.fake)
-    assert isinstance(t.adversary, Adversary) and isinstance(t, PaperTrainer)
+    assert isinstance(t.adversary, Adversary) and isinstance(t, EncoderTrainer)
 
 
 def _flat(t, batch):

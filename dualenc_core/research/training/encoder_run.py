@@ -1,4 +1,4 @@
-"""Running the paper's trainer from a configuration: folder, resuming, reports, one process or many."""
+"""Training encoders from a configuration: folder, resuming, reports, one process or many."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ from ...errors import DualEncError
 from ...files import atomic_path
 from . import memory
 from .config import TrainConfig
-from .paper import PaperTrainer
+from .encoder import EncoderTrainer
 from .processes import Processes
 from .run import CHECKPOINT, RunOptions, run
 
 # What may differ between the run that wrote a checkpoint and the one that goes on from it.
-_FREE = ("output.", "compute.", "schedule.steps", "schedule.accumulate", "data.workers", "data.path", "start")
+_FREE = (
+    "output.",
+    "compute.",
+    "schedule.steps",
+    "schedule.accumulate",
+    "data.workers",
+    "data.path",
+    "data.pack",
+    "start",
+)
 
 
 def train(
@@ -41,7 +50,7 @@ def train(
         resume: go on from the folder's checkpoint if there is one.
         checkpoint: go on from this file instead.
 
-    Raises DualEncError when the folder holds a run with another configuration, and as `PaperTrainer.create`.
+    Raises DualEncError when the folder holds a run with another configuration, and as `EncoderTrainer.create`.
     """
     processes = Processes.launched(config.compute.device)
     try:
@@ -50,7 +59,7 @@ def train(
         going_on = checkpoint is not None or (resume and (out / CHECKPOINT).is_file())
         if going_on and (out / "config.json").is_file():
             check_same_run(config, json.loads((out / "config.json").read_text(encoding="utf-8")), out)
-        trainer = PaperTrainer.create(config, processes)
+        trainer = EncoderTrainer.create(config, processes)
         if processes.main:
             _write(out / "config.json", config.to_dict())
         options = RunOptions(
@@ -58,7 +67,7 @@ def train(
             minutes,
             steps,
             resume,
-            save_minutes=15.0,
+            save_minutes=config.output.save_minutes,
             preview_steps=config.output.preview_every,
             log_steps=config.output.log_every,
             save_steps=config.output.save_every,
@@ -77,7 +86,7 @@ def train(
         processes.close()
 
 
-def report(trainer: PaperTrainer, seconds: float) -> dict[str, Any]:
+def report(trainer: EncoderTrainer, seconds: float) -> dict[str, Any]:
     """Where and how a run was computed, and its peak memory (the largest of all processes)."""
     processes, device = trainer.processes, trainer.generator.w_avg.device
     peak = memory.peak_gib(device)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ... import procedural
-from ...camera import Camera
-from .truth_procedural import standardised
-from .views import Placement, View, ViewBatch
+from dualenc_core import procedural
+from dualenc_core.camera import Camera
+from dualenc_core.research.training.truth_procedural import standardised
+from dualenc_core.research.training.views import Placement, View, ViewBatch
 
 # Head seeds of training; evaluation takes those from 1,000,000 up.
 _HEADS = 100_000
@@ -32,6 +32,9 @@ class ProceduralViews:
         heads = self._heads(count, rng)
         photo = procedural.render(heads, _cameras(count, _YAW, rng), size, antialias=1)
         return photo.image.to(rng.device), standardised(heads.latent).to(rng.device)
+
+    def descriptions(self, count: int, rng: torch.Generator) -> Tensor:
+        return standardised(self._heads(count, rng).latent)
 
     def batch(self, count: int, size: int, others: int, near: bool, rng: torch.Generator) -> ViewBatch:
         heads, camera = self._heads(count, rng), _cameras(count, _YAW, rng)
