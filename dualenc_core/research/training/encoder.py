@@ -47,7 +47,7 @@ from .muon import Muon
 from .objective import Judges, Objective, latent_loss
 from .processes import Processes
 from .ranger import Ranger
-from .relief_decoder import keep_backs
+from .relief_decoder import leave_backs
 from .view_batches import PlaneTruth, ViewBatches
 from .views import ViewSource
 
@@ -117,6 +117,9 @@ class EncoderTrainer:
         self.backdrop = self._backdrop()
         torch.manual_seed(config.seed)
         self.encoder = self._new_encoder().to(device)
+        refiner = self.encoder.stage_two
+        if config.views.known and isinstance(refiner, LiftedRefiner) and refiner.config.own_ends:
+            leave_backs(refiner)
         self.judges.to(device)
         self.objective = Objective(
             self.generator, config.losses, config.render, self.judges, self.backdrop, config.seed
@@ -460,8 +463,6 @@ class EncoderTrainer:
         known = self.views.provenance if self.views is not None else {}
         run = {"variant": self.config.variant, "seed": self.config.seed, "run": self.config.to_dict()}
         state, config = self.result.state_dict(), self.result.config
-        if self.config.views.known and config.lifted.own_ends:
-            state = keep_backs(state, config.lifted.depth)
         save_encoder(path, state, config.to_dict(), {**run, **known, **provenance}, half=True)
 
 

@@ -53,7 +53,11 @@ def _people(name: str) -> TrainConfig:
     makes well from every side (weights/README.md)."""
     encoder = people_encoder_config()
     # A second pass makes Encoder 1 truer to the photo, and worse behind, which is Encoder 2's.
-    encoder = encoder.replace(passes=2 if name in ("latent", "encoder1") else 1)
+    encoder = encoder.replace(
+        passes=2 if name in ("latent", "encoder1") else 1,
+        detail=0 if name == "latent" else 12,
+        both_sides=name in ("encoder2", "control"),
+    )
     steps = 3000
     latent = steps if name == "latent" else 0
     views, rate = ViewConfig(), 1e-3

@@ -6,11 +6,9 @@ its share, without those that see something else in front of the point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor
 
+from ...encoders.lifted_refiner import LiftedRefiner
 from ...errors import DualEncError
 from ...generator import PanoHead
 from ...people.relief import CHANNELS, FEATURES, SIDES
@@ -69,23 +67,20 @@ def read_reliefs(generator: PanoHead) -> None:
     to_rgb.weight[[0, 1, 2], [0, 1, 2]] = 2 / to_rgb.style_gain
 
 
-def keep_backs(encoder: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
-    """Weights of an encoder whose lifted refiner leaves the colours of the back to stage one.
+def leave_backs(refiner: LiftedRefiner) -> None:
+    """Make a lifted refiner with `LiftedConfig.own_ends` leave the colours of the back to stage one, for good.
 
-    The front's pixels are scattered into the plane that front and back share. Until a long training has taught a
-    refiner to keep them apart, a face shows faintly at the back of the head.
-
-    Args:
-        encoder: state dictionary of a `HeadEncoder` with `LiftedConfig.own_ends`.
-        depth: slices of a plane.
+    In place: the weights that would change them become zero, and get no gradients. The front's pixels are scattered
+    into the plane that front and back share: within a training of some hundred steps, faces showed faintly behind.
     """
     plane, _ = back = SIDES[1]
-    channels = CHANNELS * SIDES.index(back)
-    changed = dict(encoder)
-    for name in ("out.weight", "out.bias", "direct.weight"):
-        values = encoder[f"stage_two.{name}"].clone()
+    channels, depth = CHANNELS * SIDES.index(back), refiner.config.depth
+    assert refiner.out.bias is not None
+    ends = [refiner.out.weight, refiner.out.bias]
+    ends += [] if refiner.direct is None else [refiner.direct.weight]
+    for weights in ends:
+        keep = torch.ones_like(weights)
         # Grouped by plane; a cell's features are its colours and the distance, each for all slices.
-        own = values.unflatten(0, (3, -1))[plane]
-        own[channels * depth : (channels + CHANNELS - 1) * depth] = 0
-        changed[f"stage_two.{name}"] = values
-    return changed
+        keep.unflatten(0, (3, -1))[plane][channels * depth : (channels + CHANNELS - 1) * depth] = 0
+        weights.data.mul_(keep)
+        weights.register_hook(keep.mul)
