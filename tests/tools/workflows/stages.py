@@ -29,7 +29,7 @@ class Stage:
 class App:
     """What the App mode of newer frontends shows: (node id, widget, label) and the ids of the nodes with results.
 
-    A viewer, which the page adds to a node, has no label.
+    A viewer, which the page adds to a node, brings its own label.
     """
 
     inputs: tuple[tuple[str, str, str], ...]
@@ -100,7 +100,7 @@ In *Turn the head*: drag or arrow keys turn, the wheel zooms, ▶ plays, a doubl
                 ("orbit", "frames", "Pictures"),
                 ("orbit", "pitch", "From above (°)"),
             ),
-            ("turntable", "save"),
+            ("save",),
         ),
     ),
     "02_photo_to_turntable_video": Plan(
