@@ -32,11 +32,15 @@ const job = JSON.parse(readFileSync(0, "utf8"));
 const { browser, page } = await openPage(job, { width: job.width, height: job.height });
 page.setDefaultTimeout(STEP);
 
-/** Waits until no picture on the page is still being loaded, at most some seconds. */
+/** Waits until no picture or video on the page is still being loaded, at most a minute. */
 async function painted() {
-  await page
-    .waitForFunction(() => [...document.images].every((image) => image.complete), null, { timeout: 60_000 })
-    .catch(() => {});
+  const loaded = () => {
+    // The node's element comes some time after the output.
+    const awaited = app.graph.nodes.filter((node) => app.nodeOutputs[node.id]?.animated?.[0]).length;
+    const videos = [...document.querySelectorAll("video")].filter((video) => video.readyState >= 2).length;
+    return [...document.images].every((image) => image.complete) && videos >= awaited;
+  };
+  await page.waitForFunction(loaded, null, { timeout: 60_000 }).catch(() => {});
   await page.waitForTimeout(1500);
   await settle(page);
 }
