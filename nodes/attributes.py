@@ -198,8 +198,14 @@ def _director(generator: runtime.Network, triplane: Any, device: torch.device) -
     generator.module.check(head)
     director = dc.editing.Director(generator.module, head, known_of(generator))
     # ComfyUI does not know of the memory that it takes on an accelerator.
-    _last = (weakref.ref(generator), weakref.ref(triplane), director) if device.type == "cpu" else None
+    _last = (weakref.ref(generator, _forget), weakref.ref(triplane), director) if device.type == "cpu" else None
     return director
+
+
+def _forget(_: weakref.ref) -> None:
+    """The director keeps the network, which would never leave the memory."""
+    global _last
+    _last = None
 
 
 def _draft(network: Any, heads: Any, turn: float) -> torch.Tensor:

@@ -149,5 +149,6 @@ def _keep(pictures: torch.Tensor, strip: Strip, token: str) -> tuple[Path, dict[
     _sheets.append(path)
     while len(_sheets) > _SHEETS_KEPT:
         _sheets.popleft().unlink(missing_ok=True)
-    file = {"filename": path.name, "subfolder": "", "type": "temp"}
+    # Not "filename": the results of App mode and the assets panel would show the sheet as a picture.
+    file = {"sheet": path.name, "subfolder": "", "type": "temp"}
     return path, {**file, "columns": columns, **_shape(strip, token)}

@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.comfyui.screenshots", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="workflows; all if none is named")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="fewer frames and steps")
+    parser.add_argument("--quick", action="store_true", help="coarser and fewer pictures, fewer steps")
     parser.add_argument("--nodes2", action="store_true", help="the Vue renderer")
     parser.add_argument("--size", default="1600x1000", help="of the window, in pixels")
     parser.add_argument("--url", help="a ComfyUI that is running")

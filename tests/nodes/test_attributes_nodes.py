@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import weakref
 
 import pytest
 import torch
@@ -41,6 +43,19 @@ def test_sliders_at_rest_change_nothing(node, generator, heads):
     assert torch.equal(result.planes, heads.planes) and torch.equal(result.ws, heads.ws)
     assert preview.shape[0] == 2 and preview.shape[2] == 4 * preview.shape[1]
     assert len(answer["ui"]["images"]) == 2
+
+
+def test_a_network_that_nobody_uses_any_more_leaves_the_memory(pack, node, dc, tmp_path):
+    """ComfyUI warns of a memory leak else, at every prompt."""
+    runtime = sys.modules[pack.__name__ + ".nodes.runtime"]
+    path = write_people(tmp_path / "people.safetensors")
+    mine = runtime.Network.wrap(dc.load_generator(path), path.name)
+    head = somebody(mine.module, 3, 20)
+    node("DualEncAttributes", generator=mine, triplane=dc.Triplane(head.planes, head.ws, head.depth, head.generator)[0])
+    module = weakref.ref(mine.module)
+    del mine
+    gc.collect()
+    assert module() is None
 
 
 def test_every_slider_moves_its_attribute(node, generator, heads, dc):

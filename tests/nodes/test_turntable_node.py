@@ -55,7 +55,8 @@ def test_every_view_is_sent_and_all_are_kept_in_one_file(node, generator, head, 
     for message in messages:
         assert message["node"] == "7" and message["token"] == line["token"]
         assert message["views"] == 8 and message["pitches"] == [-25, 0, 25] and message["size"] == 128
-    sheet = Image.open(folder / line["type"] / line["filename"])
+    sheet = Image.open(folder / line["type"] / line["sheet"])
+    assert "filename" not in line, "the browser would show the sheet among the results"
     assert sheet.size == (5 * 128, 5 * 128) and line["columns"] == 5
     for message in messages[::7]:
         row, column = divmod(message["view"], 5)

@@ -165,7 +165,7 @@ function addPad(node) {
   // Whatever else changed the widgets, the pad is right as soon as it is on the screen again.
   new ResizeObserver(redrawIfChanged).observe(pad.element);
   redrawIfChanged();
-  addElement(node, "pose_pad", pad.element, HEIGHT);
+  addElement(node, "pose_pad", "Camera", pad.element, HEIGHT);
 }
 
 app.registerExtension({

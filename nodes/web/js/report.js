@@ -83,7 +83,7 @@ function addReport(node, { height, empty }) {
     const kept = keptOutput(node);
     if (kept && !element.querySelector('[data-part="error"]')) report.show(kept);
   }).observe(element);
-  addElement(node, "report_text", element, () => room.height);
+  addElement(node, "report_text", "Report", element, () => room.height);
   reports.set(node, report);
 }
 

@@ -91,8 +91,8 @@ class Turntable {
   async show(output) {
     const line = output?.dualenc_turntable?.[0];
     if (!line || (this.strip?.token === line.token && this.complete)) return;
-    const { filename, subfolder, type, columns, size, views, pitches } = line;
-    const query = new URLSearchParams({ filename, subfolder, type });
+    const { sheet, subfolder, type, columns, size, views, pitches } = line;
+    const query = new URLSearchParams({ filename: sheet, subfolder, type });
     try {
       const image = await load(api.apiURL(`/view?${query}`));
       this.begin(line);
@@ -256,7 +256,7 @@ function addTurntable(node) {
     if (!viewer.complete) viewer.show(keptOutput(node));
     redraw();
   }).observe(viewer.element);
-  addElement(node, "turntable", viewer.element, SMALLEST);
+  addElement(node, "turntable", "Turn the head", viewer.element, SMALLEST);
 }
 
 app.registerExtension({

@@ -35,14 +35,16 @@ export function after(target, name, then) {
 /**
  * Adds an element as the last widget of a node; nothing of it is saved or queued.
  *
+ * @param {string} label what App mode writes above it
  * @param {number | () => number} height smallest height of the element in pixels
  */
-export function addElement(node, name, element, height) {
+export function addElement(node, name, label, element, height) {
   const margin = 10; // that the classic canvas keeps above and below
   const smallest = typeof height === "function" ? height : () => height;
   const options = { serialize: false, hideOnZoom: false, margin, getMinHeight: () => smallest() + 2 * margin };
   const widget = node.addDOMWidget(name, `DUALENC_${name.toUpperCase()}`, element, options);
   widget.serialize = false;
+  widget.label = label;
   after(node, "onAdded", () => requestAnimationFrame(() => replaceFormer(node, element)));
   fitNode(node);
 }

@@ -13,23 +13,34 @@ import { openPage } from "./page.mjs";
 const RUN = 1_500_000;
 // Of one step; a machine without a graphics card draws 3D slowly.
 const STEP = 300_000;
-// What takes long and shows nothing else when it is less.
+// What takes long and takes no more room on the screen when it is done well.
 const QUICK = {
-  DualEncOrbit: { frames: 8 },
-  DualEncOptimize: { steps: 2, tune_steps: 1 },
-  DualEncTurntable: { views: 12 },
-  KSampler: { steps: 2 },
+  DualEncAnimate: { seconds: 0.2, quality: "draft" },
+  DualEncMesh: { resolution: 96 },
+  DualEncMorph: { frames: 4, quality: "draft" },
+  DualEncOptimize: { steps: 1, tune_steps: 1 },
+  DualEncOrbit: { frames: 4 },
+  DualEncRender: { quality: "draft" },
+  DualEncSplat: { count: 20_000 },
+  DualEncTurntable: { views: 12, rows: 1 },
+  KSampler: { steps: 1 },
+  RenderMesh: { width: 256, height: 256 },
+  RenderSplat: { width: 256, height: 256 },
 };
 
 const job = JSON.parse(readFileSync(0, "utf8"));
 const { browser, page } = await openPage(job, { width: job.width, height: job.height });
 page.setDefaultTimeout(STEP);
 
-/** Waits until no picture on the page is still being loaded, at most some seconds. */
+/** Waits until no picture or video on the page is still being loaded, at most a minute. */
 async function painted() {
-  await page
-    .waitForFunction(() => [...document.images].every((image) => image.complete), null, { timeout: 60_000 })
-    .catch(() => {});
+  const loaded = () => {
+    // The node's element comes some time after the output.
+    const awaited = app.graph.nodes.filter((node) => app.nodeOutputs[node.id]?.animated?.[0]).length;
+    const videos = [...document.querySelectorAll("video")].filter((video) => video.readyState >= 2).length;
+    return [...document.images].every((image) => image.complete) && videos >= awaited;
+  };
+  await page.waitForFunction(loaded, null, { timeout: 60_000 }).catch(() => {});
   await page.waitForTimeout(1500);
   await settle(page);
 }
@@ -52,12 +63,12 @@ async function run() {
   return { seconds: (Date.now() - start) / 1000, ...(await page.evaluate(() => window.ended)) };
 }
 
-/** Sets widgets of node types to at most so much. */
-function limit(most) {
+/** Sets widgets of node types. */
+function set(values) {
   for (const node of app.graph.nodes) {
     for (const widget of node.widgets ?? []) {
-      const value = most[node.type]?.[widget.name];
-      if (value !== undefined) widget.value = Math.min(widget.value, value);
+      const value = values[node.type]?.[widget.name];
+      if (value !== undefined) widget.value = value;
     }
   }
 }
@@ -79,7 +90,7 @@ try {
     const graph = await (await fetch(`${job.url}${path}`)).json();
     await page.evaluate((data) => app.loadGraphData(data), graph);
     await settle(page);
-    if (job.quick) await page.evaluate(limit, QUICK);
+    if (job.quick) await page.evaluate(set, QUICK);
     await page.keyboard.press("Escape");
     const facts = await run();
     await painted();

@@ -64,7 +64,8 @@ def workflow(name: str, prompt: dict[str, Any], known: dict[str, Definition], pr
     """The UI form. Node i is the i-th of the prompt; the note is the last."""
     plan = PLANS[name]
     numbers = {key: i for i, key in enumerate(prompt, start=1)}
-    boxes, frames = place(plan, prompt, {key: size(known[node["class_type"]]) for key, node in prompt.items()})
+    sizes = {key: size(known[node["class_type"]]) for key, node in prompt.items()} | plan.sizes
+    boxes, frames = place(plan, prompt, sizes)
     depth = depths(prompt, dict.fromkeys(prompt, 0))
     order = {key: i for i, key in enumerate(sorted(prompt, key=lambda key: (depth[key], numbers[key])))}
     labels = {} if plan.app is None else {(key, widget): label for key, widget, label in plan.app.inputs}

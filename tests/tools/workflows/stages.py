@@ -7,7 +7,7 @@ person gives and gets is in the first row, beside the note: it is in view after 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 INPUT, MODEL, HEAD, VIEW, RESULT = "#3f789e", "#b58b2a", "#a1309b", "#8A8", "#b06634"
 
@@ -29,7 +29,7 @@ class Stage:
 class App:
     """What the App mode of newer frontends shows: (node id, widget, label) and the ids of the nodes with results.
 
-    A viewer, which the page adds to a node, has no label.
+    A viewer, which the page adds to a node, brings its own label.
     """
 
     inputs: tuple[tuple[str, str, str], ...]
@@ -38,11 +38,12 @@ class App:
 
 @dataclass(frozen=True)
 class Plan:
-    """A workflow: ``note`` is Markdown."""
+    """A workflow: ``note`` is Markdown; ``sizes`` are widths and heights of nodes whose pictures need more room."""
 
     note: str
     rows: tuple[tuple[tuple[Stage, ...], ...], ...]
     app: App | None = None
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def stage(title: str, colour: str, ids: str) -> Stage:
@@ -64,6 +65,9 @@ _REAL_WEIGHTS = """
 **Other models:** put them into **models/dualenc**, press **R**, and choose them under *Models*. PanoHead's own weights:
 workflow 12.
 """
+
+# Three or four pictures beside each other.
+STRIPS = {"save_front": (500, 190), "save_behind": (500, 212)}
 
 PLANS = {
     "01_photo_to_360_head": Plan(
@@ -100,7 +104,7 @@ In *Turn the head*: drag or arrow keys turn, the wheel zooms, ▶ plays, a doubl
                 ("orbit", "frames", "Pictures"),
                 ("orbit", "pitch", "From above (°)"),
             ),
-            ("turntable", "save"),
+            ("save",),
         ),
     ),
     "02_photo_to_turntable_video": Plan(
@@ -150,6 +154,7 @@ Press **Run**: eight heads that nobody has ever seen. No photo needed.
                 (stage("Eight heads", RESULT, "save=0"), stage("Render", VIEW, "render=0")),
             ),
         ),
+        sizes={"save": (430, 500)},
     ),
     "04_pose_controlled_views": Plan(
         f"""# Pose-controlled views
@@ -259,14 +264,18 @@ LPIPS and identity need weights of their own: turn on *perceptual* in a compare 
                 (MODELS,),
                 (PHOTO,),
                 (stage("Numbers", RESULT, "compare_1 compare_2 compare_both"),),
-                (stage("From the photo's side", RESULT, "save_front"), stage("From behind", RESULT, "save_behind")),
             ),
             (
                 (stage("Three heads", HEAD, "encode_1 encode_2 invert"),),
+                (stage("From the photo's side", RESULT, "save_front"),),
+                (stage("From behind", RESULT, "save_behind"),),
+            ),
+            (
                 (stage("Views from behind", VIEW, "camera=0 render_1=0 render_2=1 render_both=1"),),
                 (stage("Side by side", VIEW, "front_1=0 front_2=1 front=1 behind_1=0 behind=1"),),
             ),
         ),
+        sizes=STRIPS,
     ),
     "08_hair_transfer": Plan(
         f"""# Hair transfer
@@ -303,6 +312,7 @@ Press **Run**: the head of the photo gets somebody else's hair, all round.
             ),
             ("save", "preview_before"),
         ),
+        sizes={"save": (600, 360), "preview_before": (600, 330)},
     ),
     "09_morph_video": Plan(
         """# Morph video
@@ -368,15 +378,19 @@ The report below each optimize node says which measure of likeness was used; LPI
                 (MODELS,),
                 (PHOTO,),
                 (stage("Numbers", RESULT, "compare_invert compare_search compare_improve"),),
-                (stage("From the photo's side", RESULT, "save_front"), stage("From behind", RESULT, "save_behind")),
             ),
             (
                 (stage("Encoders", HEAD, "invert"),),
+                (stage("From the photo's side", RESULT, "save_front"),),
+                (stage("From behind", RESULT, "save_behind"),),
+            ),
+            (
                 (stage("Optimize", HEAD, "search=0 improve=0"),),
                 (stage("Views from behind", VIEW, "camera=0 render_invert=0 render_search=1 render_improve=1"),),
                 (stage("Side by side", VIEW, "front_1=0 front=0 behind_1=0 behind=0"),),
             ),
         ),
+        sizes=STRIPS,
     ),
     "12_real_panohead": Plan(
         """# The real PanoHead
@@ -504,7 +518,8 @@ It works with generators of people, as the bundled one is. For others make a fil
                 ("direct", "glasses", "Glasses"),
                 ("direct", "light_yaw", "Light from the side (°)"),
             ),
-            ("save", "preview_before"),
+            # Which of several results App mode shows large is not in our hands.
+            ("save",),
         ),
     ),
     "16_expression_and_light": Plan(
