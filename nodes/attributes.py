@@ -9,6 +9,7 @@ import torch
 
 from .. import dualenc_core as dc
 from ..dualenc_core.errors import CheckpointError, DualEncError
+from ..dualenc_core.generator.prepared import FEW_DRAFTS
 from ..dualenc_core.people.attributes import ATTRIBUTES, CHOICES
 from . import images, runtime, weights
 from .inputs import GENERATOR, TRIPLANE, Declaration, choice, decimal, linked_text, socket, switch, text, whole
@@ -210,7 +211,7 @@ def _forget(_: weakref.ref) -> None:
 
 def _draft(network: Any, heads: Any, turn: float) -> torch.Tensor:
     rays = min(_RAYS, network.config.neural_resolution)
-    return network.render(heads, dc.Camera.look_at(turn), resolution=rays, quality="draft").image
+    return network.render(heads, dc.Camera.look_at(turn), resolution=rays, quality=FEW_DRAFTS).image
 
 
 def one_of(triplane: Any, head: int) -> Any:

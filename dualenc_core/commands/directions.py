@@ -1,8 +1,8 @@
 """What can be directed on heads of a generator; or directions for one whose file names none, such as PanoHead's.
 
 Without --out, prints the attributes with their ranges. With it, writes a file of directions: the main axes of w, the
-factors of the style layers, and directions of others. They have numbers for names: look at each with "edit attributes
---directions FILE --set principal_1=3", then give it a name with --rename.
+factors of the style layers, directions by labels of sampled heads, and directions of others. The first two have numbers
+for names: look at each with "edit attributes --directions FILE --set principal_1=3", then give it a name with --rename.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """  python -m dualenc_core directions --generator people.safetensors
   python -m dualenc_core directions --generator panohead.safetensors --out panohead.directions.safetensors
+  python -m dualenc_core directions --generator panohead.safetensors --out p.directions.safetensors --labels 300
   python -m dualenc_core directions --generator p.safetensors --out p.directions.safetensors --add smile=smile.npy
 """
 
@@ -30,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="such as panohead.directions.safetensors")
     parser.add_argument("--principal", type=whole(0), default=8, help="main axes of w (default: 8)")
     parser.add_argument("--factors", type=whole(0), default=8, help="factors of the style layers (default: 8)")
+    parser.add_argument(
+        "--labels",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="smile, open mouth and eyes, proportions, hair and skin: N random heads are drawn and measured, "
+        "some 300 are enough (default: 0, none)",
+    )
     parser.add_argument(
         "--add", nargs="+", default=[], metavar="NAME=FILE", help="directions of others, .npy or .safetensors"
     )
@@ -62,16 +71,23 @@ def run(args: argparse.Namespace) -> None:
 
 def _make(args: argparse.Namespace, generator: PanoHead) -> VectorDirections:
     from ..editing import find_directions, load_direction, load_directions
-    from ..editing.direction_file import with_directions
+    from ..editing.direction_file import joined, with_directions
+    from ..editing.labels import labelled_directions
+    from .feedback import progress_bar
 
     if args.directions is not None:
         known = load_directions(args.directions, generator)
-    elif args.principal + args.factors == 0 and args.add:
+    elif args.principal + args.factors == 0 and (args.add or args.labels):
         known = None
     else:
         known = find_directions(generator, args.principal, args.factors, args.samples, args.seed)
+    if args.labels:
+        with progress_bar("heads") as progress:
+            labelled = labelled_directions(generator, args.labels, args.seed, progress)
+        known = labelled if known is None else joined(known, labelled)
     added = {name: load_direction(file, generator) for name, file in _pairs("--add", args.add)}
-    return with_directions(known, generator, added).renamed(dict(_pairs("--rename", args.rename)))
+    known = with_directions(known, generator, added) if added or known is None else known
+    return known.renamed(dict(_pairs("--rename", args.rename)))
 
 
 def _pairs(option: str, texts: list[str]) -> list[tuple[str, str]]:

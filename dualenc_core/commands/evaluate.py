@@ -3,6 +3,7 @@
 people, procedural: each head is inverted from one view and compared with the truth all around, for both encoders, both
 joined by cells and by points, and the generator alone; with --methods also for W+ optimisation and PTI. People come
 from an asset pack (--people), procedural heads from the program; the default is what the generator knows.
+directed: people are edited by one attribute after another and compared with the same people who have it.
 photos: a folder of aligned portraits (`prepare`): the same view (L2, PSNR, SSIM, LPIPS, ID) and novel views (FID).
 mead: the same of frames that several cameras took at once, in folders front, left_30, left_60, right_30, right_60.
 Metrics whose weights are not here are reported as absent, with where to get them. Writes report.md and report.json,
@@ -26,6 +27,7 @@ EXAMPLES = """  python -m dualenc_core evaluate --people pack/ --out out/evaluat
       --control runs/people-control/model.safetensors
   python -m dualenc_core evaluate --protocol procedural --generator runs/demo-generator/model.safetensors \\
       --encoder1 e1.safetensors --encoder2 e2.safetensors --heads 4 --methods wplus pti --out out/baselines
+  python -m dualenc_core evaluate --protocol directed --heads 2 --asked smile=0.8 light_yaw=120 --out out/directed
   python -m dualenc_core evaluate --protocol photos --data dataset/ --out out/photos \\
       --generator weights/panohead.safetensors --encoder1 weights/e1.safetensors --encoder2 weights/e2.safetensors
   python -m dualenc_core evaluate --protocol mead --data mead/ --out out/mead --methods points pti
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
     parser.add_argument(
         "--protocol",
-        choices=("procedural", "people", "photos", "mead"),
+        choices=("procedural", "people", "directed", "photos", "mead"),
         help="default: procedural for a generator of procedural heads, else people",
     )
     add_generator(parser)
@@ -61,6 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     procedural.add_argument("--yaws", type=whole(1), default=8, help="views around each head (default: 8)")
     procedural.add_argument("--seed", type=int, help="of the heads; the default is one that no training uses")
     procedural.add_argument("--people", metavar="FOLDER", help="asset pack of people (default: DUALENC_PEOPLE)")
+    directed = parser.add_argument_group("directed")
+    directed.add_argument(
+        "--asked", nargs="+", metavar="NAME=X", help="attributes and changes (default: twelve, of every group)"
+    )
     photos = parser.add_argument_group("photos and mead")
     photos.add_argument("--data", type=Path, metavar="FOLDER", help="aligned portraits with dataset.json")
     photos.add_argument("--masks", type=Path, metavar="FOLDER", help="their masks (default: masks/ beside images/)")
@@ -74,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..files import read_text
 
-    run_protocol = _photos if args.protocol in ("photos", "mead") else _known
+    protocols = {"photos": _photos, "mead": _photos, "directed": _directed}
+    run_protocol = protocols.get(args.protocol, _known)
     run_protocol(args)
     print(read_text(args.out / "report.md"))
 
@@ -123,6 +130,40 @@ def _known(args: argparse.Namespace) -> None:
             people=people,
             distribute=distribute_procedural(files, baselines, Workers(args.engine, args.workers)),
         )
+
+
+def _directed(args: argparse.Namespace) -> None:
+    from ..encoders.networks import NetworkFiles, load_networks
+    from ..people import Pack
+    from ..research.evaluation.directed import ASKED, DirectedSettings, evaluate_directed
+    from ..research.evaluation.procedural import FIRST_TEST_SEED
+    from .feedback import progress_bar
+    from .folder import output_folder
+
+    files = NetworkFiles.find(
+        str(pick_device(args.device)), args.generator, encoder1=args.encoder1, encoder2=args.encoder2
+    )
+    networks = load_networks(files)
+    asked = dict(map(_change, args.asked)) if args.asked else ASKED
+    seed = FIRST_TEST_SEED if args.seed is None else args.seed
+    settings = DirectedSettings(args.heads, asked, str(Pack.open(args.people).root), seed, args.yaws)
+    command = (
+        f"python -m dualenc_core evaluate --protocol directed --heads {args.heads} --yaws {args.yaws} --seed {seed} "
+        f"--asked {' '.join(f'{name}={x:g}' for name, x in asked.items())}"
+    )
+    with output_folder(args.out) as folder, progress_bar("edits") as progress:
+        report = evaluate_directed(networks.generator, *networks.pair, settings, progress, command, folder)
+        report.write(folder)
+
+
+def _change(text: str) -> tuple[str, float]:
+    from ..errors import DualEncError
+
+    name, _, number = text.rpartition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise DualEncError(f"--asked is {text!r}, expected NAME=NUMBER, for example smile=0.8") from None
 
 
 def _photos(args: argparse.Namespace) -> None:

@@ -23,13 +23,16 @@ from torch import Tensor
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..people.standard import Standard
-from ..triplane import Triplane
+from ..triplane import Overlay, Triplane
+from .carry import carried
 from .directed import Directions, PeopleDirections, Traits, Values
 from .direction_file import load_directions
 from .styles import restyle
 
 # What `neutral` makes neutral.
 NEUTRAL_GROUPS = ("expression", "light")
+# Groups of attributes that move a surface.
+_SHAPES = ("expression", "face")
 
 
 def directions_of(generator: PanoHead, path: str | Path | None = None) -> Directions:
@@ -61,11 +64,31 @@ class Director:
     triplane: Triplane
     known: Directions
 
-    def __call__(self, values: Values, traits: Traits | None = None) -> Triplane:
-        """See `direct`."""
+    def __call__(self, values: Values, traits: Traits | None = None, carry: bool = False) -> Triplane:
+        """See `direct`; ``carry``: the photo's details move along with the surface (`carry.carried`)."""
         ws = self.known.moved(self.triplane.ws, values, traits)
         edited = restyle(self.generator, self.triplane, ws, before=self._before)
+        shapes = {name: value for name, value in values.items() if value and self._moves_surface(name)}
+        if carry and shapes:
+            edited = self._with_details(edited, self.known.moved(self.triplane.ws, shapes))
         return edited.replace(meta={"direct": _meta(values, traits or {}), "head": dict(self.triplane.meta)})
+
+    def _with_details(self, edited: Triplane, ws: Tensor) -> Triplane:
+        """The same with the residual where the surface goes when styles become ``ws``."""
+        with torch.no_grad():
+            after = self.generator.synthesize(ws).planes
+
+        def moved(planes: Tensor, now: Tensor) -> Tensor:
+            residual = planes - self._before
+            return now + carried(residual, self._before, after, self.triplane.depth) - residual
+
+        pairs = zip(self.triplane.overlays, edited.overlays, strict=True)
+        overlays = tuple(Overlay(moved(old.planes, new.planes), new.weight) for old, new in pairs)
+        return edited.replace(planes=moved(self.triplane.planes, edited.planes), overlays=overlays)
+
+    def _moves_surface(self, name: str) -> bool:
+        """Not choices, colours and light: matching would take their change of colours for a motion."""
+        return "=" not in name and name != "skin_tone" and self.known.attribute(name).group in _SHAPES
 
     @cached_property
     def _before(self) -> Tensor:

@@ -125,6 +125,14 @@ def with_directions(
     return VectorDirections(rows, torch.cat(parts), generator.w_avg, generator.fingerprint)
 
 
+def joined(first: VectorDirections, second: VectorDirections) -> VectorDirections:
+    """Both, of one generator. Raises DualEncError for a name that both have."""
+    rows = [*first.attributes, *second.attributes]
+    _check_names([a.name for a in rows])
+    vectors = torch.cat([first.vectors.cpu(), second.vectors.cpu()])
+    return VectorDirections(rows, vectors, first.origin, first.generator)
+
+
 def read_generator(path: str | Path) -> str:
     """Fingerprint of the generator that a file of directions belongs to. Raises as `load_directions`."""
     return _header(Path(path))["generator"]

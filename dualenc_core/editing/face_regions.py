@@ -65,7 +65,7 @@ def face_regions(
     for i in range(len(image)):
         landmarks = _landmarks(image[i], None if camera is None else camera.expand(len(image))[i], str(device), i)
         size = image.shape[-1]
-        drawn = {part: _draw(landmarks, part, size, grow if part != "face" else 0.0) for part in _CONTOURS}
+        drawn = {part: draw_part(landmarks, part, size, grow if part != "face" else 0.0) for part in _CONTOURS}
         if "hair" in parts:
             one = image[i : i + 1] / 2 + 0.5
             cover = person_matte(one.clamp(0, 1), str(device)) if matte is None else matte[i : i + 1].float().cpu()
@@ -110,8 +110,8 @@ def _landmarks(image: Tensor, camera: Camera | None, device: str, index: int) ->
     return (camera.to("cpu").project(points)[0][0] * image.shape[-1]).double().numpy()
 
 
-def _draw(landmarks: np.ndarray, part: str, size: int, grow: float) -> Tensor:
-    """[S,S] in 0..1."""
+def draw_part(landmarks: np.ndarray, part: str, size: int, grow: float = 0.0) -> Tensor:
+    """[S,S] in 0..1 of the mesh [468,2] in pixels; ``grow`` as in `face_regions`."""
     picture = Image.new("L", (size * _OVERSAMPLED,) * 2)
     pen = ImageDraw.Draw(picture)
     eyes = float(np.linalg.norm(landmarks[_OUTER_EYES[0]] - landmarks[_OUTER_EYES[1]]))
