@@ -91,6 +91,7 @@ class DualEncAnimate:
         device = runtime.use(generator)
         network, behind = generator.module, background_of(background, colour)
         path = editing.animate(network, one.to(device), animation, camera, known_of(generator))
+        quality = animation.quality(quality, network)
         report = runtime.progress(animation.frames)
         pictures, alphas = [], []
         for i, (edited, view) in enumerate(path):

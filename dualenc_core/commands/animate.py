@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> None:
     background = check_film(args)
     animation = _animation(args)
     generator, head = load_head(args)
-    options = {"resolution": args.resolution, "quality": args.quality, "background": background}
+    quality = animation.quality(args.quality, generator, args.resolution)
+    options = {"resolution": args.resolution, "quality": quality, "background": background}
     with torch.no_grad():
         path = animate(generator, head, animation, known=directions_of(generator, args.directions))
         views = (generator.render(edited, camera, **options) for edited, camera in path)

@@ -152,7 +152,7 @@ def _directed(args: argparse.Namespace) -> None:
         f"--asked {' '.join(f'{name}={x:g}' for name, x in asked.items())}"
     )
     with output_folder(args.out) as folder, progress_bar("edits") as progress:
-        report = evaluate_directed(networks.generator, *networks.pair, settings, progress, command, folder)
+        report = evaluate_directed(networks.generator, *networks.pair, settings, progress, command, folder, print)
         report.write(folder)
 
 

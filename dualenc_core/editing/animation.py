@@ -19,6 +19,7 @@ from typing import Any
 from ..camera import DEFAULT_RADIUS, Camera
 from ..errors import DualEncError
 from ..generator import PanoHead
+from ..generator.prepared import way_once
 from ..triplane import Triplane
 from .attributes import Director, directions_of
 from .directed import Directions
@@ -81,6 +82,23 @@ class Animation:
     def frames(self) -> int:
         """Their number, at least one."""
         return max(1, round(self.seconds * self.fps))
+
+    @property
+    def directs(self) -> bool:
+        """Whether heads change; else only the camera moves."""
+        return bool(self.visemes or self.tracks.keys() - CAMERA.keys())
+
+    def quality(self, wanted: str, generator: PanoHead, rays: int | None = None) -> str:
+        """How to draw its frames for a quality: heads that change are drawn once each.
+
+        Args:
+            rays: along a side of a frame; None = the generator's.
+        """
+        if not self.directs:
+            return wanted
+        config = generator.config
+        lookups = (rays or config.neural_resolution) ** 2 * (config.render.samples + config.render.importance)
+        return way_once(wanted, lookups, config.plane_size)
 
     def values_at(self, seconds: float) -> dict[str, float]:
         """Changes of attributes at a time."""

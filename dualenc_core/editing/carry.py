@@ -18,7 +18,7 @@ _LEVELS, _STEPS = 3, 3
 # Cells that move together, as the standard deviation of a window at each size.
 _WINDOW = 2.5
 # How much staying counts beside matching, as a share of the mean strength of edges.
-_STAY = 0.1
+_STAY = 0.01
 
 
 @torch.no_grad()

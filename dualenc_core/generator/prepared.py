@@ -251,6 +251,13 @@ def exact_way(lookups: int, plane_size: int) -> str:
     return "exact" if lookups >= many else SINGLE_USE
 
 
+def way_once(quality: str, lookups: int, plane_size: int) -> str:
+    """The fastest way to a quality for a head that is drawn once, as frames of an animation are; see `exact_way`."""
+    if quality == "exact":
+        return exact_way(lookups, plane_size)
+    return FEW_DRAFTS if quality == "draft" else quality
+
+
 def plain_is_faster(device: torch.device, lookups: int) -> bool:
     """Whether the plain renderer looks up so many points of a head sooner than the fast one."""
     return device.type == "cuda" and lookups <= _FEW_LOOKUPS

@@ -62,10 +62,12 @@ def animation(generator: dc.PanoHead, head: dc.Triplane, count: int, rays: int) 
     """Frames [F,3,S,S] and alphas [F,1,s,s] of a head that smiles and ages before a still camera, and seconds."""
     last = (count - 1) / 24
     tracks = {"smile": (Key(0, 0.0), Key(last, 0.8)), "age": (Key(0, 0.0), Key(last, 20.0))}
+    made = Animation(count / 24, 24, tracks)
+    quality = made.quality("draft", generator, rays)
     start = time.process_time()
     views = [
-        generator.render(edited, camera, resolution=rays, quality=FEW_DRAFTS)
-        for edited, camera in animate(generator, head, Animation(count / 24, 24, tracks))
+        generator.render(edited, camera, resolution=rays, quality=quality)
+        for edited, camera in animate(generator, head, made)
     ]
     seconds = time.process_time() - start
     return torch.cat([v.image for v in views]), torch.cat([v.alpha for v in views]), seconds

@@ -157,3 +157,12 @@ def test_what_cannot_talk_says_so(head):
         animate(mute, somebody(mute, 1), Animation(1, 4, visemes=(Viseme("o", 0, 1),)))
     with pytest.raises(DualEncError, match="batch of 2"):
         animate(mute, somebody(mute, 1, 2), Animation(1))
+
+
+def test_frames_of_heads_that_change_are_drawn_as_heads_of_one_picture(generator):
+    still = Animation(1, 24, {"camera.yaw": (Key(0, 0.0), Key(1, 30.0))})
+    smiling = Animation(1, 24, {"smile": (Key(0, 0.0), Key(1, 1.0))})
+    assert [still.quality(q, generator) for q in ("exact", "draft", "high")] == ["exact", "draft", "high"]
+    assert smiling.quality("draft", generator) == "few drafts" and smiling.quality("high", generator) == "high"
+    assert smiling.quality("exact", generator, 4) == "reference" and smiling.quality("exact", generator, 1024) == "exact"
+    assert smiling.quality("exact", generator, 64) == "single use" and not still.directs and smiling.directs

@@ -199,13 +199,16 @@ def evaluate_directed(
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
     sheet: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> DirectedReport:
     """Edit people that no training saw and compare with their edited truth.
 
     Args:
         progress: called as progress(edits done, edits).
         command: how to repeat it.
-        sheet: folder for a picture a head: truth, edited truth and edits of every attribute, from the front.
+        sheet: folder for a picture a head: a row an attribute, with truth, edited truth, head and edits, from the front
+            and from the next view.
+        say: called with a line an edit.
 
     Raises DualEncError for unknown attributes and a generator without directions.
     """
@@ -236,12 +239,16 @@ def evaluate_directed(
                 truths[name] = wanted.image
                 edited[name] = {"none": as_it_is} | _edits(director, {name: amount}, settings.variants, ring, size)
                 moved = _moved(truth.image, wanted.image)
+                rows = []
                 for variant, picture in edited[name].items():
                     row = {"head": i, "attribute": name, "amount": amount, "variant": variant}
-                    report.rows.append(row | _compare(picture, wanted.image, as_it_is, truth.image, moved))
+                    rows.append(row | _compare(picture, wanted.image, as_it_is, truth.image, moved))
                     kept = (1 - moved) * truth.alpha
                     for key, image in ((variant, picture), (f"truth {variant}", wanted.image)):
                         patches.setdefault((name, key), PatchStatistics(scales=2)).add(image, kept)
+                report.rows += rows
+                figures = (f"{r['variant']} {r['psnr']:.2f} ({r['psnr_moved']:.2f})" for r in rows)
+                say(f"head {i}, {name} {amount:+g}, dB (of what moves): {', '.join(figures)}")
             if progress is not None:
                 progress(i * len(settings.asked) + j + 1, len(persons) * len(settings.asked))
         report.shares += _shares(i, truth.image, truths, edited)
@@ -285,7 +292,7 @@ def _possible(group: str, name: str, amount: float, person: Person) -> float:
     """What can be asked of someone: who has much of something is asked to have less."""
     if group not in _SHARES or name not in _traits(person):
         return amount
-    return amount if _traits(person)[name] + amount <= 1 else -amount
+    return amount if 0 <= _traits(person)[name] + amount <= 1 else -amount
 
 
 def _traits(person: Person) -> dict[str, float]:
