@@ -67,6 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     directed.add_argument(
         "--asked", nargs="+", metavar="NAME=X", help="attributes and changes (default: twelve, of every group)"
     )
+    directed.add_argument(
+        "--variants",
+        nargs="+",
+        choices=("none", "plain", "carried", "generator"),
+        default=["none", "plain", "carried", "generator"],
+        help="none: the head as it is; plain, carried: details of the photo stay or move along; generator: its own "
+        "head of the true description (default: all)",
+    )
     photos = parser.add_argument_group("photos and mead")
     photos.add_argument("--data", type=Path, metavar="FOLDER", help="aligned portraits with dataset.json")
     photos.add_argument("--masks", type=Path, metavar="FOLDER", help="their masks (default: masks/ beside images/)")
@@ -146,7 +154,9 @@ def _directed(args: argparse.Namespace) -> None:
     networks = load_networks(files)
     asked = dict(map(_change, args.asked)) if args.asked else ASKED
     seed = FIRST_TEST_SEED if args.seed is None else args.seed
-    settings = DirectedSettings(args.heads, asked, str(Pack.open(args.people).root), seed, args.yaws)
+    settings = DirectedSettings(
+        args.heads, asked, str(Pack.open(args.people).root), seed, args.yaws, tuple(args.variants)
+    )
     command = (
         f"python -m dualenc_core evaluate --protocol directed --heads {args.heads} --yaws {args.yaws} --seed {seed} "
         f"--asked {' '.join(f'{name}={x:g}' for name, x in asked.items())}"

@@ -22,11 +22,13 @@ from torch import Tensor
 
 from ..errors import DualEncError
 from ..generator import PanoHead
+from ..people.relighting import LIGHT_TRAITS, LIGHTING
 from ..people.standard import Standard
 from ..triplane import Overlay, Triplane
 from .carry import carried
 from .directed import Directions, PeopleDirections, Traits, Values
 from .direction_file import load_directions
+from .light import with_light
 from .styles import restyle
 
 # What `neutral` makes neutral.
@@ -66,25 +68,39 @@ class Director:
 
     def __call__(self, values: Values, traits: Traits | None = None, carry: bool = False) -> Triplane:
         """See `direct`; ``carry``: the photo's details move along with the surface (`carry.carried`)."""
-        ws = self.known.moved(self.triplane.ws, values, traits)
-        edited = restyle(self.generator, self.triplane, ws, before=self._before)
+        lit = any(name in LIGHTING for name, value in values.items() if value) or bool(
+            set(traits or ()) & {*LIGHT_TRAITS}
+        )
+        start, before = self._lit if lit else (self.triplane.ws, self._before)
+        edited = restyle(self.generator, self.triplane, self.known.moved(start, values, traits), before=before)
         shapes = {name: value for name, value in values.items() if value and self._moves_surface(name)}
         if carry and shapes:
-            edited = self._with_details(edited, self.known.moved(self.triplane.ws, shapes))
+            edited = self._with_details(edited, before, self.known.moved(start, shapes))
         return edited.replace(meta={"direct": _meta(values, traits or {}), "head": dict(self.triplane.meta)})
 
-    def _with_details(self, edited: Triplane, ws: Tensor) -> Triplane:
-        """The same with the residual where the surface goes when styles become ``ws``."""
+    def _with_details(self, edited: Triplane, before: Tensor, ws: Tensor) -> Triplane:
+        """The same with the residual where the surface goes when planes ``before`` become those of ``ws``."""
         with torch.no_grad():
             after = self.generator.synthesize(ws).planes
 
         def moved(planes: Tensor, now: Tensor) -> Tensor:
-            residual = planes - self._before
-            return now + carried(residual, self._before, after, self.triplane.depth) - residual
+            residual = planes - before
+            return now + carried(residual, before, after, self.triplane.depth) - residual
 
         pairs = zip(self.triplane.overlays, edited.overlays, strict=True)
         overlays = tuple(Overlay(moved(old.planes, new.planes), new.weight) for old, new in pairs)
         return edited.replace(planes=moved(self.triplane.planes, edited.planes), overlays=overlays)
+
+    @cached_property
+    def _lit(self) -> tuple[Tensor, Tensor]:
+        """Style vectors that say what light the photo shows, and their planes: where light is changed from."""
+        if not isinstance(self.known, PeopleDirections):
+            return self.triplane.ws, self._before
+        ws = with_light(self.generator, self.triplane, self.known)
+        if torch.equal(ws, self.triplane.ws):
+            return ws, self._before
+        with torch.no_grad():
+            return ws, self.generator.synthesize(ws).planes
 
     def _moves_surface(self, name: str) -> bool:
         """Not choices, colours and light: matching would take their change of colours for a motion."""

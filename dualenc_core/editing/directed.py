@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -138,6 +138,12 @@ class PeopleDirections(Directions):
             light = even_light(self._numbers(ws)[:, self._light])
             found |= dict(zip(LIGHT_TRAITS, torch.from_numpy(light).T, strict=True))
         return found
+
+    def spread(self, names: Sequence[str]) -> dict[str, float]:
+        """A standard deviation of each trait among people; empty unless all are known."""
+        if not self._column.keys() >= set(names):
+            return {}
+        return {name: float(self._estimate.standard.std[self._column[name]]) for name in names}
 
     def _moved(self, ws: Tensor, values: Values, traits: Traits) -> Tensor:
         before = self._numbers(ws)

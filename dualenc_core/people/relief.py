@@ -119,13 +119,13 @@ class Relief:
             for k, (own, _) in enumerate(SIDES):
                 if own != plane:
                     weight[plane, k * CHANNELS : (k + 1) * CHANNELS] = 0.5
-        rows, columns = _face(size, self.box_warp)
+        rows, columns = face_cells(size, self.box_warp)
         weight[0, :CHANNELS, :, rows, columns] *= _FACE
         flat = (features * depth, size, size)
         return 3 * out.reshape(3, *flat), weight.reshape(3, *flat)
 
 
-def _face(size: int, box_warp: float) -> tuple[slice, slice]:
+def face_cells(size: int, box_warp: float) -> tuple[slice, slice]:
     """Rows and columns of the front that hold the face: x within ±0.1, y from -0.13 to 0.09."""
     place = [round((v / box_warp + 0.5) * size) for v in (-0.13, 0.09, -0.1, 0.1)]
     return slice(*place[:2]), slice(*place[2:])

@@ -164,5 +164,7 @@ def test_frames_of_heads_that_change_are_drawn_as_heads_of_one_picture(generator
     smiling = Animation(1, 24, {"smile": (Key(0, 0.0), Key(1, 1.0))})
     assert [still.quality(q, generator) for q in ("exact", "draft", "high")] == ["exact", "draft", "high"]
     assert smiling.quality("draft", generator) == "few drafts" and smiling.quality("high", generator) == "high"
-    assert smiling.quality("exact", generator, 4) == "reference" and smiling.quality("exact", generator, 1024) == "exact"
+    assert (
+        smiling.quality("exact", generator, 4) == "reference" and smiling.quality("exact", generator, 1024) == "exact"
+    )
     assert smiling.quality("exact", generator, 64) == "single use" and not still.directs and smiling.directs

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...camera import Camera
-from ...editing import Director, directions_of
+from ...editing import Directions, Director, directions_of
 from ...errors import DualEncError
 from ...files import write_text
 from ...generator import PanoHead
@@ -33,6 +33,7 @@ from ...people.attributes import ATTRIBUTES
 from ...people.changed import changed
 from ...people.relighting import read_light
 from ...people.renderer import BACKDROP
+from ...people.standard import Standard, styles_of
 from ...rendering.output import Rendering
 from ...triplane import Triplane
 from .patches import PatchStatistics, patch_distance
@@ -54,7 +55,7 @@ ASKED = {
     "light_yaw": 120.0,
     "light_warmth": 0.8,
 }
-VARIANTS = ("none", "plain", "carried")
+VARIANTS = ("none", "plain", "carried", "generator")
 # Attributes that are 0..1 of something: what has much already is asked to have less.
 _SHARES = ("expression", "hair")
 # Where the light of all input views comes from, degrees of yaw.
@@ -78,7 +79,7 @@ class DirectedSettings:
         seed: of the people, at least 1 000 000.
         yaws: views around each head.
         variants: some of none (the head as it is), plain (the photo's residual stays where it is), carried (it moves
-            along, `editing.carry`).
+            along, `editing.carry`), generator (no photo: the generator at the true description, edited).
     """
 
     heads: int
@@ -109,7 +110,8 @@ class DirectedReport:
         shares: for each head, variant and edit: attribute → how much of what was asked of it moved, by least squares
             over the truths of all (1 on its own and 0 on the others is perfect).
         patches: attribute → variant → patch distance to the truth outside of what moves.
-        light: for each head, front views: brightness right minus left, before, wanted, edited.
+        light: for each head, front views: brightness right minus left, before, wanted, edited; and where the light of
+            the head comes from by its style vectors, in degrees, with its softness.
         seconds: in all.
     """
 
@@ -149,7 +151,8 @@ class DirectedReport:
                 f"Light, head {row['head']}, brightness of the right minus the left (front view, 0..255): photo "
                 f"{row['before']:.1f}, wanted {row['wanted']:.1f}, "
                 + ", ".join(f"{v} {row[v]:.1f}" for v in edits if v in row)
-                + f"; the head unedited {row['none']:.1f}."
+                + f"; the head unedited {row['none']:.1f}. Its styles say: light from {row['read_yaw']:.0f}° (true "
+                f"{_LIT_FROM:.0f}°), softness {row['read_softness']:.2f} (true {row['true_softness']:.2f})."
             )
         return "\n".join(lines) + "\n"
 
@@ -228,8 +231,10 @@ def evaluate_directed(
         truth = _picture(pack, person, ring, size)
         view = _picture(pack, person, ring[0], 512)
         head = inverter.invert(view.image, ring[0], view.alpha).triplane
-        as_it_is = _render(generator, head, ring, size)
-        director = Director(generator, head, known)
+        directors = {"plain": Director(generator, head, known)}
+        if "generator" in settings.variants:
+            directors["generator"] = Director(generator, _described(generator, pack, person), known)
+        as_it_is = {name: _render(generator, d.triplane, ring, size) for name, d in directors.items()}
         edited: dict[str, dict[str, Tensor]] = {}
         truths: dict[str, Tensor] = {}
         for j, name in enumerate(settings.asked):
@@ -237,12 +242,14 @@ def evaluate_directed(
             wanted = _picture(pack, changed(person, {name: amount}), ring, size)
             if float((wanted.image - truth.image).square().mean().sqrt()) >= _NOTHING:
                 truths[name] = wanted.image
-                edited[name] = {"none": as_it_is} | _edits(director, {name: amount}, settings.variants, ring, size)
+                edited[name] = {"none": as_it_is["plain"]}
+                edited[name] |= _edits(directors, {name: amount}, settings.variants, ring, size)
                 moved = _moved(truth.image, wanted.image)
                 rows = []
                 for variant, picture in edited[name].items():
                     row = {"head": i, "attribute": name, "amount": amount, "variant": variant}
-                    rows.append(row | _compare(picture, wanted.image, as_it_is, truth.image, moved))
+                    base = as_it_is.get(variant, as_it_is["plain"])
+                    rows.append(row | _compare(picture, wanted.image, base, truth.image, moved))
                     kept = (1 - moved) * truth.alpha
                     for key, image in ((variant, picture), (f"truth {variant}", wanted.image)):
                         patches.setdefault((name, key), PatchStatistics(scales=2)).add(image, kept)
@@ -251,12 +258,11 @@ def evaluate_directed(
                 say(f"head {i}, {name} {amount:+g}, dB (of what moves): {', '.join(figures)}")
             if progress is not None:
                 progress(i * len(settings.asked) + j + 1, len(persons) * len(settings.asked))
-        report.shares += _shares(i, truth.image, truths, edited)
+        report.shares += _shares(i, truth.image, truths, edited, as_it_is)
         if "light_yaw" in truths:
             pictures = {"before": truth.image, "wanted": truths["light_yaw"], **edited["light_yaw"]}
-            report.light.append(
-                {"head": i} | {k: _right_minus_left(p[:1], truth.alpha[:1]) for k, p in pictures.items()}
-            )
+            tilts = {k: _right_minus_left(p[:1], truth.alpha[:1]) for k, p in pictures.items()}
+            report.light.append({"head": i} | tilts | _light_read(known, head, pack, person))
         if sheet is not None:
             _save_sheet(sheet / f"head{i}.png", truth.image, truths, edited)
     for name, variant in patches:
@@ -268,13 +274,21 @@ def evaluate_directed(
     return report
 
 
+def _described(generator: PanoHead, pack: Pack, person: Person) -> Triplane:
+    """The generator's own head of a description."""
+    standard = Standard.from_provenance(generator.provenance)
+    w = styles_of(standard(numbers(person, light_of(pack, person).numbers)[None]), generator.config.w_dim)
+    return generator.synthesize(w.to(generator.w_avg)[:, None].expand(-1, generator.config.num_ws, -1))
+
+
 def _edits(
-    director: Director, values: Mapping[str, float], variants: Sequence[str], ring: Camera, size: int
+    directors: Mapping[str, Director], values: Mapping[str, float], variants: Sequence[str], ring: Camera, size: int
 ) -> dict[str, Tensor]:
     """Pictures of one edit by variant; heads that are the same are drawn once."""
     found: dict[str, tuple[Triplane, Tensor]] = {}
     for variant in variants:
         if variant != "none":
+            director = directors["generator" if variant == "generator" else "plain"]
             head = director(values, carry=variant == "carried")
             twins = (picture for other, picture in found.values() if torch.equal(other.planes, head.planes))
             picture = next(twins, None)
@@ -330,8 +344,14 @@ def _compare(picture: Tensor, wanted: Tensor, as_it_is: Tensor, truth: Tensor, m
     }
 
 
-def _shares(head: int, truth: Tensor, truths: Mapping[str, Tensor], edited: Mapping[str, dict]) -> Iterable[dict]:
-    """Changes of pictures as sums of the true changes of all attributes."""
+def _shares(
+    head: int,
+    truth: Tensor,
+    truths: Mapping[str, Tensor],
+    edited: Mapping[str, Mapping[str, Tensor]],
+    as_it_is: Mapping[str, Tensor],
+) -> Iterable[dict]:
+    """Changes of pictures as sums of true changes; ``as_it_is``: unedited, by variant, "plain" for the others."""
     names = list(truths)
     if not names:
         return []
@@ -344,10 +364,22 @@ def _shares(head: int, truth: Tensor, truths: Mapping[str, Tensor], edited: Mapp
     for name in names:
         for variant, picture in edited[name].items():
             if variant != "none":
-                shares = np.linalg.lstsq(basis, vector(picture - edited[name]["none"]), rcond=None)[0]
+                shares = np.linalg.lstsq(basis, vector(picture - as_it_is.get(variant, as_it_is["plain"])), rcond=None)[
+                    0
+                ]
                 values = dict(zip(names, shares.tolist(), strict=True))
                 found.append({"head": head, "edit": name, "variant": variant, "shares": values})
     return found
+
+
+def _light_read(known: Directions, head: Triplane, pack: Pack, person: Person) -> dict[str, float]:
+    """What the styles of a head say of its light, and the truth."""
+    read, true = known.values(head.ws), read_light(light_of(pack, person).numbers[None])
+    return {
+        "read_yaw": float(read["light_yaw"][0]),
+        "read_softness": float(read["light_softness"][0]),
+        "true_softness": float(true["light_softness"][0]),
+    }
 
 
 def _right_minus_left(picture: Tensor, alpha: Tensor) -> float:
