@@ -21,7 +21,7 @@ from dualenc_core.generator.prepared import FEW_DRAFTS
 
 # Rays along a side of a picture of 256².
 _RAYS = 64
-_CHANGES = 6
+_CHANGES = 3
 
 
 def main() -> None:
