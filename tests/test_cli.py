@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -320,6 +321,28 @@ def test_evaluate_asks_for_people_where_the_generator_is_not_of_procedural_heads
     assert main([*command, "--protocol=procedural"]) == 1
     assert "z_dim is 8" in (error := capsys.readouterr().err) and "--protocol people" in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("told", "heads"), [([], 2), (["--heads=5"], 5)])
+def test_evaluate_directed_takes_few_heads_unless_told_and_says_its_command(
+    tmp_path, monkeypatch, capsys, told, heads
+) -> None:
+    from dualenc_core.people import Pack
+    from dualenc_core.research.evaluation import directed
+
+    asked = []
+
+    def evaluate(generator, encoder1, encoder2, settings, progress, command, sheet, say):
+        asked.append(settings)
+        return directed.DirectedReport(asdict(settings), {"command": command})
+
+    monkeypatch.setattr(directed, "evaluate_directed", evaluate)
+    monkeypatch.setattr(Pack, "open", lambda folder: SimpleNamespace(root=tmp_path))
+    weights = [f"--{name}={path}" for name, path in write_networks(tmp_path, z_dim=8).items()]
+    command = ["evaluate", "--protocol=directed", f"--out={tmp_path / 'out'}", *weights, *told, "--device=cpu"]
+    assert main([*command, "--asked", "age=30", "--variants", "none", "plain"]) == 0
+    assert asked[0].heads == heads and asked[0].variants == ("none", "plain")
+    assert f"--heads {heads} --yaws 8 --seed 1000000 --asked age=30 --variants none plain`" in capsys.readouterr().out
 
 
 def test_evaluate_writes_its_report(files, tmp_path, capsys) -> None:

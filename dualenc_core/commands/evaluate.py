@@ -22,6 +22,9 @@ from .options import add_device, add_encoders, add_engine, add_generator, add_ou
 if TYPE_CHECKING:
     from ..research.evaluation import Baselines
 
+# Heads unless told. Of directed ones each edit has a truth of its own to draw, all around.
+_HEADS, _DIRECTED_HEADS = 48, 2
+
 EXAMPLES = """  python -m dualenc_core evaluate --people pack/ --out out/evaluation
   python -m dualenc_core evaluate --people pack/ --out out/four --heads 4 \\
       --control runs/people-control/model.safetensors
@@ -59,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     procedural.add_argument(
         "--control", metavar="FILE", help="an Encoder 2 trained without its discriminator, to compare"
     )
-    procedural.add_argument("--heads", type=whole(1), default=48, help="number of heads (default: 48)")
+    procedural.add_argument(
+        "--heads", type=whole(1), help=f"number of heads (default: {_HEADS}, directed {_DIRECTED_HEADS})"
+    )
     procedural.add_argument("--yaws", type=whole(1), default=8, help="views around each head (default: 8)")
     procedural.add_argument("--seed", type=int, help="of the heads; the default is one that no training uses")
     procedural.add_argument("--people", metavar="FOLDER", help="asset pack of people (default: DUALENC_PEOPLE)")
@@ -70,10 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     directed.add_argument(
         "--variants",
         nargs="+",
-        choices=("none", "plain", "carried", "generator"),
-        default=["none", "plain", "carried", "generator"],
-        help="none: the head as it is; plain, carried: details of the photo stay or move along; generator: its own "
-        "head of the true description (default: all)",
+        choices=("none", "plain", "generator"),
+        default=["none", "plain", "generator"],
+        help="none: the head as it is; plain: edited; generator: its own head of the true description, edited "
+        "(default: all)",
     )
     photos = parser.add_argument_group("photos and mead")
     photos.add_argument("--data", type=Path, metavar="FOLDER", help="aligned portraits with dataset.json")
@@ -112,7 +117,8 @@ def _known(args: argparse.Namespace) -> None:
     files = NetworkFiles.find(device, args.generator, **encoders)
     networks = load_networks(files)
     seed = FIRST_TEST_SEED if args.seed is None else args.seed
-    command = f"python -m dualenc_core evaluate --heads {args.heads} --yaws {args.yaws} --seed {seed}"
+    heads = args.heads or _HEADS
+    command = f"python -m dualenc_core evaluate --heads {heads} --yaws {args.yaws} --seed {seed}"
     optimise = tuple(name for name in OPTIMISED if name in (args.methods or ()))
     if optimise:
         command += f" --methods {' '.join(optimise)} --steps {args.steps} --tune-steps {args.tune_steps}"
@@ -129,7 +135,7 @@ def _known(args: argparse.Namespace) -> None:
             networks.generator,
             *networks.pair,
             networks.control,
-            heads=args.heads,
+            heads=heads,
             yaws=args.yaws,
             seed=seed,
             progress=progress,
@@ -154,12 +160,11 @@ def _directed(args: argparse.Namespace) -> None:
     networks = load_networks(files)
     asked = dict(map(_change, args.asked)) if args.asked else ASKED
     seed = FIRST_TEST_SEED if args.seed is None else args.seed
-    settings = DirectedSettings(
-        args.heads, asked, str(Pack.open(args.people).root), seed, args.yaws, tuple(args.variants)
-    )
+    heads = args.heads or _DIRECTED_HEADS
+    settings = DirectedSettings(heads, asked, str(Pack.open(args.people).root), seed, args.yaws, tuple(args.variants))
     command = (
-        f"python -m dualenc_core evaluate --protocol directed --heads {args.heads} --yaws {args.yaws} --seed {seed} "
-        f"--asked {' '.join(f'{name}={x:g}' for name, x in asked.items())}"
+        f"python -m dualenc_core evaluate --protocol directed --heads {heads} --yaws {args.yaws} --seed {seed} "
+        f"--asked {' '.join(f'{name}={x:g}' for name, x in asked.items())} --variants {' '.join(args.variants)}"
     )
     with output_folder(args.out) as folder, progress_bar("edits") as progress:
         report = evaluate_directed(networks.generator, *networks.pair, settings, progress, command, folder, print)

@@ -24,8 +24,7 @@ from ..errors import DualEncError
 from ..generator import PanoHead
 from ..people.relighting import LIGHT_TRAITS, LIGHTING
 from ..people.standard import Standard
-from ..triplane import Overlay, Triplane
-from .carry import carried
+from ..triplane import Triplane
 from .directed import Directions, PeopleDirections, Traits, Values
 from .direction_file import load_directions
 from .light import with_light
@@ -33,8 +32,6 @@ from .styles import restyle
 
 # What `neutral` makes neutral.
 NEUTRAL_GROUPS = ("expression", "light")
-# Groups of attributes that move a surface.
-_SHAPES = ("expression", "face")
 
 
 def directions_of(generator: PanoHead, path: str | Path | None = None) -> Directions:
@@ -66,30 +63,14 @@ class Director:
     triplane: Triplane
     known: Directions
 
-    def __call__(self, values: Values, traits: Traits | None = None, carry: bool = False) -> Triplane:
-        """See `direct`; ``carry``: the photo's details move along with the surface (`carry.carried`)."""
+    def __call__(self, values: Values, traits: Traits | None = None) -> Triplane:
+        """See `direct`."""
         lit = any(name in LIGHTING for name, value in values.items() if value) or bool(
             set(traits or ()) & {*LIGHT_TRAITS}
         )
         start, before = self._lit if lit else (self.triplane.ws, self._before)
         edited = restyle(self.generator, self.triplane, self.known.moved(start, values, traits), before=before)
-        shapes = {name: value for name, value in values.items() if value and self._moves_surface(name)}
-        if carry and shapes:
-            edited = self._with_details(edited, before, self.known.moved(start, shapes))
         return edited.replace(meta={"direct": _meta(values, traits or {}), "head": dict(self.triplane.meta)})
-
-    def _with_details(self, edited: Triplane, before: Tensor, ws: Tensor) -> Triplane:
-        """The same with the residual where the surface goes when planes ``before`` become those of ``ws``."""
-        with torch.no_grad():
-            after = self.generator.synthesize(ws).planes
-
-        def moved(planes: Tensor, now: Tensor) -> Tensor:
-            residual = planes - before
-            return now + carried(residual, before, after, self.triplane.depth) - residual
-
-        pairs = zip(self.triplane.overlays, edited.overlays, strict=True)
-        overlays = tuple(Overlay(moved(old.planes, new.planes), new.weight) for old, new in pairs)
-        return edited.replace(planes=moved(self.triplane.planes, edited.planes), overlays=overlays)
 
     @cached_property
     def _lit(self) -> tuple[Tensor, Tensor]:
@@ -101,10 +82,6 @@ class Director:
             return ws, self._before
         with torch.no_grad():
             return ws, self.generator.synthesize(ws).planes
-
-    def _moves_surface(self, name: str) -> bool:
-        """Not choices, colours and light: matching would take their change of colours for a motion."""
-        return "=" not in name and name != "skin_tone" and self.known.attribute(name).group in _SHAPES
 
     @cached_property
     def _before(self) -> Tensor:

@@ -55,7 +55,7 @@ ASKED = {
     "light_yaw": 120.0,
     "light_warmth": 0.8,
 }
-VARIANTS = ("none", "plain", "carried", "generator")
+VARIANTS = ("none", "plain", "generator")
 # Attributes that are 0..1 of something: what has much already is asked to have less.
 _SHARES = ("expression", "hair")
 # Where the light of all input views comes from, degrees of yaw.
@@ -78,8 +78,8 @@ class DirectedSettings:
         people: folder of the asset pack.
         seed: of the people, at least 1 000 000.
         yaws: views around each head.
-        variants: some of none (the head as it is), plain (the photo's residual stays where it is), carried (it moves
-            along, `editing.carry`), generator (no photo: the generator at the true description, edited).
+        variants: some of none (the head as it is), plain (edited, the photo's residual stays where it is), generator
+            (no photo: the generator at the true description, edited).
     """
 
     heads: int
@@ -243,7 +243,11 @@ def evaluate_directed(
             if float((wanted.image - truth.image).square().mean().sqrt()) >= _NOTHING:
                 truths[name] = wanted.image
                 edited[name] = {"none": as_it_is["plain"]}
-                edited[name] |= _edits(directors, {name: amount}, settings.variants, ring, size)
+                edited[name] |= {
+                    variant: _render(generator, director({name: amount}), ring, size)
+                    for variant, director in directors.items()
+                    if variant in settings.variants
+                }
                 moved = _moved(truth.image, wanted.image)
                 rows = []
                 for variant, picture in edited[name].items():
@@ -279,21 +283,6 @@ def _described(generator: PanoHead, pack: Pack, person: Person) -> Triplane:
     standard = Standard.from_provenance(generator.provenance)
     w = styles_of(standard(numbers(person, light_of(pack, person).numbers)[None]), generator.config.w_dim)
     return generator.synthesize(w.to(generator.w_avg)[:, None].expand(-1, generator.config.num_ws, -1))
-
-
-def _edits(
-    directors: Mapping[str, Director], values: Mapping[str, float], variants: Sequence[str], ring: Camera, size: int
-) -> dict[str, Tensor]:
-    """Pictures of one edit by variant; heads that are the same are drawn once."""
-    found: dict[str, tuple[Triplane, Tensor]] = {}
-    for variant in variants:
-        if variant != "none":
-            director = directors["generator" if variant == "generator" else "plain"]
-            head = director(values, carry=variant == "carried")
-            twins = (picture for other, picture in found.values() if torch.equal(other.planes, head.planes))
-            picture = next(twins, None)
-            found[variant] = head, _render(director.generator, head, ring, size) if picture is None else picture
-    return {variant: picture for variant, (_, picture) in found.items()}
 
 
 def _lit_from(pack: Pack, person: Person, yaw: float) -> Person:
