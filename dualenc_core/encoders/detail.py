@@ -278,14 +278,21 @@ def _relit(photo: Tensor, made: Tensor, cover: Tensor) -> Tensor:
 
 
 def _slopes(generator: PanoHead, head: Triplane, points: Tensor) -> Tensor:
-    """[P,3,C] how colours of points move with the mean features of the planes."""
-    with torch.enable_grad():
-        features = lookup(head.planes, points[None], head.depth, generator.config.render.box_warp).mean(1, keepdim=True)
-        features = features.detach().requires_grad_(True)
-        _, decoded = generator.decoder(features)
-        rgb = generator.to_rgb(decoded.transpose(1, 2)[..., None], head.ws)
-        slopes = [torch.autograd.grad(rgb[:, k].sum(), features, retain_graph=k < 2)[0][0, 0] for k in range(3)]
-    return torch.stack(slopes, 1)
+    """[P,3,C] how colours of points move with the mean features of the planes.
+
+    By hand: ComfyUI runs its nodes in inference mode, where there are no gradients.
+    """
+    decoder = generator.decoder
+    first, last = decoder.layers
+    features = lookup(head.planes, points[None], head.depth, generator.config.render.box_warp).mean(1)[0]
+    before = first(features)
+    raw = last(F.softplus(before))[:, 1:]
+    basis = torch.eye(raw.shape[1], device=raw.device)[None, :, :, None]
+    # To-RGB is linear, up to what it adds.
+    to_rgb = (generator.to_rgb(basis, head.ws) - generator.to_rgb(torch.zeros_like(basis), head.ws))[0, :, :, 0]
+    by_raw = to_rgb * decoder.activated_slope(raw)[:, None]
+    by_hidden = (by_raw @ (last.weight[1:] * last.weight_gain)) * torch.sigmoid(before)[:, None]
+    return by_hidden @ (first.weight * first.weight_gain)
 
 
 def _facing(surface: Tensor, directions: Tensor) -> Tensor:
@@ -306,8 +313,9 @@ def least_squares(
         >>> import torch
         >>> from dualenc_core.encoders.detail import least_squares
         >>> matrix = torch.tensor([[2.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
-        >>> least_squares(lambda x: matrix @ x, lambda y: matrix.T @ y, torch.tensor([2.0, 8.0, 5.0]), 0.0, 2)
-        tensor([1., 2.])
+        >>> found = least_squares(matrix.mv, matrix.T.mv, torch.tensor([2.0, 8.0, 5.0]), 0.0, 2)
+        >>> [round(value, 3) for value in found.tolist()]
+        [1.0, 2.0]
     """
     error = target
     gradient = adjoint(error)

@@ -7,9 +7,10 @@ import torch
 
 import dualenc_core as dc
 from dualenc_core.encoders import HeadEncoder, HeadEncoderConfig
-from dualenc_core.encoders.detail import add_both_sides, add_detail, least_squares
+from dualenc_core.encoders.detail import _slopes, add_both_sides, add_detail, least_squares
 from dualenc_core.errors import DualEncError
 from dualenc_core.images import resize_area
+from dualenc_core.rendering.trigrid import lookup
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,28 @@ def test_outside_of_the_matte_nothing_is_learned(generator, head):
     photo = torch.ones(1, 3, 128, 128)
     nothing = torch.zeros(1, 1, 64, 64)
     assert torch.equal(add_detail(generator, head, photo, camera, nothing).planes, head.planes)
+
+
+def test_in_inference_mode_it_does_the_same(generator, head):
+    camera = dc.Camera.look_at(yaw=10)
+    photo = generator.render(head, camera, super_resolve=False).raw.roll(3, -1)
+    expected = add_both_sides(generator, head, photo, camera).planes
+    with torch.inference_mode():
+        found = add_both_sides(generator, head.map(torch.clone), photo.clone(), camera)
+        assert torch.allclose(found.planes, expected, atol=1e-4)
+
+
+def test_colours_move_with_features_as_gradients_say(generator, head):
+    points = 0.1 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    box, depth = generator.config.render.box_warp, head.depth
+
+    def colours(features):
+        decoded = generator.decoder(features[None, None])[1]
+        return generator.to_rgb(decoded.transpose(1, 2)[..., None], head.ws)[0, :, :, 0].T
+
+    features = lookup(head.planes, points[None], depth, box).mean(1)[0]
+    expected = torch.autograd.functional.jacobian(lambda f: colours(f).sum(0), features).movedim(0, 1)
+    assert torch.allclose(_slopes(generator, head, points), expected, atol=1e-4)
 
 
 def test_heads_of_other_generators_stay_as_they_are():
