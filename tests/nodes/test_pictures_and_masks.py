@@ -148,7 +148,9 @@ def test_frames_without_a_face_take_the_camera_and_crop_of_the_one_before(node, 
     crop, camera, matte, overlay, report, kept = answer["result"]
     assert kept == "0, 1, 2, 3" and len(crop) == len(camera) == len(matte) == len(overlay) == 4
     places = [line["crop"] for line in answer["ui"]["alignment"]]
-    assert places[0] == places[1] == places[2] != places[3]
+    # Equal up to rounding: what is computed with the camera in between may end in another last bit.
+    same = pytest.approx(places[1], abs=1e-6)
+    assert places[0] == same and places[2] == same and places[3] != same
     poses = camera.cam2world
     assert torch.equal(poses[2], poses[1]) and torch.equal(poses[0], poses[1])
     assert (crop[2] - 0.5).abs().max() < 0.02
