@@ -164,7 +164,7 @@ def align_portrait(studio: Studio) -> Page:
         raise SystemExit("the page of Align Portrait shows a photo of scikit-image: pip install scikit-image")
     # The upper part, so that what is drawn on the face can be seen.
     photo = torch.from_numpy(pixels[:300, 90:390].copy())[None].float() / 255
-    portrait, _, matte, overlay, _ = studio.run("AlignPortrait", image=photo)
+    portrait, _, matte, overlay, *_ = studio.run("AlignPortrait", image=photo)
     pictures = {"overlay": overlay, "portrait": portrait, "matte": grey(matte)}
     return labelled({name: frames(picture)[0] for name, picture in pictures.items()}, 3)
 
