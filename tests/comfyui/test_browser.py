@@ -340,7 +340,8 @@ def canonical(prompt: dict) -> list[str]:
 def test_apps_have_labels_and_work_by_click(visit) -> None:
     if visit["apps"] is None:
         pytest.skip("this frontend has no App mode")
-    assert set(visit["apps"]) == {"01_photo_to_360_head", "02_photo_to_turntable_video", "08_hair_transfer"}
+    apps = {"01_photo_to_360_head", "02_photo_to_turntable_video", "08_hair_transfer", "15_direct_a_head"}
+    assert set(visit["apps"]) == apps
     for name, seen in visit["apps"].items():
         assert seen["labels"] and all(shown for _, shown in seen["labels"]), (name, seen["labels"])
         before, after = seen["stepped"]
