@@ -235,9 +235,9 @@ def test_frames_enter_the_video_as_they_are_made(files, result, tmp_path, monkey
         return render(*args, **kwargs)
 
     monkeypatch.setattr(PanoHead, "render", count)
-    monkeypatch.setattr(
-        "dualenc_core.export.save_video", lambda frames, *_, **__: seen.extend(len(made) for _ in frames)
-    )
+    # `render` imports it when it runs, `orbit` with its module.
+    for place in ("dualenc_core.export", "dualenc_core.commands.film"):
+        monkeypatch.setattr(f"{place}.save_video", lambda frames, *_, **__: seen.extend(len(made) for _ in frames))
     verb, *options = command
     out = tmp_path / ("turn.mp4" if verb == "orbit" else "views")
     head = str(result / "triplane.safetensors")
