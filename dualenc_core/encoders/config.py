@@ -194,7 +194,7 @@ class HeadEncoderConfig:
         triplane, lifted: stage two; only the one that ``refiner`` names is built.
         passes: how often stage two runs, each time on a new render of its own result.
         detail: steps of `detail.add_detail` after it, which give a head its photo's sharpness.
-        both_sides: whether hidden parts get the detail of the mirrored photo (`detail.add_both_sides`).
+        both_sides: whether hidden parts get the detail of the mirrored photo (`detail.add_both_sides`); with detail.
         render_resolution: neural resolution of the renders that stage two compares with the photo.
         render_samples: coarse and importance samples a ray of those renders; None = the generator's.
         super_resolve: compare with the super-resolved image; False = with the raw one (cheaper).
@@ -222,6 +222,10 @@ class HeadEncoderConfig:
             raise DualEncError(f"passes is {self.passes}, expected at least 1")
         if self.detail < 0:
             raise DualEncError(f"detail is {self.detail}, expected 0 or more steps")
+        if self.both_sides and not self.detail:
+            raise DualEncError(
+                "both_sides is set, but detail is 0: there is nothing to mirror; set detail, 12 is usual"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HeadEncoderConfig:

@@ -8,7 +8,7 @@ learns from many photos is right on average, and soft; this is what gives one ph
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -74,12 +74,14 @@ def add_detail(
         photo = shrink_area(image[i : i + 1], generator.config.image_resolution)
         rays = _rays(generator, head, photo, view, part, unread, quality, relit)
         if rays is not None:
-            head, lack = _explained(generator, head, rays, unread, steps)
+            colours = _Colours(generator, head, rays, unread)
+            change = colours.change(rays.lack, steps)
             if sharpen:
-                softened = photo - resize_area(generator.render(head, view, quality=quality).image, photo.shape[-1])
-                more = resize_area(softened, generator.config.neural_resolution).flatten(2)[0].T[rays.pixels]
-                rays = replace(rays, lack=lack + _SHARPEN * more)
-                head, _ = _explained(generator, head, rays, unread, steps)
+                made = generator.render(colours.changed(head, change), view, quality=quality).image
+                softened = resize_area(photo - resize_area(made, photo.shape[-1]), generator.config.neural_resolution)
+                lack = rays.lack - colours.of(change) + _SHARPEN * softened.flatten(2)[0].T[rays.pixels]
+                change = change + colours.change(lack, steps)
+            head = colours.changed(head, change)
         planes.append(head.planes)
     return triplane.replace(planes=torch.cat(planes))
 
@@ -138,7 +140,7 @@ class _Cells:
         plane: 0..2.
         features: [F] which of the K unread ones.
         cells: [A] of the D·S·S, those that are read at all.
-        index, weight: [P,8] among these, and their trilinear shares.
+        index, start, weight: [8P] among these by the points that read them, [P] where each point's begin, [8P] shares.
         source, offset, back: [8P] points by the cells that they read, [A] where each cell's begin, [8P] their shares.
     """
 
@@ -146,6 +148,7 @@ class _Cells:
     features: Tensor
     cells: Tensor
     index: Tensor
+    start: Tensor
     weight: Tensor
     source: Tensor
     offset: Tensor
@@ -155,14 +158,16 @@ class _Cells:
     def of(cls, plane: int, features: Tensor, index: Tensor, weight: Tensor) -> _Cells:
         """From flat cells and shares [P,8]."""
         cells, index = index.unique(return_inverse=True)
+        start = torch.arange(0, index.numel(), index.shape[1], device=index.device)
         order = index.flatten().argsort()
         counts = torch.bincount(index.flatten(), minlength=len(cells))
-        offset = counts.cumsum(0) - counts
-        return cls(plane, features, cells, index, weight, order // 8, offset, weight.flatten()[order])
+        source, offset = order // index.shape[1], counts.cumsum(0) - counts
+        weight = weight.flatten()
+        return cls(plane, features, cells, index.flatten(), start, weight, source, offset, weight[order])
 
     def read(self, values: Tensor) -> Tensor:
         """[A,F] → [P,F]."""
-        return _bags(values, self.index.flatten(), torch.arange(0, self.index.numel(), 8), self.weight.flatten())
+        return _bags(values, self.index, self.start, self.weight)
 
     def spread(self, values: Tensor) -> Tensor:
         """[P,F] → [A,F], the adjoint of `read`."""
@@ -171,53 +176,59 @@ class _Cells:
 
 def _bags(values: Tensor, index: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
     """Weighted sums of rows of ``values`` [A,F]: many times as fast as gathering and scattering them."""
-    rows, index, offset, weight = (
-        part.cpu() if values.device.type == "mps" else part.to(values.device)  # no kernel there
-        for part in (values, index, offset, weight)
-    )
-    return F.embedding_bag(index, rows, offset, mode="sum", per_sample_weights=weight).to(values.device)
+    if values.device.type == "mps":  # no kernel there
+        return _bags(values.cpu(), index.cpu(), offset.cpu(), weight.cpu()).to(values.device)
+    return F.embedding_bag(index, values, offset, mode="sum", per_sample_weights=weight)
 
 
-def _explained(generator: PanoHead, head: Triplane, rays: _Rays, unread: Tensor, steps: int) -> tuple[Triplane, Tensor]:
-    """One head with the colours that it lacks, and what rays [R,3] lack then."""
-    depth, size = head.depth, head.size
-    values = head.planes[0].unflatten(1, (-1, depth))[:, unread].flatten(2)
-    # Each feature moves in the plane alone that has most of it, in units of its root mean square there.
-    spread = values.square().mean(2).sqrt()
-    owner = spread.argmax(0)
-    index, share = corners(
-        plane_coordinates(rays.points[None], generator.config.render.box_warp)[0], (depth, size, size)
-    )
-    # The decoder averages the planes.
-    parts = [_Cells.of(p, (owner == p).nonzero()[:, 0], index[p], share[p] / 3) for p in owner.unique().tolist()]
-    units = [spread[part.plane, part.features] for part in parts]
-    slopes = [rays.slopes[..., part.features] * unit for part, unit in zip(parts, units, strict=True)]
-    sizes = [len(part.cells) * len(part.features) for part in parts]
+class _Colours:
+    """What a change of one head's free features does to the colours of its rays: a linear map, and its inverse."""
 
-    def colours(change: Tensor) -> Tensor:
+    def __init__(self, generator: PanoHead, head: Triplane, rays: _Rays, unread: Tensor) -> None:
+        self.rays, self.unread, self.shape = rays, unread, (head.depth, head.size, head.size)
+        values = head.planes[0].unflatten(1, (-1, head.depth))[:, unread].flatten(2)
+        # Each feature moves in the plane alone that has most of it, in units of its root mean square there.
+        spread = values.square().mean(2).sqrt()
+        owner = spread.argmax(0)
+        places = plane_coordinates(rays.points[None], generator.config.render.box_warp)[0]
+        index, share = corners(places, self.shape)
+        # The decoder averages the planes.
+        self.parts = [
+            _Cells.of(p, (owner == p).nonzero()[:, 0], index[p], share[p] / 3) for p in owner.unique().tolist()
+        ]
+        self.units = [spread[part.plane, part.features] for part in self.parts]
+        each = zip(self.parts, self.units, strict=True)
+        self.slopes = [rays.slopes[..., part.features] * unit for part, unit in each]
+        self.sizes = [len(part.cells) * len(part.features) for part in self.parts]
+
+    def of(self, change: Tensor) -> Tensor:
         """[R,3] of a change [ΣA·F], in units."""
-        total = torch.zeros_like(rays.points)
-        for part, slope, piece in zip(parts, slopes, change.split(sizes), strict=True):
+        total = torch.zeros_like(self.rays.points)
+        for part, slope, piece in zip(self.parts, self.slopes, change.split(self.sizes), strict=True):
             total += torch.einsum("pjf,pf->pj", slope, part.read(piece.unflatten(0, (len(part.cells), -1))))
         return total.unflatten(0, (-1, _KEPT)).sum(1)
 
-    def adjoint(error: Tensor) -> Tensor:
+    def adjoint(self, error: Tensor) -> Tensor:
         """[ΣA·F] of colours [R,3]."""
         error = error.repeat_interleave(_KEPT, 0)
-        each = zip(parts, slopes, strict=True)
+        each = zip(self.parts, self.slopes, strict=True)
         return torch.cat([part.spread(torch.einsum("pjf,pj->pf", slope, error)).flatten() for part, slope in each])
 
-    weight = rays.weight
-    change = least_squares(
-        lambda x: weight * colours(x), lambda y: adjoint(weight * y), weight * rays.lack, _STAY, steps
-    )
-    values = torch.zeros_like(values)
-    for part, unit, piece in zip(parts, units, change.split(sizes), strict=True):
-        moved = piece.unflatten(0, (len(part.cells), -1)) * unit
-        values[part.plane, part.features[:, None], part.cells] = moved.T
-    planes = head.planes.clone().unflatten(2, (-1, depth))
-    planes[0, :, unread] += values.unflatten(2, (depth, size, size))
-    return head.replace(planes=planes.flatten(2, 3)), rays.lack - colours(change)
+    def change(self, lack: Tensor, steps: int) -> Tensor:
+        """The smallest change [ΣA·F] that gives rays the colours [R,3] that they lack."""
+        weight = self.rays.weight
+        return least_squares(
+            lambda x: weight * self.of(x), lambda y: self.adjoint(weight * y), weight * lack, _STAY, steps
+        )
+
+    def changed(self, head: Triplane, change: Tensor) -> Triplane:
+        """The head with the change."""
+        planes = head.planes.clone().unflatten(2, (-1, self.shape[0]))
+        cells = planes.flatten(3)  # a view
+        for part, unit, piece in zip(self.parts, self.units, change.split(self.sizes), strict=True):
+            moved = piece.unflatten(0, (len(part.cells), -1)) * unit
+            cells[0, part.plane, self.unread[part.features][:, None], part.cells] += moved.T
+        return head.replace(planes=planes.flatten(2, 3))
 
 
 def _rays(

@@ -7,7 +7,7 @@ import torch
 
 import dualenc_core as dc
 from dualenc_core.encoders import HeadEncoder, HeadEncoderConfig
-from dualenc_core.encoders.detail import _slopes, add_both_sides, add_detail, least_squares
+from dualenc_core.encoders.detail import _relit, _slopes, add_both_sides, add_detail, least_squares
 from dualenc_core.errors import DualEncError
 from dualenc_core.images import resize_area
 from dualenc_core.rendering.trigrid import lookup
@@ -138,6 +138,17 @@ def test_least_squares_keeps_what_costs_more_than_it_explains():
     assert held.abs().max() < 1e-3
 
 
-def test_steps_are_not_negative():
+def test_a_photo_is_relit_without_its_hues_and_details():
+    made = torch.full((1, 3, 64, 64), -0.6)  # 0.2 everywhere
+    stripes = 0.1 * torch.sin(torch.arange(64.0))[None, None, None]
+    photo = torch.tensor([0.4, 0.2, 0.0])[None, :, None, None] + stripes  # light 0.6, reddish
+    found = _relit(photo, made, torch.ones(1, 1, 64, 64))
+    assert float((found.mean(1) + 1).mean() / 2) == pytest.approx(0.24, abs=0.01)  # at most 2.5 times darker
+    assert torch.allclose((found + 1) / (photo + 1), torch.tensor(0.4), atol=1e-3)
+
+
+def test_wrong_configurations_are_refused():
     with pytest.raises(DualEncError, match="detail is -1, expected 0 or more"):
         HeadEncoderConfig(detail=-1)
+    with pytest.raises(DualEncError, match="both_sides is set, but detail is 0"):
+        HeadEncoderConfig(both_sides=True)
