@@ -65,7 +65,7 @@ def add_detail(
     Heads of generators whose density reads every feature (official ones) come back unchanged: for them there is
     `inversion.refine_triplane`.
     """
-    unread = _unread_features(generator)
+    unread = unread_features(generator)
     if not len(unread):
         return triplane
     planes = []
@@ -106,7 +106,7 @@ def add_both_sides(
     return add_detail(generator, head, image, camera, matte, steps, quality, sharpen=False)
 
 
-def _unread_features(generator: PanoHead) -> Tensor:
+def unread_features(generator: PanoHead) -> Tensor:
     """Indices [K] of the features that colours are made of, and densities are not."""
     first, last = generator.decoder.layers
     read = last.weight[0].abs() @ first.weight.abs()

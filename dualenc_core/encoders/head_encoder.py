@@ -24,6 +24,7 @@ from ..triplane import Triplane
 from .config import HeadEncoderConfig
 from .detail import add_both_sides, add_detail
 from .lifted_refiner import LiftedRefiner
+from .outline import fit_outline
 from .spaces import latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
 from .triplane_encoder import TriPlaneEncoder
@@ -185,9 +186,11 @@ class HeadEncoder(nn.Module):
                 renders = quality
             output = self(generator, image, camera, matte, quality=renders, dtype=half)
             refined = output.refined
+            places = camera.expand(len(image))
+            if self.config.outline and matte is not None:
+                refined = fit_outline(generator, refined, image, places, matte, renders)
             if self.config.detail:
                 add = add_both_sides if self.config.both_sides else add_detail
-                places = camera.expand(len(image))
                 refined = add(generator, refined, image, places, matte, self.config.detail, renders)
         meta = {
             **refined.meta,
@@ -196,6 +199,7 @@ class HeadEncoder(nn.Module):
             "projection": self.config.style.projection,
             "refiner": self.config.refiner,
             "passes": self.config.passes,
+            "outline": self.config.outline,
             "detail": self.config.detail,
             "both_sides": self.config.both_sides,
         }

@@ -33,7 +33,7 @@ DISTANCE_SCALE = 10.0
 # World units beyond the last slice at which distances end: a surface there still counts as near.
 _BEYOND = 0.004
 # How much more the face counts.
-_FACE = 3.0
+_FACE = 6.0
 # Rays start so far out, in world units.
 _OUTSIDE = 0.5
 # A side sees a surface point that lies at most so many cells behind what it sees there.

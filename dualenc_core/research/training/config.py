@@ -207,7 +207,8 @@ class ScheduleConfig:
         latent_batch, latent_rate: heads a step and learning rate of the latent steps; None = as of the others.
         learning_rate, optimizer: "ranger" (the paper's) or "adam" (betas .9, .99).
         linear_pace: learning rate of stage one's linear layers, in that of the others.
-        matrix_rate: learning rate of Muon, which then trains the convolutions of a lifted stage two; None = no Muon.
+        matrix_rate: learning rate of Muon, which then trains the convolutions of stage one and of a lifted stage two;
+            in latent steps it follows latent_rate as the others do. None = no Muon.
         decay: "constant" (the paper's) or "cosine" (to zero at the end of the latent steps, and of the others).
         warmup: steps over which the rate rises at the beginning of each of these.
         ema: decay of an averaged copy of the encoder, which is then what is exported; None = no copy.

@@ -193,20 +193,26 @@ class EncoderTrainer:
         s, d = self.config.schedule, self.config.discriminator
         one, two = list(self.encoder.stage_one.named_parameters()), self.encoder.stage_two
         # Equalised weights of unit variance behind convolutions of a tenth: at the same rate they would hardly move.
+        kernels = [p for _, p in one if p.ndim == 4] if s.matrix_rate is not None else []
         linear = [p for name, p in one if "linear" in name and s.linear_pace != 1]
-        others = [p for name, p in one if "linear" not in name or s.linear_pace == 1]
+        others = [p for _, p in one if not any(p is other for other in (*kernels, *linear))]
         found = {"one": _optimizer(s.optimizer, s.learning_rate, (others, 1.0), (linear, s.linear_pace))}
+        found |= self._muon("one_matrices", kernels)
         if two is not None:
-            kernels = _kernels(two) if s.matrix_rate is not None and isinstance(two, LiftedRefiner) else {}
-            rest = [p for name, p in two.named_parameters() if name not in kernels]
+            named = _kernels(two) if s.matrix_rate is not None and isinstance(two, LiftedRefiner) else {}
+            rest = [p for name, p in two.named_parameters() if name not in named]
             found["two"] = _optimizer(s.optimizer, s.learning_rate, (rest, 1.0))
-            if kernels and s.matrix_rate is not None:
-                groups = [{"params": list(kernels.values()), "pace": s.matrix_rate / s.learning_rate}]
-                found["matrices"] = Muon(groups, lr=s.matrix_rate)
+            found |= self._muon("two_matrices", list(named.values()))
         if self.adversary is not None:
             network = list(self.adversary.network.parameters())
             found["discriminator"] = _optimizer(d.optimizer, d.learning_rate, (network, 1.0), momentum=d.momentum)
         return found
+
+    def _muon(self, name: str, kernels: list[nn.Parameter]) -> dict[str, torch.optim.Optimizer]:
+        s = self.config.schedule
+        if not kernels or s.matrix_rate is None:
+            return {}
+        return {name: Muon([{"params": kernels, "pace": s.matrix_rate / s.learning_rate}], lr=s.matrix_rate)}
 
     def _prepare_networks(self, device: torch.device) -> None:
         compute = self.config.compute
@@ -284,8 +290,7 @@ class EncoderTrainer:
             optimizer.zero_grad(set_to_none=True)
         values, pairs = self.accumulate(step, stages)
         names = ["one"] if "latent" in stages else list(stages)
-        if "two" in stages and "matrices" in self.optimizers:
-            names.append("matrices")
+        names += [f"{name}_matrices" for name in names if f"{name}_matrices" in self.optimizers]
         if pairs:
             names.append("discriminator")
         for name in names:
@@ -413,7 +418,7 @@ class EncoderTrainer:
             rate *= 0.5 + 0.5 * math.cos(math.pi * step / count)
         if s.warmup:
             rate *= min(1.0, (step + 1) / s.warmup)
-        for name in ("one", "two", "matrices"):
+        for name in ("one", "one_matrices", "two", "two_matrices"):
             for group in self.optimizers[name].param_groups if name in self.optimizers else ():
                 group["lr"] = rate * group["pace"]
 

@@ -55,6 +55,7 @@ def _people(name: str) -> TrainConfig:
     # A second pass makes Encoder 1 truer to the photo, and worse behind, which is Encoder 2's.
     encoder = encoder.replace(
         passes=2 if name in ("latent", "encoder1") else 1,
+        outline=name != "latent",
         detail=0 if name == "latent" else 12,
         both_sides=name in ("encoder2", "control"),
     )
@@ -101,7 +102,7 @@ def _people(name: str) -> TrainConfig:
             latent_batch=32,
             latent_rate=2e-3,
             learning_rate=rate,
-            matrix_rate=rate / 2,
+            matrix_rate=rate / (4 if name == "latent" else 2),
             optimizer="adam",
             linear_pace=10.0,
             decay="cosine",

@@ -252,11 +252,13 @@ def test_rates_rise_and_fall_in_each_phase(trained):
         trainer._set_rate(step)
         return {name: [g["lr"] for g in o.param_groups] for name, o in trainer.optimizers.items()}
 
-    assert set(rates(0)) == {"one", "two", "matrices"}
+    assert set(rates(0)) == {"one", "one_matrices", "two", "two_matrices"}
+    latents = s.latent_rate / s.learning_rate * s.matrix_rate
+    assert rates(5)["one_matrices"] == pytest.approx([latents / 2])
     assert rates(0)["one"] == pytest.approx([s.latent_rate / 4, 10 * s.latent_rate / 4])
     assert rates(5)["one"] == pytest.approx([s.latent_rate / 2, 10 * s.latent_rate / 2])
-    assert rates(10)["two"] + rates(10)["matrices"] == pytest.approx([s.learning_rate / 4, s.matrix_rate / 4])
-    assert rates(20)["two"] + rates(20)["matrices"] == pytest.approx([s.learning_rate / 2, s.matrix_rate / 2])
+    assert rates(10)["two"] + rates(10)["two_matrices"] == pytest.approx([s.learning_rate / 4, s.matrix_rate / 4])
+    assert rates(20)["two"] + rates(20)["two_matrices"] == pytest.approx([s.learning_rate / 2, s.matrix_rate / 2])
     assert rates(29)["two"][0] < 0.01 * s.learning_rate
 
 

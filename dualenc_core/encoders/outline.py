@@ -1,0 +1,277 @@
+"""The photo's own outline on a head: ears, hair, veils and shoulders that its matte has and the head lacks.
+
+An encoder gives heads like those that it knows; a matte says where this one goes on. There the head is thickened: what
+is missing becomes a rounded rim, in the depth of the outline that it goes on from, and has the photo's colours. Heads
+whose shape is known as distances before the surfaces that five sides see (`people.relief`) can be changed so without
+any network or search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import Camera
+from ..errors import require
+from ..generator import PanoHead
+from ..images import resize_area
+from ..people.relief import CHANNELS, DISTANCE_SCALE, SIDES, shares
+from ..rendering.rays import camera_rays
+from ..rendering.trigrid import PLANE_AXES
+from ..triplane import Triplane
+from .detail import unread_features
+
+# Pixels across the photo in which outlines are compared.
+_SIZE = 256
+# From where on a matte holds the head, and from where on its pixels have nothing of the background's colour.
+_HELD, _PURE = 0.6, 0.95
+# How far a head may go on beyond its outline; and where a matte goes on further than that, it holds something else.
+# World units: a head is some 0.25 wide.
+_REACH, _FURTHER, _SHORT = 0.05, 0.08, 0.03
+# Half the thickness of what is added, and how far from what is missing the head stays as it is.
+_THICK, _NEAR = 0.03, 0.02
+# How steeply what is added goes back from an outline that lies before the head's middle: behind a cheek is hair.
+_RECEDE = 2.5
+# Share of a photo's pixels that are missing, below which there is nothing to do.
+_LEAST = 2e-4
+# A side gets colours where its surface moves by more than this; and so many cells beside that, if its share grows so.
+_MOVED, _BESIDE, _GAINED = 0.008, 4, 0.1
+# Blurs that carry values to where there are none: pixels, and how little each counts beside the one before.
+_CARRY = ((1.5, 1.0), (4.0, 1e-3), (12.0, 1e-6), (40.0, 1e-9))
+
+
+@torch.no_grad()
+def fit_outline(
+    generator: PanoHead,
+    triplane: Triplane,
+    image: Tensor,
+    camera: Camera,
+    matte: Tensor,
+    quality: str = "exact",
+) -> Triplane:
+    """Heads that cover their mattes.
+
+    Args:
+        triplane: N heads without overlays.
+        image: [N,3,S,S] in -1..1.
+        camera: N cameras.
+        matte: [N,1,S',S'] in 0..1, coverage of the head.
+        quality: of the renders that are compared with the mattes (`PanoHead.render_rays`).
+
+    Nothing is taken away: mattes lack hair more often than heads have too much of it. Heads of generators whose density
+    reads more than distances (official ones) come back unchanged.
+    """
+    if not _reads_distances(generator):
+        return triplane
+    planes = []
+    for i in range(len(triplane)):
+        head, view = triplane[i], camera[i]
+        outline = _outline(generator, head, view, matte[i : i + 1], quality)
+        if outline is not None:
+            added = _Added.of(outline, view, head.size, generator.config.render.box_warp)
+            head = _joined(head, added, _paint(image[i : i + 1], matte[i : i + 1]), view)
+        planes.append(head.planes)
+    return triplane.replace(planes=torch.cat(planes))
+
+
+def _reads_distances(generator: PanoHead) -> bool:
+    features = generator.config.features
+    read = set(range(features)) - set(unread_features(generator).tolist())
+    return read == {_distance(k) for k in range(len(SIDES))}
+
+
+def _distance(side: int) -> int:
+    """The feature that holds a side's distances."""
+    return side * CHANNELS + CHANNELS - 1
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """Maps of a photo [S,S], in world units.
+
+    Attributes:
+        beside: distance to the outline that the head should have, negative inside.
+        middle: how far from the camera the middle lies of what is there, or goes on from there.
+        apart: distance to the nearest pixel where the head lacks something.
+    """
+
+    beside: np.ndarray
+    middle: np.ndarray
+    apart: np.ndarray
+
+
+def _outline(generator: PanoHead, head: Triplane, camera: Camera, matte: Tensor, quality: str) -> _Outline | None:
+    """What is missing in front of the camera, if anything is."""
+    cv2 = require("cv2", "opencv-python")
+    size = generator.config.neural_resolution
+    options = generator.render_options(None, camera)
+    origins, directions = camera_rays(camera, size)
+    ends = float(options.near + options.far)
+    there = generator.render_rays(head, origins, directions, options, quality=quality)
+    # The same rays from their other ends.
+    back = generator.render_rays(head, origins + ends * directions, -directions, options, quality=quality)
+    front, rear, alpha = (v[0].reshape(size, size).cpu() for v in (there.depth, ends - back.depth, there.alpha))
+    solid = ((alpha > 0.8) & torch.isfinite(front) & torch.isfinite(rear)).numpy()
+    if not solid.any():
+        return None
+    covered = _resized(alpha[None, None]) > 0.5
+    pixel = float(front[torch.from_numpy(solid)].median() / camera.intrinsics[0, 0, 0]) / _SIZE
+    wanted = covered | _goes_on(cv2.GaussianBlur(_resized(matte.cpu()), (0, 0), 1.0) > _HELD, covered, pixel)
+    missing = cv2.morphologyEx((wanted & ~covered).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    if missing.mean() < _LEAST:
+        return None
+    signed = (_away(wanted) - _away(~wanted) + np.where(wanted, 0.5, -0.5)).astype(np.float32)
+    rim = solid & (_away(~solid) <= 2.5)
+    middle = _carried(np.where(rim, (front + rear).numpy() / 2, 0)[..., None], rim)[..., 0]
+    behind = cv2.resize(_away(covered), (size, size), interpolation=cv2.INTER_AREA) * pixel * _RECEDE
+    middle += np.clip(np.minimum(behind, float(camera.position.norm()) - middle), 0, None)
+    return _Outline(cv2.GaussianBlur(signed, (0, 0), 1.0) * pixel, middle, _away(missing > 0) * pixel)
+
+
+def _goes_on(held: np.ndarray, covered: np.ndarray, pixel: float) -> np.ndarray:
+    """What of a matte belongs to the head that covers some of it, both [S,S]."""
+    cv2 = require("cv2", "opencv-python")
+    away = _away(covered) * pixel
+    count, pieces = cv2.connectedComponents((held & ~covered).astype(np.uint8))
+    furthest = np.zeros(count)
+    np.maximum.at(furthest, pieces.ravel(), away.ravel())
+    near = held & (away < np.where(furthest[pieces] < _FURTHER, _REACH, _SHORT))
+    _, pieces = cv2.connectedComponents((near | covered).astype(np.uint8))
+    return near & np.isin(pieces, np.unique(pieces[covered]))
+
+
+def _paint(image: Tensor, matte: Tensor) -> Tensor:
+    """The photo's colours [1,3,S,S] in 0..1, carried on beyond what the matte holds for sure."""
+    cv2 = require("cv2", "opencv-python")
+    pure = cv2.GaussianBlur((_resized(matte.cpu()) > _PURE).astype(np.float32), (0, 0), 0.8) > 0.9
+    pure = cv2.erode(pure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    colours = ((resize_area(image, _SIZE)[0] + 1) / 2).permute(1, 2, 0).cpu().numpy()
+    return torch.from_numpy(_carried(colours, pure)).permute(2, 0, 1)[None].to(image)
+
+
+def _resized(values: Tensor) -> np.ndarray:
+    """[1,1,s,s] → [S,S]."""
+    sized = F.interpolate(values.float(), size=(_SIZE, _SIZE), mode="bilinear", align_corners=False)
+    return np.ascontiguousarray(sized[0, 0].numpy())
+
+
+def _away(mask: np.ndarray) -> np.ndarray:
+    """Pixels to the nearest one of a mask, 0 within."""
+    cv2 = require("cv2", "opencv-python")
+    return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def _carried(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Values [S,S,C] of known pixels everywhere; those nearby count most."""
+    cv2 = require("cv2", "opencv-python")
+    weight = known.astype(np.float32)
+    given = (values * weight[..., None]).astype(np.float32)
+    total, counts = np.zeros_like(given), np.full_like(weight, 1e-20)
+    for sigma, share in _CARRY:
+        total += share * cv2.GaussianBlur(given, (0, 0), sigma).reshape(given.shape)
+        counts += share * cv2.GaussianBlur(weight, (0, 0), sigma)
+    return total / counts[..., None]
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What five sides see of the rim that is added.
+
+    Attributes:
+        surface: [5,S,S] where it is met, world units on a side's third axis.
+        beyond: [5,S,S] by how much a side's cell misses it, 0 where it meets it.
+        box_warp: side of the box that the cells divide.
+    """
+
+    surface: Tensor
+    beyond: Tensor
+    box_warp: float
+
+    @classmethod
+    def of(cls, outline: _Outline, camera: Camera, size: int, box_warp: float) -> _Added:
+        """For planes of ``size``² cells."""
+        at = _centres(size, box_warp, camera.position)
+        z, y, x = torch.meshgrid(at, at, at, indexing="ij")
+        points = torch.stack([x, y, z], -1).reshape(1, -1, 3)
+        uv = camera.project(points)[0]
+        maps = (torch.from_numpy(v)[None, None].to(uv) for v in (outline.beside, outline.middle, outline.apart))
+        beside, middle, apart = (_looked_up(values, uv)[0] for values in maps)
+        # As round as a tube whose axis runs within the outline.
+        depth = (points[0] - camera.position).norm(dim=-1) - middle
+        field = ((_THICK + beside).clamp(min=0).square() + depth.square()).sqrt() - _THICK
+        field = field + (apart - _NEAR).clamp(min=0)
+        field = torch.where(((uv > 0) & (uv < 1)).all(-1)[0], field, box_warp).reshape(size, size, size)
+        surface, beyond = zip(*(_met(field, at, plane, sign) for plane, sign in SIDES), strict=True)
+        return cls(torch.stack(surface), torch.stack(beyond), box_warp)
+
+
+def _centres(size: int, box_warp: float, like: Tensor) -> Tensor:
+    """Of cells, along one axis."""
+    return ((torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size - 0.5) * box_warp
+
+
+def _looked_up(maps: Tensor, uv: Tensor) -> Tensor:
+    """Maps [1,C,S,S] at places [1,P,2] in 0..1 → [C,P]."""
+    return F.grid_sample(maps, (uv * 2 - 1)[:, :, None], padding_mode="border", align_corners=False)[0, :, :, 0]
+
+
+def _met(field: Tensor, at: Tensor, plane: int, sign: int) -> tuple[Tensor, Tensor]:
+    """Where a side meets a field's zero [Z,Y,X] first, and by how much it misses it."""
+    across, up, along = (2 - axis for axis in PLANE_AXES[plane])
+    lines = field.permute(along, up, across)
+    if sign > 0:
+        lines, at = lines.flip(0), at.flip(0)
+    least, nearest = lines.min(0)
+    first = (lines <= 0).float().argmax(0)
+    before = (first - 1).clamp(min=0)
+    outer, inner = (lines.gather(0, index[None])[0] for index in (before, first))
+    share = (outer / (outer - inner).clamp(min=1e-6)).clamp(0, 1)
+    crossing = torch.lerp(at[before], at[first], share)
+    return torch.where(least <= 0, crossing, at[nearest]), least.clamp(min=0)
+
+
+def _joined(head: Triplane, added: _Added, paint: Tensor, camera: Camera) -> Triplane:
+    """A head, and what is added to it, in the colours of the photo."""
+    planes, box, size = head.planes.clone(), added.box_warp, head.size
+    features = planes[0].unflatten(1, (-1, head.depth))  # a view
+    at, slices = (_centres(count, box, planes) for count in (size, head.depth))
+    olds, surfaces, moved = [], [], []
+    # The decoder averages the planes.
+    scale = len(features) * DISTANCE_SCALE
+    for k, (plane, sign) in enumerate(SIDES):
+        here = features[plane, _distance(k)]
+        olds.append((slices[:, None, None] - sign * here / scale).mean(0).clamp(-box / 2, box / 2))
+        distance = scale * (sign * (slices[:, None, None] - added.surface[k]) + added.beyond[k])
+        near = added.beyond[k] < 2 * box / size
+        here.copy_(torch.where(near, torch.minimum(here, distance), here))
+        moved.append((added.beyond[k] == 0) & (sign * (added.surface[k] - olds[-1]) > _MOVED))
+        surfaces.append(torch.where(moved[-1], added.surface[k], olds[-1]))
+    before, share = (_shares(part, box).to(planes) for part in (olds, surfaces))
+    # Beside it, sides see what was at their outlines, and was of other sides' colours.
+    beside = F.max_pool2d(torch.stack(moved).float(), 2 * _BESIDE + 1, 1, _BESIDE) > 0
+    painted = torch.stack(moved) | (beside & (share > before + _GAINED))
+    for k, (plane, _) in enumerate(SIDES):
+        rows, columns = painted[k].nonzero(as_tuple=True)
+        if not len(rows):
+            continue
+        points = planes.new_zeros(1, len(rows), 3)
+        places = at[columns], at[rows], surfaces[k][rows, columns]
+        for axis, place in zip(PLANE_AXES[plane], places, strict=True):
+            points[0, :, axis] = place
+        colours = _looked_up(paint, camera.project(points)[0]) * share[k, rows, columns]
+        for channel, values in enumerate(colours, k * CHANNELS):
+            features[plane, channel, :, rows, columns] = len(features) * values
+    return head.replace(planes=planes)
+
+
+def _shares(surfaces: Sequence[Tensor], box_warp: float) -> Tensor:
+    """How much of its colours each side gives, [5,S,S]."""
+    surface: Any = torch.stack(list(surfaces)).cpu().numpy()
+    far = np.array([sign for _, sign in SIDES])[:, None, None] * surface > -box_warp / 2 + _MOVED
+    return torch.from_numpy(shares(surface, far, box_warp).astype(np.float32))
