@@ -36,6 +36,9 @@ _HELD, _PURE = 0.6, 0.95
 _REACH, _FURTHER, _SHORT = 0.05, 0.08, 0.03
 # Half the thickness of what is added, and how far from what is missing the head stays as it is.
 _THICK, _NEAR = 0.03, 0.02
+# What is missing over a larger area than this is hair or cloth, and goes on behind the outline so much further: an ear
+# does not. Square world units.
+_LARGE, _BEHIND = 0.004, 3.0
 # How steeply what is added goes back from an outline that lies before the head's middle: behind a cheek is hair.
 _RECEDE = 2.5
 # Share of a photo's pixels that are missing, below which there is nothing to do.
@@ -99,11 +102,13 @@ class _Outline:
         beside: distance to the outline that the head should have, negative inside.
         middle: how far from the camera the middle lies of what is there, or goes on from there.
         apart: distance to the nearest pixel where the head lacks something.
+        length: how far that goes on behind the middle, in what it goes before it.
     """
 
     beside: np.ndarray
     middle: np.ndarray
     apart: np.ndarray
+    length: np.ndarray
 
 
 def _outline(generator: PanoHead, head: Triplane, camera: Camera, matte: Tensor, quality: str) -> _Outline | None:
@@ -131,7 +136,17 @@ def _outline(generator: PanoHead, head: Triplane, camera: Camera, matte: Tensor,
     middle = _carried(np.where(rim, (front + rear).numpy() / 2, 0)[..., None], rim)[..., 0]
     behind = cv2.resize(_away(covered), (size, size), interpolation=cv2.INTER_AREA) * pixel * _RECEDE
     middle += np.clip(np.minimum(behind, float(camera.position.norm()) - middle), 0, None)
-    return _Outline(cv2.GaussianBlur(signed, (0, 0), 1.0) * pixel, middle, _away(missing > 0) * pixel)
+    away = _away(missing > 0)
+    return _Outline(cv2.GaussianBlur(signed, (0, 0), 1.0) * pixel, middle, away * pixel, _length(missing, away, pixel))
+
+
+def _length(missing: np.ndarray, away: np.ndarray, pixel: float) -> np.ndarray:
+    cv2 = require("cv2", "opencv-python")
+    _, pieces, about, _ = cv2.connectedComponentsWithStats(missing)
+    large = (missing > 0) & (about[pieces, cv2.CC_STAT_AREA] * pixel**2 > _LARGE)
+    if not large.any():
+        return np.ones_like(away)
+    return cv2.GaussianBlur(np.where(_away(large) <= away + 0.5, _BEHIND, 1.0).astype(np.float32), (0, 0), 3.0)
 
 
 def _goes_on(held: np.ndarray, covered: np.ndarray, pixel: float) -> np.ndarray:
@@ -200,10 +215,11 @@ class _Added:
         z, y, x = torch.meshgrid(at, at, at, indexing="ij")
         points = torch.stack([x, y, z], -1).reshape(1, -1, 3)
         uv = camera.project(points)[0]
-        maps = (torch.from_numpy(v)[None, None].to(uv) for v in (outline.beside, outline.middle, outline.apart))
-        beside, middle, apart = (_looked_up(values, uv)[0] for values in maps)
+        maps = (outline.beside, outline.middle, outline.apart, outline.length)
+        beside, middle, apart, length = (_looked_up(torch.from_numpy(v)[None, None].to(uv), uv)[0] for v in maps)
         # As round as a tube whose axis runs within the outline.
         depth = (points[0] - camera.position).norm(dim=-1) - middle
+        depth = torch.where(depth > 0, depth / length, depth)
         field = ((_THICK + beside).clamp(min=0).square() + depth.square()).sqrt() - _THICK
         field = field + (apart - _NEAR).clamp(min=0)
         field = torch.where(((uv > 0) & (uv < 1)).all(-1)[0], field, box_warp).reshape(size, size, size)
