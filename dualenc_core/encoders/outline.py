@@ -215,14 +215,19 @@ class _Added:
         z, y, x = torch.meshgrid(at, at, at, indexing="ij")
         points = torch.stack([x, y, z], -1).reshape(1, -1, 3)
         uv = camera.project(points)[0]
-        maps = (outline.beside, outline.middle, outline.apart, outline.length)
-        beside, middle, apart, length = (_looked_up(torch.from_numpy(v)[None, None].to(uv), uv)[0] for v in maps)
-        # As round as a tube whose axis runs within the outline.
-        depth = (points[0] - camera.position).norm(dim=-1) - middle
+        maps = (outline.apart, outline.beside, outline.middle, outline.length)
+        apart, *others = (torch.from_numpy(v)[None, None].to(uv) for v in maps)
+        apart = _looked_up(apart, uv)[0]
+        # Further away nothing is met.
+        near = ((uv > 0) & (uv < 1)).all(-1)[0] & (apart < _NEAR + _THICK + 3 * box_warp / size)
+        beside, middle, length = (_looked_up(values, uv[:, near])[0] for values in others)
+        depth = (points[0, near] - camera.position).norm(dim=-1) - middle
         depth = torch.where(depth > 0, depth / length, depth)
-        field = ((_THICK + beside).clamp(min=0).square() + depth.square()).sqrt() - _THICK
-        field = field + (apart - _NEAR).clamp(min=0)
-        field = torch.where(((uv > 0) & (uv < 1)).all(-1)[0], field, box_warp).reshape(size, size, size)
+        # As round as a tube whose axis runs within the outline.
+        tube = ((_THICK + beside).clamp(min=0).square() + depth.square()).sqrt() - _THICK
+        field = torch.full_like(apart, box_warp)
+        field[near] = tube + (apart[near] - _NEAR).clamp(min=0)
+        field = field.reshape(size, size, size)
         surface, beyond = zip(*(_met(field, at, plane, sign) for plane, sign in SIDES), strict=True)
         return cls(torch.stack(surface), torch.stack(beyond), box_warp)
 
