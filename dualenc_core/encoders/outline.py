@@ -69,6 +69,8 @@ def fit_outline(
 
     Nothing is taken away: mattes lack hair more often than heads have too much of it. Heads of generators whose density
     reads more than distances (official ones) come back unchanged.
+
+    Raises DualEncError when opencv-python is not installed.
     """
     if not _reads_distances(generator):
         return triplane
@@ -117,22 +119,24 @@ def _outline(generator: PanoHead, head: Triplane, camera: Camera, matte: Tensor,
     size = generator.config.neural_resolution
     options = generator.render_options(None, camera)
     origins, directions = camera_rays(camera, size)
-    ends = float(options.near + options.far)
-    there = generator.render_rays(head, origins, directions, options, quality=quality)
-    # The same rays from their other ends.
-    back = generator.render_rays(head, origins + ends * directions, -directions, options, quality=quality)
-    front, rear, alpha = (v[0].reshape(size, size).cpu() for v in (there.depth, ends - back.depth, there.alpha))
-    solid = ((alpha > 0.8) & torch.isfinite(front) & torch.isfinite(rear)).numpy()
+    seen = generator.render_rays(head, origins, directions, options, quality=quality)
+    front, alpha = (values[0].reshape(size, size).cpu() for values in (seen.depth, seen.alpha))
+    solid = (alpha > 0.8) & torch.isfinite(front)
     if not solid.any():
         return None
     covered = _resized(alpha[None, None]) > 0.5
-    pixel = float(front[torch.from_numpy(solid)].median() / camera.intrinsics[0, 0, 0]) / _SIZE
+    pixel = float(front[solid].median() / camera.intrinsics[0, 0, 0]) / _SIZE
     wanted = covered | _goes_on(cv2.GaussianBlur(_resized(matte.cpu()), (0, 0), 1.0) > _HELD, covered, pixel)
     missing = cv2.morphologyEx((wanted & ~covered).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     if missing.mean() < _LEAST:
         return None
+    # The same rays from their other ends.
+    ends = float(options.near + options.far)
+    seen = generator.render_rays(head, origins + ends * directions, -directions, options, quality=quality)
+    rear = ends - seen.depth[0].reshape(size, size).cpu()
+    chord = (solid & torch.isfinite(rear)).numpy()
     signed = (_away(wanted) - _away(~wanted) + np.where(wanted, 0.5, -0.5)).astype(np.float32)
-    rim = solid & (_away(~solid) <= 2.5)
+    rim = chord & (_away(~chord) <= 2.5)
     middle = _carried(np.where(rim, (front + rear).numpy() / 2, 0)[..., None], rim)[..., 0]
     behind = cv2.resize(_away(covered), (size, size), interpolation=cv2.INTER_AREA) * pixel * _RECEDE
     middle += np.clip(np.minimum(behind, float(camera.position.norm()) - middle), 0, None)
@@ -141,6 +145,7 @@ def _outline(generator: PanoHead, head: Triplane, camera: Camera, matte: Tensor,
 
 
 def _length(missing: np.ndarray, away: np.ndarray, pixel: float) -> np.ndarray:
+    """`_Outline.length` of what is missing [S,S], and of the pixels around it, by how far away they are [S,S]."""
     cv2 = require("cv2", "opencv-python")
     _, pieces, about, _ = cv2.connectedComponentsWithStats(missing)
     large = (missing > 0) & (about[pieces, cv2.CC_STAT_AREA] * pixel**2 > _LARGE)
@@ -238,8 +243,10 @@ def _centres(size: int, box_warp: float, like: Tensor) -> Tensor:
 
 
 def _looked_up(maps: Tensor, uv: Tensor) -> Tensor:
-    """Maps [1,C,S,S] at places [1,P,2] in 0..1 → [C,P]."""
-    return F.grid_sample(maps, (uv * 2 - 1)[:, :, None], padding_mode="border", align_corners=False)[0, :, :, 0]
+    """Maps [1,C,S,S] at places [1,P,2] in 0..1 → [C,P]; beyond the border's centres as there."""
+    # Not by padding_mode, of which older versions of PyTorch lack "border" on MPS.
+    half = 0.5 / maps.shape[-1]
+    return F.grid_sample(maps, (uv.clamp(half, 1 - half) * 2 - 1)[:, :, None], align_corners=False)[0, :, :, 0]
 
 
 def _met(field: Tensor, at: Tensor, plane: int, sign: int) -> tuple[Tensor, Tensor]:

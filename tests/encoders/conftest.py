@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+import dualenc_core as dc
+
 _SPEC = importlib.util.spec_from_file_location("golden_rule", Path(__file__).with_name("golden_rule.py"))
 golden_rule = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(golden_rule)
@@ -58,3 +60,15 @@ def pytest_terminal_summary(terminalreporter, config):
             terminalreporter.write_line(
                 f"{name:44} {error:9.2e} / {tolerance:.0e}  {kind:11}  {count:3} tensors, worst {worst}"
             )
+
+
+@pytest.fixture(scope="session")
+def generator():
+    """The bundled one."""
+    return dc.load_generator("demo")
+
+
+@pytest.fixture(scope="session")
+def head(generator):
+    """A head that it makes by itself."""
+    return generator.synthesize(generator.mapping(generator.latents(seed=3)))

@@ -13,16 +13,6 @@ from dualenc_core.images import resize_area
 from dualenc_core.rendering.trigrid import lookup
 
 
-@pytest.fixture(scope="module")
-def generator():
-    return dc.load_generator("demo")
-
-
-@pytest.fixture(scope="module")
-def head(generator):
-    return generator.synthesize(generator.mapping(generator.latents(seed=3)))
-
-
 def psnr(first, second, weight):
     error = ((first - second) / 2).square() * weight
     return float(-10 * torch.log10(error.sum() / weight.expand_as(error).sum()))

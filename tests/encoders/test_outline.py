@@ -14,16 +14,6 @@ CAMERA = dc.Camera.look_at(yaw=12, pitch=3)
 SIZE = 256
 
 
-@pytest.fixture(scope="module")
-def generator():
-    return dc.load_generator("demo")
-
-
-@pytest.fixture(scope="module")
-def head(generator):
-    return generator.synthesize(generator.mapping(generator.latents(seed=3)))
-
-
 def alpha(generator, head, camera=CAMERA):
     drawn = generator.render(head, camera, super_resolve=False).alpha
     return F.interpolate(drawn, size=(SIZE, SIZE), mode="bilinear", align_corners=False)

@@ -192,27 +192,29 @@ class EncoderTrainer:
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         s, d = self.config.schedule, self.config.discriminator
         one, two = list(self.encoder.stage_one.named_parameters()), self.encoder.stage_two
+        kernels = {name: p for name, p in one if p.ndim == 4 and s.matrix_rate is not None}
         # Equalised weights of unit variance behind convolutions of a tenth: at the same rate they would hardly move.
-        kernels = [p for _, p in one if p.ndim == 4] if s.matrix_rate is not None else []
-        linear = [p for name, p in one if "linear" in name and s.linear_pace != 1]
-        others = [p for _, p in one if not any(p is other for other in (*kernels, *linear))]
-        found = {"one": _optimizer(s.optimizer, s.learning_rate, (others, 1.0), (linear, s.linear_pace))}
-        found |= self._muon("one_matrices", kernels)
+        linear = {name: p for name, p in one if "linear" in name and s.linear_pace != 1}
+        others = [p for name, p in one if name not in kernels and name not in linear]
+        paces = (others, 1.0), (list(linear.values()), s.linear_pace)
+        found = {"one": _optimizer(s.optimizer, s.learning_rate, *paces)} | self._muon("one_matrices", kernels)
         if two is not None:
-            named = _kernels(two) if s.matrix_rate is not None and isinstance(two, LiftedRefiner) else {}
-            rest = [p for name, p in two.named_parameters() if name not in named]
+            kernels = _kernels(two) if s.matrix_rate is not None and isinstance(two, LiftedRefiner) else {}
+            rest = [p for name, p in two.named_parameters() if name not in kernels]
             found["two"] = _optimizer(s.optimizer, s.learning_rate, (rest, 1.0))
-            found |= self._muon("two_matrices", list(named.values()))
+            found |= self._muon("two_matrices", kernels)
         if self.adversary is not None:
             network = list(self.adversary.network.parameters())
             found["discriminator"] = _optimizer(d.optimizer, d.learning_rate, (network, 1.0), momentum=d.momentum)
         return found
 
-    def _muon(self, name: str, kernels: list[nn.Parameter]) -> dict[str, torch.optim.Optimizer]:
+    def _muon(self, name: str, kernels: Mapping[str, nn.Parameter]) -> dict[str, torch.optim.Optimizer]:
         s = self.config.schedule
         if not kernels or s.matrix_rate is None:
             return {}
-        return {name: Muon([{"params": kernels, "pace": s.matrix_rate / s.learning_rate}], lr=s.matrix_rate)}
+        return {
+            name: Muon([{"params": list(kernels.values()), "pace": s.matrix_rate / s.learning_rate}], lr=s.matrix_rate)
+        }
 
     def _prepare_networks(self, device: torch.device) -> None:
         compute = self.config.compute
