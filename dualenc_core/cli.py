@@ -32,6 +32,7 @@ VERBS = {
     "prepare": "a folder of photos to aligned crops with cameras, for training and evaluation",
     "people": "synthetic people from an asset pack: look at them, or trace them for training",
     "train": "train the bundled models, or encoders like the paper",
+    "average": "weights that are the mean of several trainings",
     "evaluate": "measure a generator and its encoders on heads whose every view is known",
 }
 

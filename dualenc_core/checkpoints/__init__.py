@@ -1,7 +1,9 @@
-"""Weights files: official checkpoints read without executing them, our safetensors format, conversion, the catalog."""
+"""Weights files: official checkpoints read without executing them, our safetensors format, conversion, means,
+the catalog."""
 
 from __future__ import annotations
 
+from .average import average
 from .catalog import format_status, is_known, read_catalog, resolve, status, weights_folder
 from .convert import ConversionReport, convert
 from .panohead_pickle import OfficialCheckpoint, read_official
@@ -20,6 +22,7 @@ __all__ = [
     "ConversionReport",
     "OfficialCheckpoint",
     "WeightsFile",
+    "average",
     "convert",
     "format_status",
     "is_known",

@@ -32,7 +32,7 @@ class WeightsFile:
 
     Attributes:
         kind: one of ``FILE_KINDS``.
-        state_dict: name → CPU tensor; half precision is widened to float32 on load.
+        state_dict: name → CPU tensor; half precision is widened to float32 on load, unless asked for as it is.
         config: what rebuilds the module.
         provenance: where the weights come from (JSON object).
         complete: False if tensors that the module needs are missing (listed in ``provenance["missing"]``).
@@ -77,12 +77,13 @@ def save_weights(path: str | Path, weights: WeightsFile, half: bool = False) -> 
         save_file(tensors, temporary, metadata={METADATA_KEY: text})
 
 
-def load_weights(path: str | Path, kind: str) -> WeightsFile:
+def load_weights(path: str | Path, kind: str, as_stored: bool = False) -> WeightsFile:
     """Read a weights file.
 
     Args:
         path: a ``.safetensors`` file of ours.
         kind: the kind that the caller can use.
+        as_stored: leave tensors in the types of the file, half precision too.
 
     Raises:
         CheckpointError: missing, damaged, not ours, of another version or kind, or with NaN or infinity.
@@ -99,8 +100,9 @@ def load_weights(path: str | Path, kind: str) -> WeightsFile:
     _check_tensors(tensors, path)
     if kind == "generator":
         _check_generator_config(entry["config"], path)
-    wide = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    return WeightsFile(kind, wide, entry["config"], entry["provenance"], entry["complete"])
+    if not as_stored:
+        tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    return WeightsFile(kind, tensors, entry["config"], entry["provenance"], entry["complete"])
 
 
 def read_entry(path: str | Path) -> dict:

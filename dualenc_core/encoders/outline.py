@@ -8,7 +8,6 @@ any network or search.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor
 from ..camera import Camera
 from ..errors import require
 from ..generator import PanoHead
-from ..images import resize_area
+from ..images import resize_area, sample_at
 from ..people.relief import CHANNELS, DISTANCE_SCALE, SIDES, shares
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import PLANE_AXES
@@ -222,10 +221,10 @@ class _Added:
         uv = camera.project(points)[0]
         maps = (outline.apart, outline.beside, outline.middle, outline.length)
         apart, *others = (torch.from_numpy(v)[None, None].to(uv) for v in maps)
-        apart = _looked_up(apart, uv)[0]
+        apart = sample_at(apart, uv)[0, 0]
         # Further away nothing is met.
         near = ((uv > 0) & (uv < 1)).all(-1)[0] & (apart < _NEAR + _THICK + 3 * box_warp / size)
-        beside, middle, length = (_looked_up(values, uv[:, near])[0] for values in others)
+        beside, middle, length = (sample_at(values, uv[:, near])[0, 0] for values in others)
         depth = (points[0, near] - camera.position).norm(dim=-1) - middle
         depth = torch.where(depth > 0, depth / length, depth)
         # As round as a tube whose axis runs within the outline.
@@ -240,13 +239,6 @@ class _Added:
 def _centres(size: int, box_warp: float, like: Tensor) -> Tensor:
     """Of cells, along one axis."""
     return ((torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size - 0.5) * box_warp
-
-
-def _looked_up(maps: Tensor, uv: Tensor) -> Tensor:
-    """Maps [1,C,S,S] at places [1,P,2] in 0..1 → [C,P]; beyond the border's centres as there."""
-    # Not by padding_mode, of which older versions of PyTorch lack "border" on MPS.
-    half = 0.5 / maps.shape[-1]
-    return F.grid_sample(maps, (uv.clamp(half, 1 - half) * 2 - 1)[:, :, None], align_corners=False)[0, :, :, 0]
 
 
 def _met(field: Tensor, at: Tensor, plane: int, sign: int) -> tuple[Tensor, Tensor]:
@@ -266,40 +258,67 @@ def _met(field: Tensor, at: Tensor, plane: int, sign: int) -> tuple[Tensor, Tens
 
 def _joined(head: Triplane, added: _Added, paint: Tensor, camera: Camera) -> Triplane:
     """A head, and what is added to it, in the colours of the photo."""
-    planes, box, size = head.planes.clone(), added.box_warp, head.size
+    planes = head.planes.clone()
     features = planes[0].unflatten(1, (-1, head.depth))  # a view
-    at, slices = (_centres(count, box, planes) for count in (size, head.depth))
-    olds, surfaces, moved = [], [], []
-    # The decoder averages the planes.
-    scale = len(features) * DISTANCE_SCALE
-    for k, (plane, sign) in enumerate(SIDES):
-        here = features[plane, _distance(k)]
-        olds.append((slices[:, None, None] - sign * here / scale).mean(0).clamp(-box / 2, box / 2))
-        distance = scale * (sign * (slices[:, None, None] - added.surface[k]) + added.beyond[k])
-        near = added.beyond[k] < 2 * box / size
-        here.copy_(torch.where(near, torch.minimum(here, distance), here))
-        moved.append((added.beyond[k] == 0) & (sign * (added.surface[k] - olds[-1]) > _MOVED))
-        surfaces.append(torch.where(moved[-1], added.surface[k], olds[-1]))
-    before, share = (_shares(part, box).to(planes) for part in (olds, surfaces))
+    before = _thicken(features, added)
+    moved = _moved(before, added)
+    after = torch.where(moved, added.surface, before)
+    old_share, share = (_shares(surfaces, added.box_warp).to(planes) for surfaces in (before, after))
     # Beside it, sides see what was at their outlines, and was of other sides' colours.
-    beside = F.max_pool2d(torch.stack(moved).float(), 2 * _BESIDE + 1, 1, _BESIDE) > 0
-    painted = torch.stack(moved) | (beside & (share > before + _GAINED))
-    for k, (plane, _) in enumerate(SIDES):
-        rows, columns = painted[k].nonzero(as_tuple=True)
-        if not len(rows):
-            continue
-        points = planes.new_zeros(1, len(rows), 3)
-        places = at[columns], at[rows], surfaces[k][rows, columns]
-        for axis, place in zip(PLANE_AXES[plane], places, strict=True):
-            points[0, :, axis] = place
-        colours = _looked_up(paint, camera.project(points)[0]) * share[k, rows, columns]
-        for channel, values in enumerate(colours, k * CHANNELS):
-            features[plane, channel, :, rows, columns] = len(features) * values
+    beside = F.max_pool2d(moved.float(), 2 * _BESIDE + 1, 1, _BESIDE) > 0
+    painted = moved | (beside & (share > old_share + _GAINED))
+    uv = camera.project(_points(after, added.box_warp).reshape(1, -1, 3))[0]
+    _colour(features, painted, sample_at(paint, uv)[0].reshape(-1, *share.shape) * share)
     return head.replace(planes=planes)
 
 
-def _shares(surfaces: Sequence[Tensor], box_warp: float) -> Tensor:
-    """How much of its colours each side gives, [5,S,S]."""
-    surface: Any = torch.stack(list(surfaces)).cpu().numpy()
+def _thicken(features: Tensor, added: _Added) -> Tensor:
+    """Write what is added to the distances in features [3,F,D,S,S].
+
+    Returns where the sides' surfaces were before, [5,S,S] as `_Added.surface`.
+    """
+    box, (depth, size) = added.box_warp, features.shape[2:4]
+    slices = _centres(depth, box, features)[:, None, None]
+    # The decoder averages the planes.
+    scale = len(features) * DISTANCE_SCALE
+    before = []
+    for k, (plane, sign) in enumerate(SIDES):
+        here = features[plane, _distance(k)]
+        before.append((slices - sign * here / scale).mean(0).clamp(-box / 2, box / 2))
+        distance = scale * (sign * (slices - added.surface[k]) + added.beyond[k])
+        near = added.beyond[k] < 2 * box / size
+        here.copy_(torch.where(near, torch.minimum(here, distance), here))
+    return torch.stack(before)
+
+
+def _moved(before: Tensor, added: _Added) -> Tensor:
+    """[5,S,S]: which cells see something that was added, well before the surface [5,S,S] that they saw."""
+    signs = before.new_tensor([sign for _, sign in SIDES])[:, None, None]
+    return (added.beyond == 0) & (signs * (added.surface - before) > _MOVED)
+
+
+def _shares(surfaces: Tensor, box_warp: float) -> Tensor:
+    """How much of its colours each side gives, [5,S,S], for what the sides see, [5,S,S] as `_Added.surface`."""
+    surface: Any = surfaces.cpu().numpy()
     far = np.array([sign for _, sign in SIDES])[:, None, None] * surface > -box_warp / 2 + _MOVED
     return torch.from_numpy(shares(surface, far, box_warp).astype(np.float32))
+
+
+def _points(surfaces: Tensor, box_warp: float) -> Tensor:
+    """Surfaces [5,S,S] as world points [5,S,S,3]."""
+    at = _centres(surfaces.shape[-1], box_warp, surfaces)
+    rows, columns = torch.meshgrid(at, at, indexing="ij")
+    points = surfaces.new_empty(*surfaces.shape, 3)
+    for k, (plane, _) in enumerate(SIDES):
+        for axis, place in zip(PLANE_AXES[plane], (columns, rows, surfaces[k]), strict=True):
+            points[k, ..., axis] = place
+    return points
+
+
+def _colour(features: Tensor, painted: Tensor, colours: Tensor) -> None:
+    """Write colours [3,5,S,S], each side's part of them, to features [3,F,D,S,S] where cells are painted, [5,S,S]."""
+    for k, (plane, _) in enumerate(SIDES):
+        for channel, values in enumerate(colours[:, k], k * CHANNELS):
+            # The decoder averages the planes.
+            here = features[plane, channel]
+            here.copy_(torch.where(painted[k], len(features) * values, here))

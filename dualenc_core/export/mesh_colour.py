@@ -13,6 +13,7 @@ from torch import Tensor
 from ..camera import Camera
 from ..errors import DualEncError, require
 from ..generator import PanoHead
+from ..images import sample_at
 from ..point_weight import Visibility
 from ..rendering.output import Rendering
 from ..triplane import Triplane
@@ -124,12 +125,11 @@ def _blend(views: ColourViews, points: Tensor, normals: Tensor) -> tuple[Tensor,
         towards = F.normalize(camera.position - points, dim=-1)
         facing = (normals * towards).sum(-1).clamp(min=0) ** SHARPNESS
         visible = views.visible.entry(i)
-        grid = (camera.project(points[None])[0] * 2 - 1)[:, None]
-        alpha = F.grid_sample(visible.alpha, grid, padding_mode="zeros", align_corners=False)[0, 0, 0]
+        uv = camera.project(points[None])[0]
+        alpha = F.grid_sample(visible.alpha, (uv * 2 - 1)[:, None], padding_mode="zeros", align_corners=False)[0, 0, 0]
         solid = ((alpha - 0.5) * 4).clamp(0, 1)
         weight = facing * solid * visible(points[None])[0, :, 0]
-        sample = F.grid_sample(views.image[i : i + 1], grid, padding_mode="border", align_corners=False)[0, :, 0]
-        total = total + weight[:, None] * sample.T
+        total = total + weight[:, None] * sample_at(views.image[i : i + 1], uv)[0].T
         weights = weights + weight
         best = torch.maximum(best, weight)
     colour = (total / weights.clamp(min=1e-6)[:, None] + 1) / 2

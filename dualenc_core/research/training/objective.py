@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from ...encoders.arcface import ArcFace
 from ...encoders.loading import load_arcface
 from ...errors import CheckpointError
 from ...generator import PanoHead
-from ...images import resize_area
+from ...images import resize_area, sample_at
 from ...metrics.lpips import LPIPS
 from ...rendering.rays import pixel_rays
 from ...rendering.renderer import Draws
@@ -139,17 +138,13 @@ class Objective:
         """Random rays, most of them on the head and along its border."""
         count, device = self.render.rays, batch.image.device
         uv = uniform(rngs, 4 * count, 2, device=device)
-        grid = (2 * uv - 1)[:, None]
-        coverage = F.grid_sample(batch.matte, grid, align_corners=False)[:, 0, 0]
+        coverage = F.grid_sample(batch.matte, (2 * uv - 1)[:, None], align_corners=False)[:, 0, 0]
         order = (coverage + uniform(rngs, 4 * count, device=device)).argsort(dim=1, descending=True)
         # Three quarters where coverage plus noise is large, the rest elsewhere.
         most = 3 * count // 4
         chosen = torch.cat([order[:, : 2 * most : 2], order[:, len(order[0]) - (count - most) :]], dim=1)
         uv = uv.gather(1, chosen[..., None].expand(-1, -1, 2))
-        grid = (2 * uv - 1)[:, None]
-        options: dict[str, Any] = {"align_corners": False, "padding_mode": "border"}
-        target = F.grid_sample(batch.image, grid, **options)
-        matte = F.grid_sample(batch.matte, grid, **options)
+        target, matte = (sample_at(values, uv)[:, :, None] for values in (batch.image, batch.matte))
         origins, directions = pixel_rays(batch.camera, uv)
         g = self.generator
         settings = g.render_options(self.render.samples, batch.camera)
@@ -157,7 +152,7 @@ class Objective:
         out = g.render_rays(triplane, origins, directions, settings, draws, self.render.chunk * len(batch))
         features, alpha = out.features.transpose(1, 2)[:, :, None], out.alpha[:, None, None]
         scene = g.background_features(triplane.ws)
-        behind = torch.zeros_like(features) if scene is None else F.grid_sample(scene, grid, **options)
+        behind = torch.zeros_like(features) if scene is None else sample_at(scene, uv)[:, :, None]
         # As `render` with a colour: what the background alone would give is taken out, the backdrop put in.
         front = g.to_rgb(features + (1 - alpha) * behind, triplane.ws)
         front = front + (1 - alpha) * (self.backdrop.to(device)[:, None, None] - g.to_rgb(behind, triplane.ws))

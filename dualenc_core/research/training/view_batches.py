@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...errors import DualEncError
 from ...generator import PanoHead
+from ...images import sample_at
 from ...people.standard import styles_of
 from ...rendering.renderer import Draws
 from ...triplane import Triplane
@@ -148,10 +149,8 @@ class ViewBatches:
         # A quarter elsewhere, the rest where coverage plus noise is largest: on the head and along its border.
         chosen = torch.cat([order[:, : 2 * count : 3][:, : 3 * count // 4], order[:, -(count - 3 * count // 4) :]], 1)
         uv = uv.gather(1, chosen[..., None].expand(-1, -1, 2))
-        grid = (2 * uv - 1)[:, None]
         colour, alpha, hidden = (
-            F.grid_sample(picture, grid, align_corners=False, padding_mode="border")[:, :, 0].transpose(1, 2)
-            for picture in (view.colour, view.alpha, view.hidden)
+            sample_at(picture, uv).transpose(1, 2) for picture in (view.colour, view.alpha, view.hidden)
         )
         weights = (1 + self.config.views.hidden * hidden[..., 0]) * weight
         return TargetRays(*view_rays(view.camera, placement, uv), colour, alpha[..., 0], weights)
