@@ -35,9 +35,10 @@ _HELD, _PURE = 0.6, 0.95
 _REACH, _FURTHER, _SHORT = 0.05, 0.08, 0.03
 # Half the thickness of what is added, and how far from what is missing the head stays as it is.
 _THICK, _NEAR = 0.03, 0.02
-# What is missing over a larger area than this is hair or cloth, and goes on behind the outline so much further: an ear
-# does not. Square world units.
-_LARGE, _BEHIND = 0.004, 3.0
+# What is missing over a larger area than this (square world units) is hair or cloth, an ear is not: it goes on so much
+# further behind the outline than before it, and the head there is wider by as much, less and less up to so far behind
+# the outline and so far aside (world units).
+_LARGE, _LONGER, _BEHIND, _ASIDE = 0.004, 3.0, 0.2, 0.06
 # How steeply what is added goes back from an outline that lies before the head's middle: behind a cheek is hair.
 _RECEDE = 2.5
 # Share of a photo's pixels that are missing, below which there is nothing to do.
@@ -78,7 +79,7 @@ def fit_outline(
         head, view = triplane[i], camera[i]
         outline = _outline(generator, head, view, matte[i : i + 1], quality)
         if outline is not None:
-            added = _Added.of(outline, view, head.size, generator.config.render.box_warp)
+            added = _Added.of(generator, head, outline, view)
             head = _joined(head, added, _paint(image[i : i + 1], matte[i : i + 1]), view)
         planes.append(head.planes)
     return triplane.replace(planes=torch.cat(planes))
@@ -103,13 +104,13 @@ class _Outline:
         beside: distance to the outline that the head should have, negative inside.
         middle: how far from the camera the middle lies of what is there, or goes on from there.
         apart: distance to the nearest pixel where the head lacks something.
-        length: how far that goes on behind the middle, in what it goes before it.
+        wider: by how much the head should be wider behind the middle, nearest here.
     """
 
     beside: np.ndarray
     middle: np.ndarray
     apart: np.ndarray
-    length: np.ndarray
+    wider: np.ndarray
 
 
 def _outline(generator: PanoHead, head: Triplane, camera: Camera, matte: Tensor, quality: str) -> _Outline | None:
@@ -139,18 +140,19 @@ def _outline(generator: PanoHead, head: Triplane, camera: Camera, matte: Tensor,
     middle = _carried(np.where(rim, (front + rear).numpy() / 2, 0)[..., None], rim)[..., 0]
     behind = cv2.resize(_away(covered), (size, size), interpolation=cv2.INTER_AREA) * pixel * _RECEDE
     middle += np.clip(np.minimum(behind, float(camera.position.norm()) - middle), 0, None)
-    away = _away(missing > 0)
-    return _Outline(cv2.GaussianBlur(signed, (0, 0), 1.0) * pixel, middle, away * pixel, _length(missing, away, pixel))
+    beside = cv2.GaussianBlur(signed, (0, 0), 1.0) * pixel
+    return _Outline(beside, middle, _away(missing > 0) * pixel, _wider(missing, wanted, covered, pixel))
 
 
-def _length(missing: np.ndarray, away: np.ndarray, pixel: float) -> np.ndarray:
-    """`_Outline.length` of what is missing [S,S], and of the pixels around it, by how far away they are [S,S]."""
+def _wider(missing: np.ndarray, wanted: np.ndarray, covered: np.ndarray, pixel: float) -> np.ndarray:
+    """`_Outline.wider` of what is missing of a head that is wanted and covers some of it, all [S,S]."""
     cv2 = require("cv2", "opencv-python")
     _, pieces, about, _ = cv2.connectedComponentsWithStats(missing)
     large = (missing > 0) & (about[pieces, cv2.CC_STAT_AREA] * pixel**2 > _LARGE)
     if not large.any():
-        return np.ones_like(away)
-    return cv2.GaussianBlur(np.where(_away(large) <= away + 0.5, _BEHIND, 1.0).astype(np.float32), (0, 0), 3.0)
+        return np.zeros(missing.shape, np.float32)
+    rim = wanted & (_away(~wanted) <= 1.5)
+    return _carried(np.where(rim & large, _away(covered) * pixel, 0)[..., None], rim)[..., 0]
 
 
 def _goes_on(held: np.ndarray, covered: np.ndarray, pixel: float) -> np.ndarray:
@@ -213,27 +215,58 @@ class _Added:
     box_warp: float
 
     @classmethod
-    def of(cls, outline: _Outline, camera: Camera, size: int, box_warp: float) -> _Added:
-        """For planes of ``size``² cells."""
+    def of(cls, generator: PanoHead, head: Triplane, outline: _Outline, camera: Camera) -> _Added:
+        """For one head."""
+        size, box_warp = head.size, generator.config.render.box_warp
         at = _centres(size, box_warp, camera.position)
-        z, y, x = torch.meshgrid(at, at, at, indexing="ij")
-        points = torch.stack([x, y, z], -1).reshape(1, -1, 3)
+        points = _grid(at).reshape(1, -1, 3)
         uv = camera.project(points)[0]
-        maps = (outline.apart, outline.beside, outline.middle, outline.length)
+        maps = (outline.apart, outline.beside, outline.middle, outline.wider)
         apart, *others = (torch.from_numpy(v)[None, None].to(uv) for v in maps)
         apart = sample_at(apart, uv)[0, 0]
         # Further away nothing is met.
-        near = ((uv > 0) & (uv < 1)).all(-1)[0] & (apart < _NEAR + _THICK + 3 * box_warp / size)
-        beside, middle, length = (sample_at(values, uv[:, near])[0, 0] for values in others)
+        near = ((uv > 0) & (uv < 1)).all(-1)[0] & (apart < _ASIDE + 3 * box_warp / size)
+        beside, middle, wider = (sample_at(values, uv[:, near])[0, 0] for values in others)
         depth = (points[0, near] - camera.position).norm(dim=-1) - middle
-        depth = torch.where(depth > 0, depth / length, depth)
+        behind = (depth > 0) & (wider > _MOVED / 2)
+        length = torch.where(behind, _LONGER, 1.0)
         # As round as a tube whose axis runs within the outline.
-        tube = ((_THICK + beside).clamp(min=0).square() + depth.square()).sqrt() - _THICK
+        tube = ((_THICK + beside).clamp(min=0).square() + (depth / length).square()).sqrt() - _THICK
         field = torch.full_like(apart, box_warp)
         field[near] = tube + (apart[near] - _NEAR).clamp(min=0)
+        if outline.wider.any():
+            wider = wider * _taper(depth, apart[near])
+            # Nothing goes on beyond the outline itself.
+            grown = torch.maximum(_beyond(generator, head).flatten()[near] - wider, beside)
+            field[near] = torch.where(wider > 0, torch.minimum(field[near], grown), field[near])
         field = field.reshape(size, size, size)
         surface, beyond = zip(*(_met(field, at, plane, sign) for plane, sign in SIDES), strict=True)
         return cls(torch.stack(surface), torch.stack(beyond), box_warp)
+
+
+def _taper(depth: Tensor, apart: Tensor) -> Tensor:
+    """How much of `_Outline.wider` there is, by the way behind the middle and the way from what is missing."""
+    back = (1 - (depth / _BEHIND).square()).clamp(min=0).sqrt() * (depth > 0)
+    aside = (1 - apart / _ASIDE).clamp(0, 1)
+    return back * aside.square() * (3 - 2 * aside)
+
+
+def _beyond(generator: PanoHead, head: Triplane) -> Tensor:
+    """[Z,Y,X] distance from a head to cells of its planes, 0 within."""
+    ndimage = require("scipy.ndimage", "scipy")
+    # It is smooth: fewer cells will do.
+    few, box_warp = 3 * head.size // 8, generator.config.render.box_warp
+    points = _grid(_centres(few, box_warp, head.planes)).reshape(1, -1, 3)
+    inside = (generator.query(head, points)[0] > 0).reshape(few, few, few).cpu().numpy()
+    away = torch.from_numpy(ndimage.distance_transform_edt(~inside)).float() * (box_warp / few)
+    sized = F.interpolate(away[None, None], size=(head.size,) * 3, mode="trilinear", align_corners=False)
+    return sized[0, 0].to(head.planes)
+
+
+def _grid(at: Tensor) -> Tensor:
+    """Points [Z,Y,X,3] of places along each axis."""
+    z, y, x = torch.meshgrid(at, at, at, indexing="ij")
+    return torch.stack([x, y, z], -1)
 
 
 def _centres(size: int, box_warp: float, like: Tensor) -> Tensor:

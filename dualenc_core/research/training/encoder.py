@@ -468,9 +468,19 @@ class EncoderTrainer:
     def export(self, path: Path, provenance: Mapping[str, Any]) -> None:
         """The encoder in float16, with its configuration and the run's."""
         known = self.views.provenance if self.views is not None else {}
-        run = {"variant": self.config.variant, "seed": self.config.seed, "run": self.config.to_dict()}
+        run = {"variant": self.config.variant, "seed": self.config.seed, "run": _portable(self.config.to_dict())}
         state, config = self.result.state_dict(), self.result.config
         save_encoder(path, state, config.to_dict(), {**run, **known, **provenance}, half=True)
+
+
+def _portable(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's configuration without this machine's folders: of absolute paths the last two names stay."""
+    return {key: _portable(v) if isinstance(v, dict) else _tail(v) for key, v in run.items()}
+
+
+def _tail(value: Any) -> Any:
+    whole = isinstance(value, str) and Path(value).is_absolute()
+    return "/".join(Path(value).parts[1:][-2:]) if whole else value
 
 
 def _optimizer(

@@ -69,6 +69,14 @@ def test_an_exported_encoder_is_the_trained_one(projection, tmp_path):
     assert provenance["run"] == t.config.to_dict()
 
 
+def test_files_do_not_name_the_folders_of_the_machine(tmp_path):
+    t = trainer(paper_config(generator=str(tmp_path / "run" / "model.safetensors")))
+    t.export(tmp_path / "e.safetensors", {})
+    _, _, provenance = load_encoder_file(tmp_path / "e.safetensors")
+    assert provenance["run"]["generator"] == "run/model.safetensors"
+    assert str(tmp_path) not in str(provenance)
+
+
 @pytest.mark.parametrize("kind", ["none", "image", "triplane", "occluded"])
 def test_every_discriminator_learns_beside_the_encoder(kind):
     t = trainer(paper_config(**ENCODER2, discriminator={"kind": kind}))
