@@ -163,7 +163,8 @@ class HeadEncoder(nn.Module):
             generator: the generator that the encoder was trained for.
             image: [N,3,S,S] in [-1,1], S at least the encoder's input size (256 at full size, 512 is usual).
             camera: N cameras of the portraits, or one for all.
-            matte: [N,1,S',S'] in 0..1, coverage of the head; only the lifted refiner uses it.
+            matte: [N,1,S',S'] in 0..1, coverage of the head: for the lifted refiner, tones, outline and
+                detail; None = without.
             quality: "exact"; "reference" = with the plain renderer; "high" and "draft" = the encoder's own networks in
                 16 bits where the device computes fast in them (`devices.half_type`). Demo encoders in bfloat16 then
                 make planes that differ by 0.3 to 1.2 % and pictures that differ by 47 to 66 dB, hardly faster on a CPU.

@@ -39,6 +39,12 @@ _THICK, _NEAR = 0.03, 0.02
 # further behind the outline than before it, and the head there is wider by as much, less and less up to so far behind
 # the outline and so far aside (world units).
 _LARGE, _LONGER, _BEHIND, _ASIDE = 0.004, 3.0, 0.2, 0.06
+# Heads are so much too narrow anyhow.
+_LITTLE = 0.01
+# How far from what is missing a head's colours are the photo's, and from where on its own.
+_PAINTED = 0.03, 0.05
+# The least share of a cell that knows its side's colours.
+_OWN = 0.5
 # How steeply what is added goes back from an outline that lies before the head's middle: behind a cheek is hair.
 _RECEDE = 2.5
 # Share of a photo's pixels that are missing, below which there is nothing to do.
@@ -80,7 +86,7 @@ def fit_outline(
         outline = _outline(generator, head, view, matte[i : i + 1], quality)
         if outline is not None:
             added = _Added.of(generator, head, outline, view)
-            head = _joined(head, added, _paint(image[i : i + 1], matte[i : i + 1]), view)
+            head = _joined(head, added, _paint(image[i : i + 1], matte[i : i + 1], outline), view)
         planes.append(head.planes)
     return triplane.replace(planes=torch.cat(planes))
 
@@ -152,7 +158,8 @@ def _wider(missing: np.ndarray, wanted: np.ndarray, covered: np.ndarray, pixel: 
     if not large.any():
         return np.zeros(missing.shape, np.float32)
     rim = wanted & (_away(~wanted) <= 1.5)
-    return _carried(np.where(rim & large, _away(covered) * pixel, 0)[..., None], rim)[..., 0]
+    wider = _carried(np.where(rim & large, _away(covered) * pixel, 0)[..., None], rim)[..., 0]
+    return np.maximum(wider - _LITTLE, 0)
 
 
 def _goes_on(held: np.ndarray, covered: np.ndarray, pixel: float) -> np.ndarray:
@@ -167,13 +174,16 @@ def _goes_on(held: np.ndarray, covered: np.ndarray, pixel: float) -> np.ndarray:
     return near & np.isin(pieces, np.unique(pieces[covered]))
 
 
-def _paint(image: Tensor, matte: Tensor) -> Tensor:
-    """The photo's colours [1,3,S,S] in 0..1, carried on beyond what the matte holds for sure."""
+def _paint(image: Tensor, matte: Tensor, outline: _Outline) -> Tensor:
+    """[1,4,S,S]: the photo's colours in 0..1, carried on beyond what the matte holds for sure; how much they count."""
     cv2 = require("cv2", "opencv-python")
     pure = cv2.GaussianBlur((_resized(matte.cpu()) > _PURE).astype(np.float32), (0, 0), 0.8) > 0.9
     pure = cv2.erode(pure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     colours = ((resize_area(image, _SIZE)[0] + 1) / 2).permute(1, 2, 0).cpu().numpy()
-    return torch.from_numpy(_carried(colours, pure)).permute(2, 0, 1)[None].to(image)
+    # Further aside a head that is wider behind keeps its own: in the photo there is the face.
+    near, far = _PAINTED
+    counts = np.clip((far - outline.apart) / (far - near), 0, 1)
+    return torch.from_numpy(np.dstack([_carried(colours, pure), counts])).permute(2, 0, 1)[None].to(image)
 
 
 def _resized(values: Tensor) -> np.ndarray:
@@ -228,7 +238,7 @@ class _Added:
         near = ((uv > 0) & (uv < 1)).all(-1)[0] & (apart < _ASIDE + 3 * box_warp / size)
         beside, middle, wider = (sample_at(values, uv[:, near])[0, 0] for values in others)
         depth = (points[0, near] - camera.position).norm(dim=-1) - middle
-        behind = (depth > 0) & (wider > _MOVED / 2)
+        behind = (depth > 0) & (wider > 0)
         length = torch.where(behind, _LONGER, 1.0)
         # As round as a tube whose axis runs within the outline.
         tube = ((_THICK + beside).clamp(min=0).square() + (depth / length).square()).sqrt() - _THICK
@@ -301,7 +311,9 @@ def _joined(head: Triplane, added: _Added, paint: Tensor, camera: Camera) -> Tri
     beside = F.max_pool2d(moved.float(), 2 * _BESIDE + 1, 1, _BESIDE) > 0
     painted = moved | (beside & (share > old_share + _GAINED))
     uv = camera.project(_points(after, added.box_warp).reshape(1, -1, 3))[0]
-    _colour(features, painted, sample_at(paint, uv)[0].reshape(-1, *share.shape) * share)
+    *colours, counts = sample_at(paint, uv)[0].reshape(-1, *share.shape)
+    own = _own(features, old_share, ~moved & (old_share > _OWN))
+    _colour(features, torch.lerp(own, torch.stack(colours), counts) * share, painted)
     return head.replace(planes=planes)
 
 
@@ -348,7 +360,17 @@ def _points(surfaces: Tensor, box_warp: float) -> Tensor:
     return points
 
 
-def _colour(features: Tensor, painted: Tensor, colours: Tensor) -> None:
+def _own(features: Tensor, share: Tensor, known: Tensor) -> Tensor:
+    """Colours [3,5,S,S] that sides have by themselves, of features [3,F,D,S,S], carried on from known cells [5,S,S]."""
+    sides = []
+    for k, (plane, _) in enumerate(SIDES):
+        part = features[plane, k * CHANNELS : k * CHANNELS + 3].mean(1) / len(features)
+        colours = (part / share[k].clamp(min=_OWN)).permute(1, 2, 0).cpu().numpy()
+        sides.append(torch.from_numpy(_carried(colours, known[k].cpu().numpy())))
+    return torch.stack(sides).permute(3, 0, 1, 2).to(features)
+
+
+def _colour(features: Tensor, colours: Tensor, painted: Tensor) -> None:
     """Write colours [3,5,S,S], each side's part of them, to features [3,F,D,S,S] where cells are painted, [5,S,S]."""
     for k, (plane, _) in enumerate(SIDES):
         for channel, values in enumerate(colours[:, k], k * CHANNELS):
