@@ -69,7 +69,8 @@ class Rim:
         apart, *others = (torch.from_numpy(v)[None, None].to(uv) for v in maps)
         apart = sample_at(apart, uv)[0, 0]
         # Further away nothing is met.
-        near = ((uv > 0) & (uv < 1)).all(-1)[0] & (apart < _ASIDE + 3 * box_warp / size)
+        reach = _ASIDE if outline.wider.any() else _NEAR + _THICK
+        near = ((uv > 0) & (uv < 1)).all(-1)[0] & (apart < reach + 3 * box_warp / size)
         beside, middle, wider = (sample_at(values, uv[:, near])[0, 0] for values in others)
         depth = (points[0, near] - camera.position).norm(dim=-1) - middle
         behind = (depth > 0) & (wider > 0)
@@ -146,7 +147,7 @@ def joined(head: Triplane, added: Rim, paint: Tensor, camera: Camera) -> Triplan
     painted = moved | (beside & (share > old_share + _GAINED))
     uv = camera.project(_points(after, added.box_warp).reshape(1, -1, 3))[0]
     *colours, counts = sample_at(paint, uv)[0].reshape(-1, *share.shape)
-    own = _own(features, old_share, ~moved & (old_share > _OWN))
+    own = _own(features, old_share, ~moved & (old_share > _OWN), painted & (counts < 1))
     _colour(features, torch.lerp(own, torch.stack(colours), counts) * share, painted)
     return head.replace(planes=planes)
 
@@ -194,14 +195,18 @@ def _points(surfaces: Tensor, box_warp: float) -> Tensor:
     return points
 
 
-def _own(features: Tensor, share: Tensor, known: Tensor) -> Tensor:
-    """Colours [3,5,S,S] that sides have by themselves, of features [3,F,D,S,S], carried on from known cells [5,S,S]."""
-    sides = []
+def _own(features: Tensor, share: Tensor, known: Tensor, wanted: Tensor) -> Tensor:
+    """Colours [3,5,S,S] that sides have by themselves, of features [3,F,D,S,S], carried on from known cells [5,S,S].
+
+    Sides of which no cell is wanted [5,S,S] are left out: 0.
+    """
+    own = features.new_zeros(3, *share.shape)
     for k, (plane, _) in enumerate(SIDES):
-        part = features[plane, k * CHANNELS : k * CHANNELS + 3].mean(1) / len(features)
-        colours = (part / share[k].clamp(min=_OWN)).permute(1, 2, 0).cpu().numpy()
-        sides.append(torch.from_numpy(carried(colours, known[k].cpu().numpy())))
-    return torch.stack(sides).permute(3, 0, 1, 2).to(features)
+        if wanted[k].any():
+            part = features[plane, k * CHANNELS : k * CHANNELS + 3].mean(1) / len(features)
+            colours = (part / share[k].clamp(min=_OWN)).permute(1, 2, 0).cpu().numpy()
+            own[:, k] = torch.from_numpy(carried(colours, known[k].cpu().numpy())).permute(2, 0, 1).to(features)
+    return own
 
 
 def _colour(features: Tensor, colours: Tensor, painted: Tensor) -> None:

@@ -20,6 +20,7 @@ from ..images import resize_area
 from ..people.estimate import Estimate
 from ..people.relighting import LIGHT_TRAITS, even_light, read_light
 from ..people.standard import Standard
+from ..rendering.rays import camera_rays
 
 # Hair before skin.
 TONES = tuple(tuple(f"{part}.{axis}" for axis in "rgb") for part in ("hair", "skin"))
@@ -121,16 +122,21 @@ def _fitted(
 ) -> Tensor:
     """One head's ws [1,num_ws,w_dim]; photo [3,S,S], matte [S,S]."""
 
-    def shown(ws: Tensor) -> tuple[Tensor, Tensor]:
-        """What its head looks like [3,S,S], and where it is [S,S]."""
-        head = generator.synthesize(ws, noise="const")
-        seen = generator.render(head, camera, resolution=_SIZE, super_resolve=False, quality=quality)
-        return seen.image[0].float().cpu(), seen.alpha[0, 0].float().cpu()
-
     ws = known.evened(ws, _EVEN)
-    now, alpha = shown(ws)
-    slopes = torch.stack([(shown(ws + _PROBE * tone.sum(0))[0] - now) / _PROBE for tone in known.tones])
+    head = generator.synthesize(ws, noise="const")
+    seen = generator.render(head, camera, resolution=_SIZE, super_resolve=False, quality=quality)
+    origins, directions = camera_rays(camera, _SIZE)
+    surface = origins + torch.nan_to_num(seen.depth, posinf=0.0).flatten(1)[..., None] * directions
+
+    def shown(ws: Tensor) -> Tensor:
+        """Colours [3,S,S] on the surface of the first head: with other tones it is hardly elsewhere."""
+        features = generator.query(generator.synthesize(ws, noise="const"), surface)[1]
+        return generator.to_rgb(features.mT.unflatten(2, (_SIZE, _SIZE)), ws)[0].float().cpu()
+
+    now = shown(ws)
+    slopes = torch.stack([(shown(ws + _PROBE * tone.sum(0)) - now) / _PROBE for tone in known.tones])
     # Backdrops shine through at outlines.
+    alpha = seen.alpha[0, 0].float().cpu()
     both = F.max_pool2d(((matte < 0.97) | (alpha < 0.95)).float()[None], 3, 1, 1)[0] == 0
     places = _places(photo, slopes, both)
     if places is None:
@@ -138,7 +144,7 @@ def _fitted(
     amounts = torch.zeros(2, 3)
     for step in range(_STEPS):
         if step:
-            now, _ = shown(known.toned(ws, amounts))
+            now = shown(known.toned(ws, amounts))
         for amount, slope, place in zip(amounts, slopes, places, strict=True):
             amount += _change(photo - now, slope, place, amount)
     size = amounts.square().mean(1, keepdim=True)
