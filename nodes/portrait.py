@@ -153,13 +153,13 @@ def _align(image, mattes, on_no_face, options):
 @contextlib.contextmanager
 def _named(index, count):
     """Errors say which image of the batch it is, in the words of the widgets."""
-    name = f"image {index + 1} of {count}"
+    name = f"image {index + 1} of {count}: " if count > 1 else ""
     try:
         yield
     except NoFaceError as error:
-        raise NoFaceError(f"{name}: {_for_nodes(error, count)}") from error
+        raise NoFaceError(f"{name}{_for_nodes(error, count)}") from error
     except DualEncError as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise type(error)(f"{name}{error}") from error
 
 
 def _for_nodes(error: NoFaceError, count: int) -> str:

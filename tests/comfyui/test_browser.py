@@ -300,6 +300,8 @@ def test_a_workflow_loads_from_the_template_list(visit, name: str) -> None:
     status, size = loaded["thumbnail"]
     assert status == 200 and size > 1000
     assert loaded["nodes"] > 1 and loaded["missing"] == []
+    # As it is laid out, not all of it in the window: that would be too small to read.
+    assert loaded["scales"][0] == pytest.approx(loaded["scales"][1])
     assert not [text for text in loaded["dialogs"] if "DualEnc" in text or "issing node" in text], loaded["dialogs"]
 
 
@@ -345,7 +347,7 @@ def test_apps_have_labels_and_work_by_click(visit) -> None:
     for name, seen in visit["apps"].items():
         assert seen["labels"] and all(shown for _, shown in seen["labels"]), (name, seen["labels"])
         before, after = seen["stepped"]
-        assert after == before + 1, name
+        assert after > before, name
 
 
 def test_blueprints_are_listed_and_make_prompts(visit) -> None:

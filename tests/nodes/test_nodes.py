@@ -209,7 +209,7 @@ def test_align_reports_and_previews(node, photo, folder):
 
 def test_no_face_says_what_to_do_and_by_hand_works(node):
     empty = torch.full((1, 128, 128, 3), 0.5)
-    with pytest.raises(ValueError, match="image 1 of 1: no face was found .* 'by hand'"):
+    with pytest.raises(ValueError, match="^no face was found .* 'by hand'"):
         node("DualEncAlignPortrait", image=empty)
     answer = node.full("DualEncAlignPortrait", image=empty, pose="by hand", yaw=30.0, pitch=-5.0)
     yaw, pitch = answer["result"][1].angles

@@ -1,4 +1,5 @@
-/** How the pack looks among others: a colour for each of its data types, and its templates in the order of their names. */
+/** How the pack looks among others: a colour for each of its data types, and its templates in the order of their names
+ * and at a scale that can be read. */
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
@@ -31,6 +32,16 @@ function sortTemplates() {
   };
 }
 
+/** Templates open as they are laid out, legibly: newer frontends fit the whole of one into the window. */
+function restoreView() {
+  const { ds, dualenc_template: ours } = app.graph?.extra ?? {};
+  const restores = app.ui?.settings?.getSettingValue?.("Comfy.EnableWorkflowViewRestore");
+  if (!ours || !ds || restores === false) return;
+  app.canvas.ds.scale = ds.scale;
+  app.canvas.ds.offset = [...ds.offset];
+  app.canvas.setDirty(true, true);
+}
+
 app.registerExtension({
   name: "DualEnc.Appearance",
   init: sortTemplates,
@@ -40,5 +51,8 @@ app.registerExtension({
     // A palette knows only the types of ComfyUI, and takes the colours of others away.
     app.ui?.settings?.addEventListener?.("Comfy.ColorPalette.change", () => setTimeout(colourLinks, 0));
   },
-  afterConfigureGraph: colourLinks,
+  afterConfigureGraph() {
+    colourLinks();
+    restoreView();
+  },
 });

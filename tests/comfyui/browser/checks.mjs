@@ -353,12 +353,13 @@ export async function templates({ page, job, shot }) {
     const picture = await thumbnail.arrayBuffer(); // an unread body keeps the process alive
     const graph = await (await fetch(`${job.url}${path}.json`)).json();
     const missing = await page.evaluate(async (data) => {
-      await app.loadGraphData(data);
+      await app.loadGraphData(data, true, true, null, { openSource: "template" });
       return app.graph.nodes
         .filter((node) => !Object.hasOwn(LiteGraph.registered_node_types, node.type))
         .map((node) => node.type);
     }, graph);
     await settle(page);
+    const scale = await page.evaluate(() => app.canvas.ds.scale);
     const prompt = await page.evaluate(async () => (await app.graphToPrompt()).output);
     const dialogs = await page.locator('.p-dialog, [role="dialog"]').allInnerTexts();
     await page.evaluate(() => app.extensionManager.command.execute("Comfy.Canvas.FitView"));
@@ -366,7 +367,8 @@ export async function templates({ page, job, shot }) {
     await shot(name);
     if (dialogs.length) await page.keyboard.press("Escape");
     const shown = [thumbnail.status, picture.byteLength];
-    loaded[name] = { missing, prompt, dialogs, nodes: graph.nodes.length, thumbnail: shown };
+    const scales = [scale, graph.extra.ds.scale];
+    loaded[name] = { missing, prompt, dialogs, scales, nodes: graph.nodes.length, thumbnail: shown };
   }
   // As the list of templates asks for them.
   const order = await page.evaluate(async (pack) => (await app.api.getWorkflowTemplates())[pack], job.pack);
@@ -404,10 +406,10 @@ export async function apps({ page, job, shot }) {
   return seen;
 }
 
-/** Clicks + beside the first whole number of an app; [value before, value after]. */
+/** Clicks + beside the first number of an app; [value before, value after]. */
 async function step(page, graph) {
   const find = ([id, widget]) => graph.nodes.find((node) => node.id === id).inputs.find((i) => i.name === widget);
-  const number = graph.extra.linearData.inputs.find((entry) => find(entry)?.type === "INT");
+  const number = graph.extra.linearData.inputs.find((entry) => ["INT", "FLOAT"].includes(find(entry)?.type));
   if (!number) return null;
   const value = () =>
     page.evaluate(

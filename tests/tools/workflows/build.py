@@ -127,7 +127,8 @@ def workflow(name: str, prompt: dict[str, Any], known: dict[str, Definition], pr
             for i, (stage, frame) in enumerate(zip(stages, frames, strict=True), start=1)
         ],
         "config": {},
-        "extra": {"ds": view([note, *frames], results), "frontendVersion": FRONTEND} | app(plan, numbers),
+        "extra": {"ds": view([note, *frames], results), "frontendVersion": FRONTEND, "dualenc_template": name}
+        | app(plan, numbers),
         "version": 0.4,
     }
 
