@@ -121,7 +121,6 @@ def _fitted(
     generator: PanoHead, known: _Known, ws: Tensor, photo: Tensor, matte: Tensor, camera: Camera, quality: str
 ) -> Tensor:
     """One head's ws [1,num_ws,w_dim]; photo [3,S,S], matte [S,S]."""
-
     ws = known.evened(ws, _EVEN)
     head = generator.synthesize(ws, noise="const")
     seen = generator.render(head, camera, resolution=_SIZE, super_resolve=False, quality=quality)

@@ -302,6 +302,7 @@ def test_a_workflow_loads_from_the_template_list(visit, name: str) -> None:
     assert loaded["nodes"] > 1 and loaded["missing"] == []
     # As it is laid out, not all of it in the window: that would be too small to read.
     assert loaded["scales"][0] == pytest.approx(loaded["scales"][1])
+    assert not loaded["marked"], "undo would move the canvas"
     assert not [text for text in loaded["dialogs"] if "DualEnc" in text or "issing node" in text], loaded["dialogs"]
 
 

@@ -32,9 +32,12 @@ function sortTemplates() {
   };
 }
 
-/** Templates open as they are laid out, legibly: newer frontends fit the whole of one into the window. */
+/** Templates open as they are laid out, legibly: newer frontends fit the whole of one into the window. The mark goes, or
+ * undo, which loads the graph anew, would move the canvas. */
 function restoreView() {
-  const { ds, dualenc_template: ours } = app.graph?.extra ?? {};
+  const extra = app.graph?.extra ?? {};
+  const { ds, dualenc_template: ours } = extra;
+  delete extra.dualenc_template;
   const restores = app.ui?.settings?.getSettingValue?.("Comfy.EnableWorkflowViewRestore");
   if (!ours || !ds || restores === false) return;
   app.canvas.ds.scale = ds.scale;

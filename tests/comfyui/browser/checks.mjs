@@ -359,7 +359,7 @@ export async function templates({ page, job, shot }) {
         .map((node) => node.type);
     }, graph);
     await settle(page);
-    const scale = await page.evaluate(() => app.canvas.ds.scale);
+    const [scale, marked] = await page.evaluate(() => [app.canvas.ds.scale, "dualenc_template" in app.graph.extra]);
     const prompt = await page.evaluate(async () => (await app.graphToPrompt()).output);
     const dialogs = await page.locator('.p-dialog, [role="dialog"]').allInnerTexts();
     await page.evaluate(() => app.extensionManager.command.execute("Comfy.Canvas.FitView"));
@@ -368,7 +368,7 @@ export async function templates({ page, job, shot }) {
     if (dialogs.length) await page.keyboard.press("Escape");
     const shown = [thumbnail.status, picture.byteLength];
     const scales = [scale, graph.extra.ds.scale];
-    loaded[name] = { missing, prompt, dialogs, scales, nodes: graph.nodes.length, thumbnail: shown };
+    loaded[name] = { missing, prompt, dialogs, scales, marked, nodes: graph.nodes.length, thumbnail: shown };
   }
   // As the list of templates asks for them.
   const order = await page.evaluate(async (pack) => (await app.api.getWorkflowTemplates())[pack], job.pack);
