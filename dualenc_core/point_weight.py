@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -163,6 +163,13 @@ KINDS: dict[str, type[PointWeight]] = {"visibility": Visibility, "label_volume":
 def kind_of(weight: PointWeight) -> str:
     """Name under which a weight is stored."""
     return next(name for name, cls in KINDS.items() if type(weight) is cls)
+
+
+def cat(weights: Sequence[PointWeight]) -> PointWeight:
+    """Weights of one kind as one of their batch; numbers are the first's."""
+    parts = [weight.tensors() for weight in weights]
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return from_parts(kind_of(weights[0]), joined, weights[0].numbers())
 
 
 def from_parts(kind: str, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> PointWeight:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,23 @@ class Triplane:
                 raise IndexError(f"triplane {index} of {len(self)}")
             index = slice(index, index + 1 or None)
         return self.map(lambda tensor: tensor[index])
+
+    @classmethod
+    def cat(cls, heads: Sequence[Triplane]) -> Triplane:
+        """Heads as one batch; meta and all that is no tensor are the first's.
+
+        Raises DualEncError for heads that differ in size, depth or kind of overlays.
+        """
+        overlays = (tuple(point_weight.kind_of(o.weight) for o in head.overlays) for head in heads)
+        kinds = {(head.planes.shape[1:], head.depth, kind) for head, kind in zip(heads, overlays, strict=True)}
+        if len(kinds) > 1:
+            raise DualEncError(f"the heads differ in size, depth or overlays ({len(kinds)} kinds), expected one kind")
+        joined = tuple(
+            Overlay(torch.cat([o.planes for o in same]), point_weight.cat([o.weight for o in same]))
+            for same in zip(*(head.overlays for head in heads), strict=True)
+        )
+        planes, ws = (torch.cat([getattr(head, name) for head in heads]) for name in ("planes", "ws"))
+        return replace(heads[0], planes=planes, ws=ws, overlays=joined)
 
     @property
     def size(self) -> int:

@@ -75,10 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     directed.add_argument(
         "--variants",
         nargs="+",
-        choices=("none", "plain", "generator"),
-        default=["none", "plain", "generator"],
-        help="none: the head as it is; plain: edited; generator: its own head of the true description, edited "
-        "(default: all)",
+        choices=("none", "moved", "plain", "generator"),
+        default=["none", "moved", "plain", "generator"],
+        help="none: the head as it is; moved: edited; plain: edited without motions; generator: its own head of the "
+        "true description, edited so (default: all)",
     )
     photos = parser.add_argument_group("photos and mead")
     photos.add_argument("--data", type=Path, metavar="FOLDER", help="aligned portraits with dataset.json")

@@ -1,4 +1,4 @@
-"""Synthetic people from an asset pack: look at them, or trace them from all round for training.
+"""Synthetic people from an asset pack: look at them, trace them from all round for training, or measure how they move.
 
 The pack is not part of this program: --people names its folder, or the environment variable DUALENC_PEOPLE.
 """
@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = """  python -m dualenc_core people sheet --people pack/ --out people.png --count 16 --yaw 0,60,180
   python -m dualenc_core people trace --people pack/ --out runs/people --count 2000 --part 0/2
+  python -m dualenc_core people motions --people pack/ --out motions.safetensors --count 24
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("sheet", "trace"), help="a contact sheet, or the training set")
+    parser.add_argument(
+        "what", choices=("sheet", "trace", "motions"), help="a contact sheet, the training set, or the table of motions"
+    )
     parser.add_argument("--people", type=Path, help="the asset pack (default: DUALENC_PEOPLE)")
-    parser.add_argument("--out", type=Path, required=True, help="the picture, or the folder of the training set")
+    parser.add_argument("--out", type=Path, required=True, help="the picture, the training set's folder, or the table")
     parser.add_argument("--count", type=whole(1), default=16, help="how many people (default: 16)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0; from 1000000 up for evaluation")
     parser.add_argument("--yaw", default="0,60,120,180", help="sheet: sides in degrees (default: 0,60,120,180)")
@@ -38,8 +41,20 @@ def run(args: argparse.Namespace) -> None:
     pack = Pack.open(args.people)
     if args.what == "sheet":
         _sheet(args, pack)
+    elif args.what == "motions":
+        _motions(args, pack)
     else:
         _trace(args, pack)
+
+
+def _motions(args: argparse.Namespace, pack: Pack) -> None:
+    from ..research.data.motions import measure_motions
+    from .feedback import progress_bar
+
+    with progress_bar("people") as progress:
+        motions = measure_motions(pack, args.count, args.seed, progress)
+    motions.save(args.out)
+    print(f"{args.out}: ways of {len(motions.points)} points for {len(motions.knots)} traits ({motions.source})")
 
 
 def _sheet(args: argparse.Namespace, pack: Pack) -> None:

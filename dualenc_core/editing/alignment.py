@@ -13,9 +13,9 @@ from ..camera import Camera
 from ..errors import DualEncError, NoFaceError
 from ..generator import PanoHead
 from ..point_weight import LabelVolume, PointWeight, Visibility
-from ..rendering.rays import pixel_rays
 from ..rendering.trigrid import PLANE_AXES
 from ..triplane import Overlay, Triplane
+from .landmarks import surface_landmarks
 
 # Heads of one generator share a canonical frame; more than this is a wrong fit.
 MOST_SCALE, MOST_SHIFT = 0.08, 0.04
@@ -124,8 +124,8 @@ def fit_alignment(
 
     device = device or str(target.planes.device)
     weights = torch.from_numpy(load_face_model().basis).float()
-    towards = [_landmarks(generator, target[i], resolution, device, "target") for i in range(len(target))]
-    own = [_landmarks(generator, reference[i], resolution, device, "reference") for i in range(len(reference))]
+    towards = _all_landmarks(generator, target, resolution, device, "target")
+    own = _all_landmarks(generator, reference, resolution, device, "reference")
     own = own * len(target) if len(own) == 1 else own
     scales, shifts = [], []
     for (a, a_found), (b, b_found) in zip(own, towards, strict=True):
@@ -141,26 +141,12 @@ def fit_alignment(
     return Alignment(torch.stack(scales), torch.stack(shifts))
 
 
-def _landmarks(generator: PanoHead, head: Triplane, resolution: int, device: str, name: str) -> tuple[Tensor, Tensor]:
-    """Landmarks [468,3] on the surface of one head, and which of them meet it [468]; on the CPU."""
-    from ..portrait.align import find_faces
-    from ..portrait.photo import read_photo
-
-    camera = Camera.look_at().to(head.planes.device)
-    view = generator.render(head, camera, resolution=resolution)
-    photo = read_photo((view.image[0].float() / 2 + 0.5).clamp(0, 1))
-    faces = find_faces(photo, device)
-    if not faces:
+def _all_landmarks(
+    generator: PanoHead, heads: Triplane, resolution: int, device: str, name: str
+) -> list[tuple[Tensor, Tensor]]:
+    try:
+        return [surface_landmarks(generator, heads[i], resolution, device, name) for i in range(len(heads))]
+    except NoFaceError as error:
         raise NoFaceError(
-            f"no face was found in the frontal picture of the {name}, so that the heads cannot be aligned; use no "
-            "alignment, or give an Alignment"
-        )
-    size = torch.tensor([photo.width, photo.height])
-    uv = torch.from_numpy(faces[0].mesh.points[:, :2]).float() / size
-    depth, alpha = view.depth.cpu(), view.alpha.cpu()
-    grid = (uv * 2 - 1)[None, None]
-    solid = (alpha > 0.5).float()
-    share = F.grid_sample(solid, grid, align_corners=False)[0, 0, 0]
-    distance = F.grid_sample(depth * solid, grid, align_corners=False)[0, 0, 0] / share.clamp_min(1e-6)
-    origins, directions = pixel_rays(camera.to("cpu"), uv[None])
-    return origins[0] + distance[:, None] * directions[0], (share > 0.5).float()
+            f"{error}, so that the heads cannot be aligned; use no alignment, or give an Alignment"
+        ) from error

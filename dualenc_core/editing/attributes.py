@@ -11,9 +11,9 @@ An edit adds what the generator makes of the change, G(w') − G(w), to tri-grid
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ from ..triplane import Triplane
 from .directed import Directions, PeopleDirections, Traits, Values
 from .direction_file import load_directions
 from .light import with_light
+from .motion import FaceMotions, Warper, load_motions
 from .styles import restyle
 
+# Traits of motions whose looks the generator changes beside them.
+LOOKS_TOO = frozenset({"age", "sex", "weight"})
 # What `neutral` makes neutral.
 NEUTRAL_GROUPS = ("expression", "light")
 
@@ -53,40 +56,85 @@ def directions_of(generator: PanoHead, path: str | Path | None = None) -> Direct
 class Director:
     """Edits of the same heads, one after another; what they share is made once.
 
+    What is a motion (expressions, gaze, the shapes of faces) moves the matter of the heads, as far as the table of
+    motions knows it; what is not (skin, hair, beards, glasses, light) is the generator's change. Of age, sex and weight
+    both are.
+
     Attributes:
         generator: that made the heads.
         triplane: N heads.
         known: directions of the generator.
+        motions: False leaves motions to the generator too.
     """
 
     generator: PanoHead
     triplane: Triplane
     known: Directions
+    motions: bool = True
+    _last: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, values: Values, traits: Traits | None = None) -> Triplane:
         """See `direct`."""
-        lit = any(name in LIGHTING for name, value in values.items() if value) or bool(
-            set(traits or ()) & {*LIGHT_TRAITS}
-        )
+        traits = traits or {}
+        moves = self._moves(values, traits)
+        heads, warpers, ws = self._restyled(values, traits, moves.keys() - LOOKS_TOO)
+        if moves:
+            each = [{name: pairs[i] for name, pairs in moves.items()} for i in range(len(heads))]
+            warped = zip(warpers(), self._faces, each, strict=True)
+            device = heads.planes.device
+            heads = Triplane.cat([warper(face.field(changes).to(device)) for warper, face, changes in warped])
+        return heads.replace(ws=ws, meta={"direct": _meta(values, traits), "head": dict(self.triplane.meta)})
+
+    def _moves(self, values: Values, traits: Traits) -> dict[str, list[tuple[float, float]]]:
+        """Values of traits before and after on each head, of those that the table of motions knows."""
+        changes = self.known.changes(self.triplane.ws, values, traits) if self.motions else {}
+        return {
+            name: list(zip(before.tolist(), after.tolist(), strict=True))
+            for name, (before, after) in changes.items()
+            if name in load_motions().knots
+        }
+
+    def _restyled(
+        self, values: Values, traits: Traits, still: Collection[str]
+    ) -> tuple[Triplane, Callable[[], list[Warper]], Tensor]:
+        """The heads with what is not a motion, what warps them, and style vectors of all that is asked for."""
+        lit = any(name in LIGHTING for name, value in values.items() if value) or bool(set(traits) & {*LIGHT_TRAITS})
         start, before = self._lit if lit else (self.triplane.ws, self._before)
-        edited = restyle(self.generator, self.triplane, self.known.moved(start, values, traits), before=before)
-        return edited.replace(meta={"direct": _meta(values, traits or {}), "head": dict(self.triplane.meta)})
+        looks, ws = (self.known.moved(start, values, traits, kept) for kept in (still, ()))
+        # While an expression moves, looks stay.
+        last = self._last.get("looks")
+        if last is None or last[0] is not start or not torch.equal(last[1], looks):
+            same = torch.equal(looks, start)
+            heads = self.triplane if same else restyle(self.generator, self.triplane, looks, before=before())
+            warpers = lru_cache(1)(lambda: [Warper(self.generator, heads[i]) for i in range(len(heads))])
+            last = self._last["looks"] = (start, looks, heads, warpers)
+        return last[2], last[3], ws
 
     @cached_property
-    def _lit(self) -> tuple[Tensor, Tensor]:
+    def _faces(self) -> list[FaceMotions]:
+        return [FaceMotions.of(self.generator, self.triplane[i]) for i in range(len(self.triplane))]
+
+    @cached_property
+    def _lit(self) -> tuple[Tensor, Callable[[], Tensor]]:
         """Style vectors that say what light the photo shows, and their planes: where light is changed from."""
         if not isinstance(self.known, PeopleDirections):
             return self.triplane.ws, self._before
         ws = with_light(self.generator, self.triplane, self.known)
-        if torch.equal(ws, self.triplane.ws):
-            return ws, self._before
-        with torch.no_grad():
-            return ws, self.generator.synthesize(ws).planes
+        return (self.triplane.ws, self._before) if torch.equal(ws, self.triplane.ws) else (ws, self._planes(ws))
 
     @cached_property
-    def _before(self) -> Tensor:
-        with torch.no_grad():
-            return self.generator.synthesize(self.triplane.ws).planes
+    def _before(self) -> Callable[[], Tensor]:
+        return self._planes(self.triplane.ws)
+
+    def _planes(self, ws: Tensor) -> Callable[[], Tensor]:
+        """The generator's planes, made when they are asked for."""
+
+        @lru_cache(1)
+        @torch.no_grad()
+        def planes() -> Tensor:
+            return self.generator.synthesize(ws).planes
+
+        return planes
 
 
 def direct(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -46,16 +46,24 @@ class Directions(abc.ABC):
     def neutral(self, ws: Tensor) -> dict[str, Tensor]:
         """Traits [N] that make an expression and light neutral."""
 
+    def changes(self, ws: Tensor, values: Values, traits: Traits | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+        """Traits of shapes that attributes move, before and after [N], for `motion.Motions`; none if it has none."""
+        return {}
+
     @abc.abstractmethod
-    def _moved(self, ws: Tensor, values: Values, traits: Traits) -> Tensor: ...
+    def _moved(self, ws: Tensor, values: Values, traits: Traits, still: Collection[str]) -> Tensor: ...
 
     @abc.abstractmethod
     def _known_traits(self) -> Iterable[str]: ...
 
-    def moved(self, ws: Tensor, values: Values, traits: Traits | None = None) -> Tensor:
-        """Style vectors [N,num_ws,w_dim] with attributes changed, after traits are set. Raises as `check`."""
+    def moved(self, ws: Tensor, values: Values, traits: Traits | None = None, still: Collection[str] = ()) -> Tensor:
+        """Style vectors [N,num_ws,w_dim] with attributes changed, after traits are set. Raises as `check`.
+
+        Args:
+            still: traits that stay all the same: others move them, in space (`changes`).
+        """
         self.check(values, traits or {})
-        return self._moved(ws, {name: v for name, v in values.items() if v}, traits or {})
+        return self._moved(ws, {name: v for name, v in values.items() if v}, traits or {}, still)
 
     def check(self, values: Values, traits: Traits | None = None) -> None:
         """Raise DualEncError for names that the generator does not know and for values out of range."""
@@ -145,7 +153,20 @@ class PeopleDirections(Directions):
             return {}
         return {name: float(self._estimate.standard.std[self._column[name]]) for name in names}
 
-    def _moved(self, ws: Tensor, values: Values, traits: Traits) -> Tensor:
+    def changes(self, ws: Tensor, values: Values, traits: Traits | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+        self.check(values, traits or {})
+        before, after = (torch.from_numpy(n) for n in self._before_and_after(ws, values, traits or {}))
+        changed = (before != after).any(0)
+        return {name: (before[:, i], after[:, i]) for name, i in self._column.items() if changed[i]}
+
+    def _moved(self, ws: Tensor, values: Values, traits: Traits, still: Collection[str]) -> Tensor:
+        before, after = self._before_and_after(ws, values, traits)
+        kept = [self._column[name] for name in still if name in self._column]
+        after[:, kept] = before[:, kept]
+        return ws + torch.from_numpy(self._estimate.step(after - before)).to(ws)[:, None]
+
+    def _before_and_after(self, ws: Tensor, values: Values, traits: Traits) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers [N,D] of descriptions."""
         before = self._numbers(ws)
         after = before.copy()
         for name, value in traits.items():
@@ -157,7 +178,7 @@ class PeopleDirections(Directions):
         after = after + np.array([values.get(a.name, 0.0) for a in self._linear]) @ self._moves
         if self._light is not None and any(name in values for name in LIGHTING):
             after[:, self._light] = relit(after[:, self._light], values)
-        return ws + torch.from_numpy(self._estimate.step(after - before)).to(ws)[:, None]
+        return before, after
 
     def _known_traits(self) -> Iterable[str]:
         return self._column

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class VectorDirections(Directions):
             if a.neutral is not None
         }
 
-    def _moved(self, ws: Tensor, values: Values, traits: Traits) -> Tensor:
+    def _moved(self, ws: Tensor, values: Values, traits: Traits, still: Collection[str]) -> Tensor:
         now = self.values(ws)
         amounts = {name: values.get(name, 0.0) for name in values.keys() | traits.keys()}
         steps = torch.zeros(len(ws), len(self.attributes), dtype=torch.float64)

@@ -7,16 +7,19 @@ learns from many photos is right on average, and soft; this is what gives one ph
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera
+from ..colours.unread import unread_features
 from ..generator import PanoHead
 from ..images import resize_area, shrink_area
+from ..least_squares import least_squares
+from ..rendering.cells import CellReader
 from ..rendering.marching import interval_weights
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import corners, lookup, plane_coordinates
@@ -30,8 +33,6 @@ _GRAZING, _FACING = 0.12, 0.4
 # A pixel counts where photo and head both cover it so far, and so many of its neighbours: outlines have something of
 # the background's colour, which would become a bright line across the hair, seen from the side.
 _COVERED, _RIM = 0.9, 1
-# The density does not read a feature that moves it less than this share of what the one moves it that it reads most.
-_UNREAD = 0.01
 # How much of what super-resolution softens is asked for beforehand.
 _SHARPEN = 0.7
 # Weight of the squared change of features, in their root mean square, beside squared colours.
@@ -106,13 +107,6 @@ def add_both_sides(
     return add_detail(generator, head, image, camera, matte, steps, quality, sharpen=False)
 
 
-def unread_features(generator: PanoHead) -> Tensor:
-    """Indices [K] of the features that colours are made of, and densities are not."""
-    first, last = generator.decoder.layers
-    read = last.weight[0].abs() @ first.weight.abs()
-    return (read < _UNREAD * read.max()).nonzero()[:, 0]
-
-
 @dataclass(frozen=True)
 class _Rays:
     """What explains R pixels: P points, `_KEPT` a ray.
@@ -132,53 +126,12 @@ class _Rays:
     lack: Tensor
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """How P points read some features of one plane: a sparse matrix and its transpose, as bags of cells and of points.
-
-    Attributes:
-        plane: 0..2.
-        features: [F] which of the K unread ones.
-        cells: [A] of the D·S·S, those that are read at all.
-        index, start, weight: [8P] among these by the points that read them, [P] where each point's begin, [8P] shares.
-        source, offset, back: [8P] points by the cells that they read, [A] where each cell's begin, [8P] their shares.
-    """
+class _Part(NamedTuple):
+    """The features [F] (which of the K unread ones) that move in one plane, and how points read its D·S·S cells."""
 
     plane: int
     features: Tensor
-    cells: Tensor
-    index: Tensor
-    start: Tensor
-    weight: Tensor
-    source: Tensor
-    offset: Tensor
-    back: Tensor
-
-    @classmethod
-    def of(cls, plane: int, features: Tensor, index: Tensor, weight: Tensor) -> _Cells:
-        """From flat cells and shares [P,8]."""
-        cells, index = index.unique(return_inverse=True)
-        start = torch.arange(0, index.numel(), index.shape[1], device=index.device)
-        order = index.flatten().argsort()
-        counts = torch.bincount(index.flatten(), minlength=len(cells))
-        source, offset = order // index.shape[1], counts.cumsum(0) - counts
-        weight = weight.flatten()
-        return cls(plane, features, cells, index.flatten(), start, weight, source, offset, weight[order])
-
-    def read(self, values: Tensor) -> Tensor:
-        """[A,F] → [P,F]."""
-        return _bags(values, self.index, self.start, self.weight)
-
-    def spread(self, values: Tensor) -> Tensor:
-        """[P,F] → [A,F], the adjoint of `read`."""
-        return _bags(values, self.source, self.offset, self.back)
-
-
-def _bags(values: Tensor, index: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sums of rows of ``values`` [A,F]: many times as fast as gathering and scattering them."""
-    if values.device.type == "mps":  # no kernel there
-        return _bags(values.cpu(), index.cpu(), offset.cpu(), weight.cpu()).to(values.device)
-    return F.embedding_bag(index, values, offset, mode="sum", per_sample_weights=weight)
+    reader: CellReader
 
 
 class _Colours:
@@ -194,25 +147,27 @@ class _Colours:
         index, share = corners(places, self.shape)
         # The decoder averages the planes.
         self.parts = [
-            _Cells.of(p, (owner == p).nonzero()[:, 0], index[p], share[p] / 3) for p in owner.unique().tolist()
+            _Part(p, (owner == p).nonzero()[:, 0], CellReader.of(index[p], share[p] / 3))
+            for p in owner.unique().tolist()
         ]
         self.units = [spread[part.plane, part.features] for part in self.parts]
         each = zip(self.parts, self.units, strict=True)
         self.slopes = [rays.slopes[..., part.features] * unit for part, unit in each]
-        self.sizes = [len(part.cells) * len(part.features) for part in self.parts]
+        self.sizes = [len(part.reader.cells) * len(part.features) for part in self.parts]
 
     def of(self, change: Tensor) -> Tensor:
         """[R,3] of a change [ΣA·F], in units."""
         total = torch.zeros_like(self.rays.points)
         for part, slope, piece in zip(self.parts, self.slopes, change.split(self.sizes), strict=True):
-            total += torch.einsum("pjf,pf->pj", slope, part.read(piece.unflatten(0, (len(part.cells), -1))))
+            read = part.reader.read(piece.unflatten(0, (len(part.reader.cells), -1)))
+            total += torch.einsum("pjf,pf->pj", slope, read)
         return total.unflatten(0, (-1, _KEPT)).sum(1)
 
     def adjoint(self, error: Tensor) -> Tensor:
         """[ΣA·F] of colours [R,3]."""
         error = error.repeat_interleave(_KEPT, 0)
-        each = zip(self.parts, self.slopes, strict=True)
-        return torch.cat([part.spread(torch.einsum("pjf,pj->pf", slope, error)).flatten() for part, slope in each])
+        by_feature = [torch.einsum("pjf,pj->pf", slope, error) for slope in self.slopes]
+        return torch.cat([p.reader.spread(values).flatten() for p, values in zip(self.parts, by_feature, strict=True)])
 
     def change(self, lack: Tensor, steps: int) -> Tensor:
         """The smallest change [ΣA·F] that gives rays the colours [R,3] that they lack."""
@@ -226,8 +181,8 @@ class _Colours:
         planes = head.planes.clone().unflatten(2, (-1, self.shape[0]))
         cells = planes.flatten(3)  # a view
         for part, unit, piece in zip(self.parts, self.units, change.split(self.sizes), strict=True):
-            moved = piece.unflatten(0, (len(part.cells), -1)) * unit
-            cells[0, part.plane, self.unread[part.features][:, None], part.cells] += moved.T
+            moved = piece.unflatten(0, (len(part.reader.cells), -1)) * unit
+            cells[0, part.plane, self.unread[part.features][:, None], part.reader.cells] += moved.T
         return head.replace(planes=planes.flatten(2, 3))
 
 
@@ -313,31 +268,3 @@ def _facing(surface: Tensor, directions: Tensor) -> Tensor:
     normal = F.normalize(torch.linalg.cross(across, down), dim=-1).flatten(0, 1)
     cosine = (normal * directions).sum(-1).abs()
     return ((cosine - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
-
-
-def least_squares(
-    apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor], target: Tensor, stay: float, steps: int
-) -> Tensor:
-    """x of least ‖apply(x) − target‖² + stay·‖x‖², by conjugate gradients from zero (CGLS).
-
-    Example:
-        >>> import torch
-        >>> from dualenc_core.encoders.detail import least_squares
-        >>> matrix = torch.tensor([[2.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
-        >>> found = least_squares(matrix.mv, matrix.T.mv, torch.tensor([2.0, 8.0, 5.0]), 0.0, 2)
-        >>> [round(value, 3) for value in found.tolist()]
-        [1.0, 2.0]
-    """
-    error = target
-    gradient = adjoint(error)
-    x, along, size = torch.zeros_like(gradient), gradient, gradient.square().sum()
-    for _ in range(steps):
-        if not float(size) > 0:
-            break
-        there = apply(along)
-        pace = size / (there.square().sum() + stay * along.square().sum())
-        x, error = x + pace * along, error - pace * there
-        gradient = adjoint(error) - stay * x
-        before, size = size, gradient.square().sum()
-        along = gradient + size / before * along
-    return x

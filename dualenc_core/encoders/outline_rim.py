@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera
+from ..colours.unread import unread_features
 from ..errors import require
 from ..generator import PanoHead
 from ..images import sample_at
 from ..people.relief import CHANNELS, DISTANCE_SCALE, SIDES, shares
 from ..rendering.trigrid import PLANE_AXES
 from ..triplane import Triplane
-from .detail import unread_features
 from .outline_maps import OutlineMaps, carried
 
 # Half the thickness of what is added, and how far from what is missing the head stays as it is. World units: a head is

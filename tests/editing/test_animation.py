@@ -88,7 +88,7 @@ def test_frames_follow_the_tracks(generator, head):
             assert float(found[name] - start[name]) == pytest.approx(wanted.get(name, 0), abs=1e-3)
         assert float(camera.angles[0]) == pytest.approx(-40 + 10 * i, abs=1e-3)
     assert animation.values_at(1)["smile"] == pytest.approx(0.8) and animation.values_at(0.75)["viseme_a"] == 1
-    assert not torch.equal(path[0][0].planes, path[4][0].planes)
+    assert not torch.equal(path[0][0].ws, path[4][0].ws)
 
 
 def test_where_nothing_changes_the_head_is_the_same(generator, head):

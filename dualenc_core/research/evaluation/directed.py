@@ -55,7 +55,7 @@ ASKED = {
     "light_yaw": 120.0,
     "light_warmth": 0.8,
 }
-VARIANTS = ("none", "plain", "generator")
+VARIANTS = ("none", "moved", "plain", "generator")
 # Attributes that are 0..1 of something: what has much already is asked to have less.
 _SHARES = ("expression", "hair")
 # Where the light of all input views comes from, degrees of yaw.
@@ -78,8 +78,8 @@ class DirectedSettings:
         people: folder of the asset pack.
         seed: of the people, at least 1 000 000.
         yaws: views around each head.
-        variants: some of none (the head as it is), plain (edited, the photo's residual stays where it is), generator
-            (no photo: the generator at the true description, edited).
+        variants: some of none (the head as it is), moved (edited as `direct` does), plain (edited without motions, the
+            photo's residual stays where it is), generator (no photo: the generator at the true description, edited so).
     """
 
     heads: int
@@ -231,9 +231,13 @@ def evaluate_directed(
         truth = _picture(pack, person, ring, size)
         view = _picture(pack, person, ring[0], 512)
         head = inverter.invert(view.image, ring[0], view.alpha).triplane
-        directors = {"plain": Director(generator, head, known)}
+        directors = {
+            "moved": Director(generator, head, known),
+            "plain": Director(generator, head, known, motions=False),
+        }
         if "generator" in settings.variants:
-            directors["generator"] = Director(generator, _described(generator, pack, person), known)
+            described = _described(generator, pack, person)
+            directors["generator"] = Director(generator, described, known, motions=False)
         as_it_is = {name: _render(generator, d.triplane, ring, size) for name, d in directors.items()}
         edited: dict[str, dict[str, Tensor]] = {}
         truths: dict[str, Tensor] = {}
@@ -242,7 +246,7 @@ def evaluate_directed(
             wanted = _picture(pack, changed(person, {name: amount}), ring, size)
             if float((wanted.image - truth.image).square().mean().sqrt()) >= _NOTHING:
                 truths[name] = wanted.image
-                edited[name] = {"none": as_it_is["plain"]}
+                edited[name] = {"none": as_it_is["moved"]}
                 edited[name] |= {
                     variant: _render(generator, director({name: amount}), ring, size)
                     for variant, director in directors.items()
@@ -252,7 +256,7 @@ def evaluate_directed(
                 rows = []
                 for variant, picture in edited[name].items():
                     row = {"head": i, "attribute": name, "amount": amount, "variant": variant}
-                    base = as_it_is.get(variant, as_it_is["plain"])
+                    base = as_it_is.get(variant, as_it_is["moved"])
                     rows.append(row | _compare(picture, wanted.image, base, truth.image, moved))
                     kept = (1 - moved) * truth.alpha
                     for key, image in ((variant, picture), (f"truth {variant}", wanted.image)):
@@ -353,7 +357,7 @@ def _shares(
     for name in names:
         for variant, picture in edited[name].items():
             if variant != "none":
-                shares = np.linalg.lstsq(basis, vector(picture - as_it_is.get(variant, as_it_is["plain"])), rcond=None)[
+                shares = np.linalg.lstsq(basis, vector(picture - as_it_is.get(variant, as_it_is["moved"])), rcond=None)[
                     0
                 ]
                 values = dict(zip(names, shares.tolist(), strict=True))
