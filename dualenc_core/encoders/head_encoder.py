@@ -26,6 +26,7 @@ from .detail import add_both_sides, add_detail
 from .lifted_refiner import LiftedRefiner
 from .outline import fit_outline
 from .spaces import latents_to_styles
+from .strands import add_strands
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
 from .tones import fit_tones
 from .triplane_encoder import TriPlaneEncoder
@@ -198,6 +199,8 @@ class HeadEncoder(nn.Module):
             refined = output.refined
             if self.config.outline and matte is not None:
                 refined = fit_outline(generator, refined, image, places, matte, renders)
+            if self.config.strands and self.config.both_sides:
+                refined = add_strands(generator, refined)
             if self.config.detail:
                 add = add_both_sides if self.config.both_sides else add_detail
                 refined = add(generator, refined, image, places, matte, self.config.detail, renders)
@@ -209,6 +212,7 @@ class HeadEncoder(nn.Module):
             "refiner": self.config.refiner,
             "passes": self.config.passes,
             "tones": self.config.tones,
+            "strands": self.config.strands and self.config.both_sides,
             "outline": self.config.outline,
             "detail": self.config.detail,
             "both_sides": self.config.both_sides,

@@ -68,6 +68,12 @@ def fit_tones(
     return torch.cat([_fitted(generator, known, *view, camera[i], quality) for i, view in enumerate(views)])
 
 
+def known_tones(generator: PanoHead) -> Tensor | None:
+    """[2,3,w_dim] a standard deviation of each channel of hair and skin, where w knows them."""
+    known = _Known.of(generator)
+    return None if known is None else known.tones
+
+
 @dataclass(frozen=True)
 class _Known:
     """Where a description's colours and light are in w.

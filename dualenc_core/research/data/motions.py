@@ -37,6 +37,8 @@ _PARTED = {"mouth_open": 0.6, "eyes_wide": 0.5}
 # Points beside the landmarks: at most so many of the rest of the head, at least so far from each other, no lower than;
 # and of each eye's front. World units.
 _OTHERS, _APART, _LOWEST, _EYE = 260, 0.02, -0.33, 16
+# Traits whose ways differ between people by more than this share of what they have in common, in squares, are none.
+_DIFFERENT = 0.5
 # Landmarks that meet hair or glasses before the skin, world units.
 _OFF = 0.012
 _RESOLUTION = 320
@@ -47,7 +49,7 @@ _TRIMMED, _EXACT = 6, 4e-4
 def measure_motions(
     pack: Pack, count: int = 24, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> Motions:
-    """The mean ways over some people of MakeHuman, whose faces are bare and still.
+    """The mean ways over some people of MakeHuman, whose faces are bare and still; of what they have in common.
 
     Args:
         count: people.
@@ -75,14 +77,21 @@ def measure_motions(
     if not places:
         raise DualEncError(f"no face was found on {count} people of seed {seed}; try another seed")
     mean = np.nanmean(places, 0)
-    moves = {name: _local(mean, np.nanmean(rows, 0)) for name, rows in ways.items()}
+    moves = {name: _local(mean, np.nanmean(rows, 0)) for name, rows in ways.items() if _in_common(rows)}
     eyes = len(mean) - 2 * _EYE
     for name, move in moves.items():
         # Elsewhere lids and brows say where eyes are.
         if not name.startswith("gaze"):
             move[:, eyes:] = torch.nan
     source = f"MakeHuman's targets on {len(places)} people, seed {seed}"
-    return Motions(torch.from_numpy(mean).float(), KNOTS, moves, source)
+    knots = {name: KNOTS[name] for name in moves}
+    return Motions(torch.from_numpy(mean).float(), knots, moves, source)
+
+
+def _in_common(ways: list[np.ndarray]) -> bool:
+    """Whether ways [K,M,3] of several people are mostly the same: what age or weight does depends on who it is."""
+    mean = np.nanmean(ways, 0)
+    return bool(np.nanmean((ways - mean) ** 2) < _DIFFERENT * np.nanmean(mean**2))
 
 
 def _local(points: np.ndarray, ways: np.ndarray) -> Tensor:
