@@ -23,7 +23,7 @@ CORE = "dualenc_core"
 # From the ground up. A room may import rooms of lower floors only; rooms of one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (CORE, "errors", "choices"),
-    ("devices", "files", "images", "least_squares", "networks"),
+    ("devices", "files", "images", "least_squares", "networks", "volumes"),
     ("camera",),
     ("point_weight",),
     ("triplane",),
