@@ -17,7 +17,7 @@ from ...errors import DualEncError, require
 from ...people import Pack, People, Person, makehuman, render, sample_people
 from ...people.donors import EXPRESSIONS, FEATURES
 from ...people.person import set_traits
-from ...portrait.align import find_faces
+from ...portrait.faces import find_faces
 from ...portrait.photo import read_photo
 from ...rendering.rays import pixel_rays
 
