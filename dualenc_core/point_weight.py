@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .camera import Camera
 from .errors import DualEncError
+from .volumes import read_volume
 
 W = TypeVar("W", bound="PointWeight")
 
@@ -153,8 +153,7 @@ class LabelVolume(PointWeight):
     box: float = 1.0
 
     def __call__(self, points: Tensor) -> Tensor:
-        grid = (points * (2 / self.box))[:, None, None]
-        return F.grid_sample(self.volume, grid, padding_mode="zeros", align_corners=False)[:, 0, 0, 0, :, None]
+        return read_volume(self.volume, points * (2 / self.box))
 
 
 KINDS: dict[str, type[PointWeight]] = {"visibility": Visibility, "label_volume": LabelVolume}

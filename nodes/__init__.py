@@ -7,17 +7,11 @@ from pathlib import Path
 from . import runtime
 from .animate import DualEncAnimate
 from .attributes import DualEncAttributes, DualEncAttributesFrom
+from .blend import DualEncBlend, DualEncMirror, DualEncMixStyles, DualEncMorph
 from .camera import DualEncCamera, DualEncOrbit
 from .compare import DualEncCompare
 from .convert import DualEncConvert
-from .edit import (
-    DualEncBlend,
-    DualEncMirror,
-    DualEncMixStyles,
-    DualEncMorph,
-    DualEncRegionMask,
-    DualEncTransferRegion,
-)
+from .edit import DualEncRegionMask, DualEncTransferRegion
 from .encode import DualEncEncode, DualEncInvert, DualEncSample
 from .errors import sentence_first
 from .export import DualEncMesh, DualEncSaveMesh

@@ -51,7 +51,10 @@ def decimal(default: float, low: float, high: float, step: float, tooltip: str, 
 
 def hidden_colours() -> Declaration:
     """How far hidden parts take on the colours of visible ones."""
-    tooltip = "points: how far hidden parts take on the colours of visible ones; 0 = Encoder 2's own, 1 = matched."
+    tooltip = (
+        "points: how far hidden parts take on the colours of visible ones; 0 = Encoder 2's own, 1 = matched. For other "
+        "encoders than the bundled ones, which have learned these colours and do not change with it."
+    )
     return decimal(1.0, 0.0, 1.0, 0.05, tooltip, advanced=True)
 
 

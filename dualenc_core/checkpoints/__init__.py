@@ -4,7 +4,7 @@ the catalog."""
 from __future__ import annotations
 
 from .average import average
-from .catalog import format_status, is_known, read_catalog, resolve, status, weights_folder
+from .catalog import format_status, read_catalog, resolve, status, weights_folder
 from .convert import ConversionReport, convert
 from .panohead_pickle import OfficialCheckpoint, read_official
 from .store import (
@@ -25,7 +25,6 @@ __all__ = [
     "average",
     "convert",
     "format_status",
-    "is_known",
     "load_encoder_file",
     "load_generator_file",
     "load_weights",

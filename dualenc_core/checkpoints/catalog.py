@@ -187,11 +187,6 @@ def _instructions(entry: Entry, root: Path, state: str) -> list[str]:
     return lines
 
 
-def is_known(name: str) -> bool:
-    """Whether the catalog knows a file of this name, published or converted."""
-    return any(name in {entry.converted, *(file.name for file in entry.files)} for entry in read_catalog())
-
-
 def resolve(kind: str, name_or_path: str | Path, weights_dir: str | Path | None = None) -> Path:
     """The file that a user means.
 

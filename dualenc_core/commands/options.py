@@ -77,7 +77,7 @@ def add_stitch(parser: argparse.ArgumentParser) -> None:
         default=1.0,
         metavar="0..1",
         help="by points: how far hidden parts take on the colours of visible ones; 0 = Encoder 2's own, 1 = matched "
-        "(default)",
+        "(default); for other encoders than the bundled ones, which have learned these colours",
     )
 
 

@@ -15,6 +15,7 @@ from ..generator import PanoHead
 from ..point_weight import LabelVolume, PointWeight, Visibility
 from ..rendering.trigrid import PLANE_AXES
 from ..triplane import Overlay, Triplane
+from ..volumes import read_volume
 from .landmarks import surface_landmarks
 
 # Heads of one generator share a canonical frame; more than this is a wrong fit.
@@ -64,29 +65,26 @@ def align_head(triplane: Triplane, alignment: Alignment, box: float = 1.0) -> Tr
 
 def _warp(planes: Tensor, depth: int, scale: Tensor, shift: Tensor, box: float) -> Tensor:
     """Every plane resampled at (x - shift) / scale of its cells: axes do not mix, so each stays in its own volume."""
-    n = len(planes)
-    warped = []
-    for plane, axes in enumerate(PLANE_AXES):
-        volume = rearrange(planes[:, plane], "n (c d) h w -> n c d h w", d=depth)
-        theta = torch.zeros(n, 3, 4, device=planes.device, dtype=planes.dtype)
-        for row, axis in enumerate(axes):
-            theta[:, row, row] = 1 / scale
-            theta[:, row, 3] = -shift[:, axis] * (2 / box) / scale
-        grid = F.affine_grid(theta, list(volume.shape), align_corners=False)
-        # A head never ends at the border of its box, and zeros there would be read as matter by the decoder.
-        warped.append(F.grid_sample(volume, grid, padding_mode="border", align_corners=False))
+    volumes = rearrange(planes, "n p (c d) h w -> p n c d h w", d=depth)
+    warped = [_moved(volume, scale, shift[:, axes], box) for volume, axes in zip(volumes, PLANE_AXES, strict=True)]
     return rearrange(warped, "p n c d h w -> n p (c d) h w")
+
+
+def _moved(volume: Tensor, scale: Tensor, shift: Tensor, box: float) -> Tensor:
+    """Volumes [N,C,D,H,W] of a cube resampled at (x - shift) / scale of their cells; shift [N,3] along W, H and D."""
+    scale, shift = scale.to(volume), shift.to(volume)
+    theta = torch.diag_embed(scale.reciprocal()[:, None].expand(-1, 3))
+    theta = torch.cat([theta, (-shift * (2 / box) / scale[:, None])[..., None]], -1)
+    grid = F.affine_grid(theta, list(volume.shape), align_corners=False)
+    # A head never ends at the border of its box, and zeros there would be read as matter by the decoder.
+    read = read_volume(volume, grid.flatten(1, 3), "border")
+    return rearrange(read, "n (d h w) c -> n c d h w", d=volume.shape[2], h=volume.shape[3])
 
 
 def _warp_weight(weight: PointWeight, scale: Tensor, shift: Tensor) -> PointWeight:
     if isinstance(weight, LabelVolume):
         count = len(weight.volume)
-        theta = torch.zeros(count, 3, 4, device=scale.device)
-        for axis in range(3):
-            theta[:, axis, axis] = 1 / scale[:count]
-            theta[:, axis, 3] = -shift[:count, axis] * (2 / weight.box) / scale[:count]
-        grid = F.affine_grid(theta, list(weight.volume.shape), align_corners=False)
-        return LabelVolume(F.grid_sample(weight.volume, grid, padding_mode="border", align_corners=False), weight.box)
+        return LabelVolume(_moved(weight.volume, scale[:count], shift[:count], weight.box), weight.box)
     if isinstance(weight, Visibility):
         # Seen from a camera that moves along, every distance is scaled; tolerances belong to the weight as a whole.
         factor = scale[: len(weight.camera)]

@@ -13,8 +13,8 @@ from ..camera import Camera
 from ..choices import FACE_PARTS
 from ..errors import DualEncError, NoFaceError
 from ..generator import PanoHead
-from ..portrait.align import find_faces
 from ..portrait.alignment import CALIBRATION
+from ..portrait.faces import find_faces
 from ..portrait.matting import person_matte
 from ..portrait.photo import read_photo
 from ..portrait.weights import load_face_model

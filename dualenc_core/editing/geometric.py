@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import DualEncError
 from ..point_weight import LabelVolume
 from ..rendering.trigrid import PLANE_AXES
 from ..triplane import TriplaneMask
+from ..volumes import read_volume
 from .compose import grid_points
 
 _SOFTNESS = 0.01
@@ -121,8 +121,8 @@ def cells_of_volume(volume: LabelVolume, size: int, depth: int = 3, box: float =
         point = torch.empty(*d.shape, 3, device=values.device, dtype=values.dtype)
         for axis, coordinate in zip(axes, (w, h, d), strict=True):
             point[..., axis] = coordinate
-        grid = (point * (box / volume.box)).expand(len(values), -1, -1, -1, -1)
-        read = F.grid_sample(values, grid, padding_mode="border", align_corners=False)[:, 0]
+        places = (point * (box / volume.box)).reshape(1, -1, 3).expand(len(values), -1, -1)
+        read = read_volume(values, places, "border")[..., 0].unflatten(1, d.shape)
         planes.append(torch.einsum("kd,ndhw->nkhw", share, read))
     return TriplaneMask(torch.stack(planes, 1).clamp(0, 1), {"kind": "region"})
 

@@ -16,7 +16,7 @@ from ..camera import Camera
 from ..errors import DualEncError
 from ..generator import PanoHead
 from ..people.attributes import Attribute
-from ..portrait.align import find_faces
+from ..portrait.faces import find_faces
 from ..portrait.photo import read_photo
 from .direction_file import VectorDirections
 from .face_regions import draw_part

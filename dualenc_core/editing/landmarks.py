@@ -26,7 +26,7 @@ def surface_landmarks(
 
     Raises NoFaceError where the picture shows no face.
     """
-    from ..portrait.align import find_faces
+    from ..portrait.faces import find_faces
     from ..portrait.photo import read_photo
 
     camera = Camera.look_at().to(head.planes.device)

@@ -22,8 +22,9 @@ from ..least_squares import least_squares
 from ..rendering.cells import CellReader
 from ..rendering.marching import interval_weights
 from ..rendering.rays import camera_rays
-from ..rendering.trigrid import corners, lookup, plane_coordinates
+from ..rendering.trigrid import lookup, plane_coordinates
 from ..triplane import Triplane
+from ..volumes import corners
 
 # Points of a ray about its surface, how far before and behind it they lie in world units, and how many count.
 _POINTS, _AROUND, _KEPT = 9, 0.012, 3

@@ -40,6 +40,18 @@ def fit_outline(
     reads more than distances (official ones) come back unchanged.
 
     Raises DualEncError when opencv-python or scipy is not installed.
+
+    Example:
+        >>> import torch, dualenc_core as dc
+        >>> from dualenc_core.encoders.outline import fit_outline
+        >>> generator, camera = dc.load_generator("demo"), dc.Camera.look_at()
+        >>> head = generator.synthesize(generator.mapping(generator.latents(seed=3)))
+        >>> seen = generator.render(head, camera, super_resolve=False)
+        >>> matte = torch.nn.functional.max_pool2d(seen.alpha, 9, 1, 4)  # a head that goes on for four pixels more
+        >>> covering = fit_outline(generator, head, seen.image, camera, matte)
+        >>> drawn = generator.render(covering, camera, super_resolve=False).alpha
+        >>> bool(drawn[matte > 0.9].mean() > seen.alpha[matte > 0.9].mean())
+        True
     """
     if not reads_distances(generator):
         return triplane

@@ -58,6 +58,19 @@ def fit_tones(
 
     A scarf or a hat in the place of hair counts as hair: what is behind it is more like it than like hair. Where either
     cannot be told, and with generators that know no such colours (official ones), ws come back unchanged.
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> from dualenc_core.encoders.tones import fit_tones
+        >>> generator, camera = dc.load_generator("demo"), dc.Camera.look_at()
+        >>> ws = generator.mapping(generator.latents(seed=3))
+        >>> seen = generator.render(generator.synthesize(ws), camera, super_resolve=False)
+        >>> photo = seen.image * 0.5 - 0.5  # somebody darker
+        >>> toned = fit_tones(generator, ws, photo, camera, seen.alpha)
+        >>> back = dc.Camera.look_at(yaw=180)  # which the photo does not show
+        >>> drawn = [generator.render(generator.synthesize(w), back, super_resolve=False) for w in (ws, toned)]
+        >>> bool(drawn[1].image.mean() < drawn[0].image.mean())
+        True
     """
     known = _Known.of(generator)
     if known is None:

@@ -65,7 +65,8 @@ class DualEncoder:
         encoder2: trained for realism of occluded cells (Eq. 6).
         mode: "points" blends decoded points by visibility; "cells" is the paper's mask over tri-grid cells.
         hidden_colours: by points, how far hidden parts take on the colours of visible ones (`match_hidden_colours`):
-            0 = Encoder 2's own, 1 = matched. By cells they keep their own, as in the paper.
+            0 = Encoder 2's own, 1 = matched. By cells they keep their own, as in the paper; by points too with the
+            bundled encoders, which have learned them.
 
     Example:
         >>> import torch, dualenc_core as dc

@@ -3,9 +3,10 @@
 from .pack import ENVIRONMENT, Pack
 from .part import LABELS, Part
 from .people import People, light_of, parts_of
-from .person import LATENT_DIM, Person, numbers, people_from_latent, sample_people, trait_names
+from .person import LATENT_DIM, Person, people_from_latent, sample_people
 from .renderer import BACKDROP, labels, normals, render, trace
 from .scene import FAR, Hits, Scene
+from .traits import numbers, trait_names
 
 __all__ = [
     "BACKDROP",

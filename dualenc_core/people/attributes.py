@@ -1,6 +1,6 @@
 """What can be directed on a generator of people: sliders in natural units, choices, colours, as moves of traits.
 
-An attribute adds to the traits of a description (`person.numbers`), in proportion to its value; light is turned and
+An attribute adds to the traits of a description (`traits.numbers`), in proportion to its value; light is turned and
 balanced instead (`relighting`). A choice or a colour sets traits. Nothing here needs a generator.
 """
 

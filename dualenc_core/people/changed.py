@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import DualEncError
 from .attributes import ATTRIBUTES, CHOICES, COLOURS, colour_traits
-from .person import Person, numbers, set_traits, trait_names
+from .person import Person
+from .traits import numbers, set_traits, trait_names
 
 # Light that descriptions can be told to change, as `relighting` reads it.
 _LIGHT = ("light_yaw", "light_strength", "light_warmth")

@@ -9,11 +9,11 @@ import numpy as np
 
 from ..errors import DualEncError
 from .donors import EXPRESSIONS
-from .person import CHOICES
 from .standard import LARGEST, W_SPREAD, Standard, rotation
+from .traits import OPTIONS
 
 # Traits that are 0 to 1, by what comes before their dot.
-_SHARES = {*CHOICES, *EXPRESSIONS, "faces", "beard", "race", "tinted", "stripes", "recoloured"}
+_SHARES = {*OPTIONS, *EXPRESSIONS, "faces", "beard", "race", "tinted", "stripes", "recoloured"}
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from .donors import LIGHTS
 from .light import Light, make_light
 from .pack import Pack
 from .part import Part
-from .person import Person, numbers, sample_people
+from .person import Person, sample_people
 from .scene import Scene
+from .traits import numbers
 
 # Scenes of people that are kept; each is some 30 MB.
 _KEPT = 8
@@ -61,7 +62,7 @@ class People:
 
     @property
     def numbers(self) -> np.ndarray:
-        """[N,D] the descriptions as `person.numbers`."""
+        """[N,D] the descriptions as `traits.numbers`."""
         return np.stack([numbers(p, light_of(self.pack, p).numbers) for p in self.persons])
 
 

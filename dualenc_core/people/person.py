@@ -1,14 +1,13 @@
 """The description of a person: named traits, drawn from a latent of standard normal numbers.
 
-The description is the latent of the generator that is trained on people: `numbers` turns it into a vector, and w is a
-fixed linear map of that (training/people.py). So every trait is a direction of w.
+The description is the latent of the generator that is trained on people: `traits.numbers` turns it into a vector, and
+w is a fixed linear map of that (`standard.styles_of`). So every trait is a direction of w.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,8 @@ from .donors import (
     EXPRESSIONS,
     FEATURES,
     GLASSES,
-    HATS,
     IRISES,
     LIGHTS,
-    OUTFITS,
     ROCKETBOX,
     STYLES,
     VALID,
@@ -185,82 +182,33 @@ def sample_people(count: int, seed: int, held_out: bool = False) -> list[Person]
 
 def _person(z: np.ndarray, held_out: bool) -> Person:
     part = {name: z[_STARTS[name] : _STARTS[name] + size] for name, size in SLOTS.items()}
-    share = _normal_cdf(part["family"][0])
-    family = int(np.searchsorted(np.cumsum(FAMILY_SHARE)[:-1], share))
-    female = part["sex"][0] < 0
-    valid = [i for i in range(len(VALID)) if VALID[i].held_out == held_out and female_donor(VALID[i].name) == female]
-    box = [
-        i
-        for i in range(len(ROCKETBOX))
-        if ROCKETBOX[i].held_out == held_out and (ROCKETBOX[i].name[0] == "f") == female
-    ]
-    if family == 2 and not box:
+    female = bool(part["sex"][0] < 0)
+    family = int(np.searchsorted(np.cumsum(FAMILY_SHARE)[:-1], _normal_cdf(part["family"][0])))
+    known = [i for i, d in enumerate(ROCKETBOX) if d.held_out == held_out and (d.name[0] == "f") == female]
+    if family == 2 and not known:
         family = 0
-    faces, donor, wig, style = np.zeros(len(VALID)), -1, -1, -1
-    race, features, weight, age = np.zeros(3), np.zeros(len(FEATURES)), 0.0, 30.0
     if family == 0:
-        donor = valid[int(np.argmax(part["donor"][valid]))]
-        mix = np.exp(2.2 * part["faces"][valid])
-        faces[valid] = mix / mix.sum()
-        own = VALID[donor].name in WIG_OWNERS
-        owners = [
-            i for i, name in enumerate(WIG_OWNERS) if _held_out(name) == held_out and female_donor(name) == female
-        ]
-        if own:
-            wig = WIG_OWNERS.index(VALID[donor].name)
-        elif owners and part["wig"][0] > (0.4 if female else 2.0):
-            wig = owners[int(np.argmax(part["wig"][1:][owners]))]
-        melanin = melanin_of(VALID[donor].name)
-    elif family == 2:
-        donor = box[int(np.argmax(part["donor"][box]))]
-        melanin = melanin_of(ROCKETBOX[donor].name)
+        who, melanin = _of_valid(part, female, held_out)
+    elif family == 1:
+        who, melanin = _of_makehuman(part, female)
     else:
-        race = np.exp(1.6 * part["race"])
-        race /= race.sum()
-        features = 0.26 * part["features"] * (np.abs(part["features"]) > 0.4)
-        weight = float(np.clip(0.45 * part["weight"][0], -1, 1))
-        # A fifth are children, a third old.
-        age = float(np.interp(_normal_cdf(part["age"][0]), [0, 0.2, 0.35, 0.65, 1], [5, 15, 22, 45, 82]))
-        african = race[0]
-        melanin = float(race @ [0.88, 0.22, 0.14])
-        allowed = [i for i, s in enumerate(STYLES) if s.worn_by(female, african)]
-        wish = part["donor"][: len(STYLES)] - np.array([0.9 * (s.name == "none") for s in STYLES])
-        style = allowed[int(np.argmax(wish[allowed]))]
-        style = -1 if STYLES[style].name == "none" else style
-    grown = age > 16
+        donor = known[int(np.argmax(part["donor"][known]))]
+        who, melanin = {"donor": donor}, melanin_of(ROCKETBOX[donor].name)
+    who = {**_NOBODY, "faces": np.zeros(len(VALID)), "features": np.zeros(len(FEATURES)), "race": np.zeros(3), **who}
     melanin = float(np.clip(melanin + 0.16 * part["skin"][0], 0, 1))
-    skin = _ramp(SKIN, melanin) * np.exp(0.05 * part["skin"][1] + 0.05 * part["skin"][2] * np.array([1, -0.3, -1]))
-    hair = _hair(part["hair"], melanin, age, part["age"][0])
-    gestures = _expression(part["expression"])
-    beard = np.zeros(3)
-    if grown and not female and part["beard"][0] > 0.1:
-        beard[int(np.searchsorted([-0.2, 0.7], part["beard"][1]))] = min(0.45 + 0.3 * part["beard"][0], 0.95)
-    worn = part["glasses"][0] > 1.2
-    glasses = int(np.floor(_normal_cdf(part["glasses"][1]) * len(GLASSES))) if worn else -1
-    frame = FRAMES[int(np.floor(_normal_cdf(part["glasses"][2]) * len(FRAMES)))] if worn else np.zeros(3)
-    hat = int(part["hat"][1] > 0) if part["hat"][0] > 1.9 and wig < 0 else -1
+    hat = int(part["hat"][1] > 0) if part["hat"][0] > 1.9 and who["wig"] < 0 else -1
     clothes, lighting = part["clothes"], part["lighting"]
-    turn = np.array([lighting[0], lighting[1]]) / max(math.hypot(lighting[0], lighting[1]), 1e-6)
     return Person(
+        **who,
+        **_glasses(part["glasses"]),
         family=family,
         sex=-1.0 if female else 1.0,
-        age=age,
-        weight=weight,
-        race=race,
-        features=features,
-        donor=donor,
-        faces=faces,
-        wig=wig,
-        style=style,
-        skin=skin,
-        hair=hair,
+        skin=_ramp(SKIN, melanin) * np.exp(0.05 * part["skin"][1] + 0.05 * part["skin"][2] * np.array([1, -0.3, -1])),
+        hair=_hair(part["hair"], melanin, who["age"], part["age"][0]),
         iris=_iris(part["iris"], melanin),
         gaze=np.clip(4.0 * part["gaze"], -12, 12),
-        expression=gestures,
-        beard=beard,
-        glasses=glasses,
-        frame=frame,
-        tinted=float(worn and part["glasses"][3] > 1.0),
+        expression=_expression(part["expression"]),
+        beard=np.zeros(3) if female or who["age"] <= 16 else _beard(part["beard"]),
         hat=hat,
         hat_colour=_cloth(clothes[8:12]) if hat >= 0 else np.zeros(3),
         outfit=int(np.searchsorted([-0.43, 0.43], clothes[0])) if family == 0 else -1,
@@ -270,11 +218,68 @@ def _person(z: np.ndarray, held_out: bool) -> Person:
         neckline=float(np.clip(clothes[5], -1, 1)),
         stripes=float(clothes[10] > 0.8),
         light=int(np.argmax(part["light"])),
-        turn=turn,
+        turn=np.array([lighting[0], lighting[1]]) / max(math.hypot(lighting[0], lighting[1]), 1e-6),
         level=float(np.clip(1.0 + 0.13 * lighting[2], 0.65, 1.4)),
         key=float(np.clip(0.55 + 0.16 * lighting[3], 0.2, 0.9)),
         warmth=float(0.16 * lighting[4]),
     )
+
+
+# What only some families say.
+_NOBODY: dict[str, Any] = {"donor": -1, "wig": -1, "style": -1, "weight": 0.0, "age": 30.0}
+
+
+def _of_valid(part: dict[str, np.ndarray], female: bool, held_out: bool) -> tuple[dict[str, Any], float]:
+    """Fields of one of VALID, and how dark the skin is."""
+    known = [i for i, d in enumerate(VALID) if d.held_out == held_out and female_donor(d.name) == female]
+    donor = known[int(np.argmax(part["donor"][known]))]
+    name = VALID[donor].name
+    mix = np.exp(2.2 * part["faces"][known])
+    faces = np.zeros(len(VALID))
+    faces[known] = mix / mix.sum()
+    owners = [i for i, n in enumerate(WIG_OWNERS) if _held_out(n) == held_out and female_donor(n) == female]
+    wig = -1
+    if name in WIG_OWNERS:
+        wig = WIG_OWNERS.index(name)
+    elif owners and part["wig"][0] > (0.4 if female else 2.0):
+        wig = owners[int(np.argmax(part["wig"][1:][owners]))]
+    return {"donor": donor, "faces": faces, "wig": wig}, melanin_of(name)
+
+
+def _of_makehuman(part: dict[str, np.ndarray], female: bool) -> tuple[dict[str, Any], float]:
+    """Fields of one of MakeHuman, and how dark the skin is."""
+    race = np.exp(1.6 * part["race"])
+    race /= race.sum()
+    # A fifth are children, a third old.
+    age = float(np.interp(_normal_cdf(part["age"][0]), [0, 0.2, 0.35, 0.65, 1], [5, 15, 22, 45, 82]))
+    allowed = [i for i, s in enumerate(STYLES) if s.worn_by(female, race[0])]
+    wish = part["donor"][: len(STYLES)] - np.array([0.9 * (s.name == "none") for s in STYLES])
+    style = allowed[int(np.argmax(wish[allowed]))]
+    fields = {
+        "race": race,
+        "features": 0.26 * part["features"] * (np.abs(part["features"]) > 0.4),
+        "weight": float(np.clip(0.45 * part["weight"][0], -1, 1)),
+        "age": age,
+        "style": -1 if STYLES[style].name == "none" else style,
+    }
+    return fields, float(race @ [0.88, 0.22, 0.14])
+
+
+def _beard(z: np.ndarray) -> np.ndarray:
+    beard = np.zeros(3)
+    if z[0] > 0.1:
+        beard[int(np.searchsorted([-0.2, 0.7], z[1]))] = min(0.45 + 0.3 * z[0], 0.95)
+    return beard
+
+
+def _glasses(z: np.ndarray) -> dict[str, Any]:
+    if not z[0] > 1.2:
+        return {"glasses": -1, "frame": np.zeros(3), "tinted": 0.0}
+    return {
+        "glasses": int(np.floor(_normal_cdf(z[1]) * len(GLASSES))),
+        "frame": FRAMES[int(np.floor(_normal_cdf(z[2]) * len(FRAMES)))],
+        "tinted": float(z[3] > 1.0),
+    }
 
 
 def _held_out(name: str) -> bool:
@@ -333,112 +338,3 @@ def _ramp(colours: np.ndarray, t: float) -> np.ndarray:
 
 def _normal_cdf(x: float) -> float:
     return 0.5 * (1 + math.erf(x / math.sqrt(2)))
-
-
-# ------------------------------------------------------------------------------------------------------------ numbers
-
-# Fields that are one of several, and how many; their numbers are a row of a unit matrix.
-CHOICES = {
-    "family": len(FAMILIES),
-    "donor": len(VALID) + len(ROCKETBOX),
-    "wig": len(WIG_OWNERS),
-    "style": len(STYLES),
-    "iris": len(IRISES),
-    "glasses": len(GLASSES),
-    "hat": len(HATS),
-    "outfit": len(OUTFITS),
-}
-_COLOURS = ("skin", "hair", "frame", "hat_colour", "cloth", "stripe")
-_LIGHT = ("light", "turn", "level", "key", "warmth")
-# Names of their numbers: of fields that are one of several, and of vectors.
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "family": FAMILIES,
-    "donor": tuple(d.name for d in (*VALID, *ROCKETBOX)),
-    "wig": WIG_OWNERS,
-    "style": tuple(s.name for s in STYLES),
-    "iris": IRISES,
-    "glasses": GLASSES,
-    "hat": HATS,
-    "outfit": OUTFITS,
-}
-_KINDS: dict[str, tuple[str, ...]] = {
-    "race": ("african", "asian", "caucasian"),
-    "features": FEATURES,
-    "faces": tuple(d.name for d in VALID),
-    "gaze": ("left", "up"),
-    "expression": EXPRESSIONS,
-    "beard": ("stubble", "full", "goatee"),
-}
-
-
-def trait_names() -> tuple[str, ...]:
-    """Names of `numbers`, in order: ``smile``, ``hair.r``, ``glasses.round_thin``, …"""
-    return tuple(name for name, _ in _named(_person(np.zeros(LATENT_DIM) + 1e-3, False), np.zeros(30)))
-
-
-def numbers(person: Person, light: np.ndarray) -> np.ndarray:
-    """A description as a vector [D], `trait_names`; ``light`` [30] is `Light.numbers`.
-
-    Colours are given as they look (the square root of linear), choices as 0 and 1.
-    """
-    return np.array([value for _, value in _named(person, light)], np.float32)
-
-
-def set_traits(person: Person, traits: Mapping[str, float]) -> Person:
-    """Someone with some of their `numbers` set, by `trait_names`; not those of light.
-
-    Of a field that is one of several the option with the largest number above a half is taken, and none below that.
-    Raises DualEncError for other names.
-    """
-    now = dict(_named(person, np.zeros(30)))
-    if unknown := [name for name in traits if name not in now or name.startswith("light.")]:
-        raise DualEncError(f"people have no trait {', '.join(unknown)} that can be set; see person.trait_names")
-    now |= traits
-    changes: dict[str, Any] = {}
-    for name in (f.name for f in fields(Person) if f.name not in _LIGHT):
-        names = _names_of(name)
-        if not traits.keys() & set(names):
-            continue
-        values = np.array([now[n] for n in names], np.float64)
-        if name in _OPTIONS:
-            best = int(values.argmax())
-            changes[name] = best if values[best] > 0.5 else -1
-            if name == "donor" and person.family == 2 and best >= len(VALID):
-                changes[name] -= len(VALID)
-        elif name in _COLOURS:
-            changes[name] = np.maximum(values, 0) ** 2
-        elif name in _KINDS:
-            changes[name] = values
-        else:
-            changes[name] = float(values[0])
-    return replace(person, **changes)
-
-
-def _names_of(field: str) -> list[str]:
-    """Names of a field's numbers."""
-    if field == "expression":
-        return list(EXPRESSIONS)
-    parts = _OPTIONS.get(field) or _KINDS.get(field) or (tuple("rgb") if field in _COLOURS else ())
-    return [f"{field}.{part}" for part in parts] or [field]
-
-
-def _named(person: Person, light: np.ndarray) -> Iterator[tuple[str, float]]:
-    for name in (f.name for f in fields(Person) if f.name not in _LIGHT):
-        value = getattr(person, name)
-        if name in _OPTIONS:
-            if name == "donor" and person.family == 2:
-                value += len(VALID)
-            for i, option in enumerate(_OPTIONS[name]):
-                yield f"{name}.{option}", float(i == value)
-        elif name in _COLOURS:
-            for axis, number in zip("rgb", np.sqrt(value), strict=True):
-                yield f"{name}.{axis}", float(number)
-        elif name in _KINDS:
-            for option, number in zip(_KINDS[name], value, strict=True):
-                yield (option if name == "expression" else f"{name}.{option}"), float(number)
-        else:
-            yield name, float(value)
-    for i, number in enumerate(light[:27]):
-        yield f"light.{i // 3}{'rgb'[i % 3]}", float(number)
-    for axis, number in zip("xyz", light[27:], strict=True):
-        yield f"light.key.{axis}", float(number)

@@ -19,9 +19,10 @@ from ..files import atomic_path, write_text
 from ..rendering.rays import pixel_rays
 from .pack import Pack
 from .people import People, light_of
-from .person import latent_of, numbers, people_from_latent, trait_names
+from .person import latent_of, people_from_latent
 from .relief import Relief, relief_of
 from .scene import FAR, Scene
+from .traits import numbers, trait_names
 
 FORMAT = "dualenc-people/2"
 # Seeds below are for training, from there on for evaluation.
@@ -55,7 +56,7 @@ class Record:
     """One person of a folder.
 
     Attributes:
-        numbers: [D] description, `person.numbers`.
+        numbers: [D] description, `traits.numbers`.
         latent: [Z].
         labels: [V,25] cameras; large views first.
         colour, alpha: V encoded pictures; colour lies on mid grey (0.5).

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .person import trait_names
+from .traits import trait_names
 
 # How far w moves in every direction. Style layers start at scale 1, so a w near 1 would scramble all activations
 # before anything is learned: a w of 2.5 costs 5 dB after the same steps.
@@ -53,7 +53,7 @@ class Standard:
     """The spread of descriptions that a generator was trained on; its file carries it.
 
     Attributes:
-        names: of the traits that vary, some of `person.trait_names`.
+        names: of the traits that vary, some of `traits.trait_names`.
         mean, std: [len(names)] of their numbers.
         importance: [len(names)] factors on the standardised numbers, of mean square 1.
     """
@@ -65,7 +65,7 @@ class Standard:
 
     @classmethod
     def of(cls, numbers: np.ndarray) -> Standard:
-        """The spread of descriptions [M,D], `person.numbers`."""
+        """The spread of descriptions [M,D], `traits.numbers`."""
         mean, std = numbers.mean(0), numbers.std(0)
         varies = np.flatnonzero(std > 1e-3)
         names = tuple(trait_names()[i] for i in varies)

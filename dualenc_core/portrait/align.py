@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,21 +15,17 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..errors import DualEncError, NoFaceError
-from .alignment import HeadPose, camera_angles, crop_camera, crop_quad, head_pose, rotation_z
-from .detector import Detection, search
-from .face_mesh import FaceMesh, face_mesh
+from .alignment import camera_angles, crop_camera, crop_quad, rotation_z
+from .faces import CERTAIN, LOW_CONFIDENCE, Candidate, find_faces, share_held
 from .geometry import Quad
 from .mask import read_mask
-from .matte import LITTLE, face_share, found_matte, given_matte, leaves_out
+from .matte import LITTLE, found_matte, given_matte
 from .overlay import draw_overlay
 from .photo import Photo, read_photo
 from .report import Face, Report, Warning
 
-# A mesh that is not on a face does not fit a head; faces stay below 0.8 cm even with an open mouth.
-_MAX_RESIDUAL_CM = 1.5
-# Below this the "faces" of test pictures were ears and knots of hair.
-_MIN_CONFIDENCE = 0.25
-_SMALL_FACE, _LOW_CONFIDENCE, _CERTAIN = 64, 0.5, 0.6
+# Pixels; a face that is smaller is warned of.
+_SMALL_FACE = 64
 # The face mesh turns less and less with the head from here on: on rendered people 60° are seen as 56°, 75° as 62°.
 _PROFILE = 55
 
@@ -53,20 +47,6 @@ class Portrait:
     matte: Tensor
     overlay: Tensor
     report: Report
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A detection, the mesh found there, and the head that fits the mesh."""
-
-    detection: Detection
-    mesh: FaceMesh
-    pose: HeadPose
-
-    @property
-    def confidence(self) -> float:
-        fit = float(np.clip(_MAX_RESIDUAL_CM - self.pose.residual, 0, 1))
-        return self.detection.score * self.mesh.presence * fit
 
 
 @torch.inference_mode()
@@ -110,7 +90,7 @@ def align_portrait(
     given_mask = None if mask is None else read_mask(mask)
     candidates = find_faces(photo, device, given_mask)
     _check_alpha(photo, candidates, device)
-    shares = [] if given_mask is None else [_share(given_mask, c, photo) for c in candidates]
+    shares = [] if given_mask is None else [share_held(given_mask, c, photo) for c in candidates]
     index = _choose(candidates, face, photo, shares, by_hand=yaw is not None or pitch is not None)
     chosen = None if index is None else candidates[index]
     if chosen is None:
@@ -218,87 +198,6 @@ def _portrait(
     return Portrait(crop * 2 - 1, camera, matte.values, overlay, dataclasses.replace(report, warnings=warnings))
 
 
-def find_faces(photo: Photo, device: str = "cpu", mask: Photo | None = None) -> list[Candidate]:
-    """Faces whose mesh confirms them, best first; the search gets harder until one of them is certain.
-
-    A mask that says nothing about these has its own part of the photo searched.
-    """
-    found = _confirmed(photo, search(photo, device), device)
-    certain = [c for c in found if c.confidence >= _CERTAIN]
-    if mask is not None and certain and not any(_is_about(mask, c, photo) for c in certain):
-        found = _distinct([*found, *_faces_in_mask(photo, mask, device)])
-    return sorted(found, key=lambda c: -_rank(c, photo, doubtful=bool(certain) and c.confidence < _LOW_CONFIDENCE))
-
-
-def _confirmed(photo: Photo, stages: Iterable[list[Detection]], device: str) -> list[Candidate]:
-    """Candidates of a search whose mesh confirms them; no further stage is searched when one is certain."""
-    found: list[Candidate] = []
-    for detections in stages:
-        for detection in detections:
-            mesh = face_mesh(photo, detection, device)
-            candidate = Candidate(detection, mesh, head_pose(mesh.points))
-            # Ears and knots of hair pass for doubtful faces that lie on their side.
-            doubtful_turn = candidate.confidence < _LOW_CONFIDENCE and abs(candidate.pose.tilt) > 45
-            if mesh.presence >= 0.5 and candidate.confidence >= _MIN_CONFIDENCE and not doubtful_turn:
-                found.append(candidate)
-        found = _distinct(found)
-        # An upside-down face can pass for a doubtful upright one; the turned copies then settle it.
-        if found and found[0].confidence >= _CERTAIN:
-            break
-    return found
-
-
-def _faces_in_mask(photo: Photo, mask: Photo, device: str) -> list[Candidate]:
-    """Certain faces in the part of the photo that the mask holds, when that is not most of it."""
-    small = mask.reduced(512).pixels[:, :, 0]
-    rows, columns = np.nonzero(small > 0.5 * small.max())
-    scale = np.array([photo.width / small.shape[1], photo.height / small.shape[0]])
-    low, high = np.array([columns.min(), rows.min()]) * scale, np.array([columns.max() + 1, rows.max() + 1]) * scale
-    if ((high - low) > 0.8 * np.array([photo.width, photo.height])).all():
-        return []
-    margin = (high - low).max() / 4
-    x0, y0 = np.clip(low - margin, 0, None).astype(int)
-    x1, y1 = (high + margin).astype(int)
-    part = Photo(np.ascontiguousarray(photo.pixels[y0:y1, x0:x1]))
-    stages = ([d.moved(x0, y0) for d in stage] for stage in itertools.islice(search(part, device), 2))
-    return [c for c in _confirmed(photo, stages, device) if c.confidence >= _CERTAIN]
-
-
-def _is_about(mask: Photo, candidate: Candidate, photo: Photo) -> bool:
-    """Whether the mask holds this face, or leaves out just this head."""
-    held = _share(mask, candidate, photo) >= LITTLE
-    return held or leaves_out(mask, photo, crop_quad(candidate.pose), candidate.mesh.points)
-
-
-def _share(mask: Photo, candidate: Candidate, photo: Photo) -> float:
-    """Of the face, what a mask of the photo holds."""
-    return face_share(mask, photo, crop_quad(candidate.pose), candidate.mesh.points)
-
-
-def _distinct(candidates: list[Candidate]) -> list[Candidate]:
-    """One candidate per face, the most confident, in falling order."""
-    kept: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: -c.confidence):
-        if not any(_overlap(candidate.mesh.box, other.mesh.box) > 0.3 for other in kept):
-            kept.append(candidate)
-    return kept
-
-
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """Intersection over the smaller box."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
-    return max(width, 0) * max(height, 0) / max(smaller, 1e-9)
-
-
-def _rank(candidate: Candidate, photo: Photo, doubtful: bool) -> float:
-    """Large and central ones first; doubtful ones last, however large."""
-    half = np.array([photo.width, photo.height]) / 2
-    offset = float(np.linalg.norm((candidate.pose.origin - half) / half)) / math.sqrt(2)
-    value = candidate.confidence * candidate.pose.scale * (1 - 0.5 * min(offset, 1.0))
-    return value - doubtful * max(photo.width, photo.height) * 1e3
-
-
 def _choose(
     candidates: list[Candidate], face: int | None, photo: Photo, shares: list[float], by_hand: bool
 ) -> int | None:
@@ -321,11 +220,11 @@ def _choose(
 
 def _check_alpha(photo: Photo, candidates: list[Candidate], device: str) -> None:
     """Raise DualEncError when the face lies under what the photo's alpha makes transparent."""
-    if photo.uncomposed is None or photo.alpha is None or any(c.confidence >= _CERTAIN for c in candidates):
+    if photo.uncomposed is None or photo.alpha is None or any(c.confidence >= CERTAIN for c in candidates):
         return
     for candidate in find_faces(Photo(photo.uncomposed), device):
-        share = _share(photo.alpha, candidate, photo)
-        if candidate.confidence >= _CERTAIN and share < LITTLE:
+        share = share_held(photo.alpha, candidate, photo)
+        if candidate.confidence >= CERTAIN and share < LITTLE:
             raise DualEncError(
                 f"the photo's alpha makes {1 - share:.0%} of the face transparent, as if it were inverted; save the "
                 "photo without alpha, or with one that is opaque on the person"
@@ -362,7 +261,7 @@ def _warnings(
         found.append(Warning("by-hand", "no face was found: the crop and the camera are as given by hand"))
     else:
         chosen = report.faces[report.chosen]
-        if report.confidence < _LOW_CONFIDENCE:
+        if report.confidence < LOW_CONFIDENCE:
             found.append(
                 Warning("low-confidence", f"confidence {report.confidence:.2f}: check the overlay; override the angles")
             )

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .trigrid import corners, plane_coordinates
+from ..volumes import corners
+from .trigrid import plane_coordinates
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from ..volumes import corners as corners  # lifting takes it from here
+from ..volumes import read_volume
+
 # World axes (x=0, y=1, z=2) that run along W, H and D of each plane.
 PLANE_AXES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 
@@ -23,8 +26,6 @@ def plane_coordinates(points: Tensor, box_warp: float) -> Tensor:
 def lookup(planes: Tensor, points: Tensor, depth: int, box_warp: float) -> Tensor:
     """Trilinear features [N,3,M,C] of every plane at world points [N,M,3]; zero outside the box.
 
-    Equals 5-D ``grid_sample`` with zero padding and ``align_corners=False``, which is used where the device has it.
-
     Example:
         >>> import torch
         >>> from dualenc_core.rendering.trigrid import lookup
@@ -34,11 +35,8 @@ def lookup(planes: Tensor, points: Tensor, depth: int, box_warp: float) -> Tenso
     """
     n = len(planes)
     volume = rearrange(planes, "n p (c d) h w -> (n p) c d h w", d=depth)
-    coordinates = rearrange(plane_coordinates(points, box_warp), "n p m xyz -> (n p) 1 1 m xyz")
-    if planes.device.type == "mps":
-        return rearrange(_gather_lookup(volume, coordinates[:, 0, 0]), "(n p) m c -> n p m c", n=n)
-    sampled = torch.nn.functional.grid_sample(volume, coordinates, padding_mode="zeros", align_corners=False)
-    return rearrange(sampled, "(n p) c 1 1 m -> n p m c", n=n)
+    coordinates = rearrange(plane_coordinates(points, box_warp), "n p m xyz -> (n p) m xyz")
+    return rearrange(read_volume(volume, coordinates), "(n p) m c -> n p m c", n=n)
 
 
 def splat(points: Tensor, values: Tensor, size: int, depth: int, box_warp: float) -> Tensor:
@@ -63,30 +61,3 @@ def splat(points: Tensor, values: Tensor, size: int, depth: int, box_warp: float
     flat = values.new_zeros(n * 3, k, depth * size * size)
     flat.scatter_add_(2, index[:, None].expand(-1, k, -1), values.flatten(2))
     return rearrange(flat, "(n p) k (d h w) -> n p k d h w", n=n, d=depth, h=size)
-
-
-def _gather_lookup(volume: Tensor, coordinates: Tensor) -> Tensor:
-    # 5-D grid_sample has no MPS kernel; eight gathers from a channels-last table give the same sum.
-    b, channels, depth, height, width = volume.shape
-    index, weight = corners(coordinates, (depth, height, width))
-    table = rearrange(volume, "b c d h w -> b (d h w) c")
-    texels = table.gather(1, index.reshape(b, -1, 1).expand(-1, -1, channels))
-    return (texels.reshape(b, -1, 8, channels) * weight[..., None]).sum(2)
-
-
-def corners(coordinates: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """(W,H,D) coordinates [B,M,3] → flat cell index and trilinear weight [B,M,8]; weight 0 outside the volume."""
-    depth, height, width = shape
-    sizes = torch.tensor([width, height, depth], device=coordinates.device, dtype=coordinates.dtype)[:, None, None]
-    # Points come last while computing, so that every step is one long loop; and axis by axis.
-    position = ((coordinates.permute(2, 0, 1) + 1) * sizes - 1) / 2
-    base = position.floor()
-    fraction = position - base
-    ends = torch.stack([base, base + 1])
-    inside = torch.minimum(ends.clamp(min=0), sizes - 1)
-    (x, y, z), (share_x, share_y, share_z) = (
-        pairs.unbind(1) for pairs in (inside.long(), torch.stack([1 - fraction, fraction]) * (inside == ends))
-    )
-    index = ((z * height)[:, None] + y)[:, :, None] * width + x
-    weight = (share_x * share_y[:, None]) * share_z[:, None, None]
-    return index.flatten(0, 2).movedim(0, -1), weight.flatten(0, 2).movedim(0, -1)

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from dualenc_core.errors import DualEncError, NoFaceError
-from dualenc_core.portrait.align import find_faces
 from dualenc_core.portrait.alignment import CALIBRATION, Calibration, camera_angles, camera_of, head_pose, rotation_z
+from dualenc_core.portrait.faces import find_faces
 from dualenc_core.portrait.geometry import CROP_SIDE_WORLD, similarity
 from dualenc_core.portrait.photo import Photo, read_photo
 from dualenc_core.portrait.weights import load_face_model

@@ -21,7 +21,8 @@ from dualenc_core.generator.superresolution import resize
 from dualenc_core.rendering.marching import march
 from dualenc_core.rendering.renderer import RenderOptions, crop_mask
 from dualenc_core.rendering.sampling import importance_depths, stratified_depths
-from dualenc_core.rendering.trigrid import _gather_lookup, lookup, plane_coordinates
+from dualenc_core.rendering.trigrid import lookup, plane_coordinates
+from dualenc_core.volumes import _gathered
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_trigrid_lookup(ops, check):
         check(f"sample.ones_D{depth}", lookup(ones, xyz, depth, 1.0), 1e-6)
         # What devices without a 5-D grid_sample use.
         volume = planes.reshape(3, 4, depth, 8, 8)
-        gathered = _gather_lookup(volume, plane_coordinates(xyz, 1.0).reshape(3, -1, 3))
+        gathered = _gathered(volume, plane_coordinates(xyz, 1.0).reshape(3, -1, 3), "zeros")
         check(f"sample.features_D{depth}", gathered[None])
 
 

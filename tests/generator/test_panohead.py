@@ -9,7 +9,6 @@ from dualenc_core.camera import Camera
 from dualenc_core.checkpoints.store import load_generator_file, save_generator
 from dualenc_core.errors import CheckpointError, DualEncError, GeneratorMismatchError
 from dualenc_core.generator import GeneratorConfig, PanoHead
-from dualenc_core.rendering import trigrid
 from tests.small import small_generator
 
 
@@ -168,16 +167,6 @@ def test_truncation_moves_towards_the_average(generator):
     half = generator.mapping(z, truncation_psi=0.5, truncation_cutoff=2)
     assert torch.equal(half[:, 2:], ws[:, 2:]) and not torch.equal(half[:, :2], ws[:, :2])
     torch.testing.assert_close(generator.truncate(ws, 0.5)[:, :2], half[:, :2])
-
-
-def test_the_gather_lookup_equals_grid_sample(generator):
-    triplane = heads(generator)
-    points = 1.3 * (torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(3)) - 0.5)
-    expected = trigrid.lookup(triplane.planes, points, triplane.depth, 1.0)
-    volume = triplane.planes.reshape(6, triplane.features, triplane.depth, 16, 16)
-    coordinates = trigrid.plane_coordinates(points, 1.0).reshape(6, 50, 3)
-    actual = trigrid._gather_lookup(volume, coordinates).reshape(expected.shape)
-    torch.testing.assert_close(actual, expected, atol=1e-6, rtol=0)
 
 
 def test_a_latent_depends_on_its_seed_alone(generator):

@@ -10,8 +10,8 @@ from dualenc_core.people import numbers, sample_people, trait_names
 from dualenc_core.people.attributes import ATTRIBUTES, CHOICES
 from dualenc_core.people.changed import changed
 from dualenc_core.people.light import make_light
-from dualenc_core.people.person import set_traits
 from dualenc_core.people.relighting import LIGHTING, read_light
+from dualenc_core.people.traits import set_traits
 
 PEOPLE = sample_people(12, 5)
 

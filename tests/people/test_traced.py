@@ -15,8 +15,9 @@ from dualenc_core.errors import DualEncError
 from dualenc_core.people import FAR, numbers, people_from_latent
 from dualenc_core.people import people as people_module
 from dualenc_core.people import shards as shards_module
-from dualenc_core.people.person import latent_of, trait_names
+from dualenc_core.people.person import latent_of
 from dualenc_core.people.shards import DEPTH_SIZE, ViewPlan, make_record, make_shards, read_record
+from dualenc_core.people.traits import trait_names
 from dualenc_core.rendering.rays import pixel_rays
 from dualenc_core.research.training.presets import people_generator_config
 from dualenc_core.research.training.truth_people import PeopleTruth

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dualenc_core.rendering.trigrid import _gather_lookup, lookup, plane_coordinates, splat
+from dualenc_core.rendering.trigrid import lookup, splat
 
 
 def rand(*shape: int) -> torch.Tensor:
@@ -26,15 +26,6 @@ def test_cells_of_the_reference(golden):
             channel, h, w = expected[i, :3].long()
             assert channel // 3 == 5
             assert weights[channel % 3, h, w] == pytest.approx(float(value), abs=1e-5), (slab, row, column)
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_gathering_equals_grid_sample(depth):
-    planes, points = rand(2, 3, 5 * depth, 8, 8), rand(2, 50, 3) * 0.4
-    volume = planes.reshape(6, 5, depth, 8, 8)
-    coordinates = plane_coordinates(points, 1.0).reshape(6, 50, 3)
-    gathered = _gather_lookup(volume, coordinates).reshape(2, 3, 50, 5)
-    assert torch.allclose(gathered, lookup(planes, points, depth, 1.0), atol=1e-5)
 
 
 def test_splat_is_the_adjoint_of_lookup():

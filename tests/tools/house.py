@@ -23,7 +23,7 @@ CORE = "dualenc_core"
 # From the ground up. A room may import rooms of lower floors only; rooms of one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (CORE, "errors", "choices"),
-    ("devices", "files", "images", "least_squares", "networks"),
+    ("devices", "files", "images", "least_squares", "networks", "volumes"),
     ("camera",),
     ("point_weight",),
     ("triplane",),
@@ -199,10 +199,10 @@ def main(root: Path) -> None:
         lines[_area(path)] += (root / path).read_text(encoding="utf-8").count("\n")
     print("\n".join(f"{name:<34} {count[name]:4d} files {lines[name]:6d} lines" for name in sorted(count)))
     graph = imports(root)
-    names = list(public_names(root))
-    arrays = [ast.get_docstring(node) or "" for node, array in names if array]
-    print(f"public names of the library: {len(names)}", end="")
-    print(f", {sum('>>>' in (ast.get_docstring(node) or '') for node, _ in names)} with an example")
+    names = [(ast.get_docstring(node) or "", array) for node, array in public_names(root)]
+    arrays = [text for text, array in names if array]
+    print(f"public names of the library: {len(names)}, {sum(bool(text) for text, _ in names)} with a docstring", end="")
+    print(f", {sum('>>>' in text for text, _ in names)} with an example")
     print(f"  {len(arrays)} of them have arrays, {sum(bool(_SHAPE.search(text)) for text in arrays)} say their shapes")
     files, size = archive(root)
     print(f"published: {files} files, a zip of {size / 1e6:.1f} MB")

@@ -16,8 +16,8 @@ from ...editing.motion.motions import similarity_of
 from ...errors import DualEncError, require
 from ...people import Pack, People, Person, makehuman, render, sample_people
 from ...people.donors import EXPRESSIONS, FEATURES
-from ...people.person import set_traits
-from ...portrait.align import find_faces
+from ...people.traits import set_traits
+from ...portrait.faces import find_faces
 from ...portrait.photo import read_photo
 from ...rendering.rays import pixel_rays
 

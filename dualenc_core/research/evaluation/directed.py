@@ -39,6 +39,7 @@ from ...triplane import Triplane
 from .patches import PatchStatistics, patch_distance
 from .procedural import COMPARED, FIRST_TEST_SEED
 from .report import provenance
+from .summary import mean
 
 # Attributes, and what is asked of each.
 ASKED = {
@@ -125,14 +126,14 @@ class DirectedReport:
 
     def mean(self, metric: str, attribute: str, variant: str) -> float:
         """Over heads."""
-        return _mean(r[metric] for r in self.rows if r["attribute"] == attribute and r["variant"] == variant)
+        return mean(r[metric] for r in self.rows if r["attribute"] == attribute and r["variant"] == variant)
 
     def share(self, variant: str, edit: str, attribute: str) -> float:
         """How much of what is asked of an attribute an edit moves, mean over heads."""
         found = (
             s["shares"].get(attribute, np.nan) for s in self.shares if (s["variant"], s["edit"]) == (variant, edit)
         )
-        return _mean(found)
+        return mean(found)
 
     @property
     def attributes(self) -> list[str]:
@@ -392,8 +393,3 @@ def _save_sheet(path: Path, truth: Tensor, truths: Mapping[str, Tensor], edited:
         rows.append(torch.cat([p[k] for k in (0, 1 % len(truth)) for p in pictures], 2))
     if rows:
         save_png(torch.cat(rows, 1), path)
-
-
-def _mean(values: Iterable[float]) -> float:
-    numbers_ = [v for v in values if not np.isnan(v)]
-    return sum(numbers_) / len(numbers_) if numbers_ else float("nan")

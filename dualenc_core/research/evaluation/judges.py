@@ -116,7 +116,7 @@ def _curricular(path: Path, device: torch.device) -> Callable[[Tensor, Tensor], 
 
 def aligned_face(picture: Tensor) -> Tensor | None:
     """[3,S,S] in -1..1 → [1,3,112,112] in -1..1 with the face on `TEMPLATE`; None when no face is found."""
-    from ...portrait.align import find_faces
+    from ...portrait.faces import find_faces
     from ...portrait.photo import read_photo
 
     photo = read_photo(((picture.detach().float().cpu().clamp(-1, 1) + 1) / 2)[None])

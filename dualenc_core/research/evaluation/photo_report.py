@@ -11,6 +11,7 @@ from ...choices import METHOD_TITLES
 from ...files import write_text
 from .photos import PhotoReport
 from .published import ABLATION, MEAD_DUAL, SAME_METHOD, SAME_VIEW
+from .summary import mean, table
 
 # Column, title, digits, whether more is better.
 _COLUMNS = (
@@ -74,7 +75,7 @@ def _same_view(report: PhotoReport) -> list[str]:
                 _seconds(report, method),
             ]
         )
-    lines = ["## Same view and novel views", "", *_table(head, rows)]
+    lines = ["## Same view and novel views", "", *table(head, rows)]
     if fid:
         s = report.settings
         lines += ["", f"FID: {s['novel']} novel views over 360° against as many samples of the generator."]
@@ -82,7 +83,7 @@ def _same_view(report: PhotoReport) -> list[str]:
             lines += ["FID of fewer than 1000 pictures is too high and cannot be compared with published figures."]
     lines += ["", "## Beside the paper", "", *_beside(report)]
     lines += ["", "Published ablation, FFHQ+LPFF (LPIPS / ID / FID):", ""]
-    lines += _table(["", "LPIPS", "ID", "FID"], [[k, *(f"{n:.2f}" for n in v)] for k, v in ABLATION.items()])
+    lines += table(["", "LPIPS", "ID", "FID"], [[k, *(f"{n:.2f}" for n in v)] for k, v in ABLATION.items()])
     return lines
 
 
@@ -104,7 +105,7 @@ def _beside(report: PhotoReport) -> list[str]:
         "L2 / LPIPS / ID / FID. Published figures hold for their data, weights and machine; the range of their L2 is "
         "not stated.",
         "",
-        *_table(head, rows),
+        *table(head, rows),
     ]
 
 
@@ -128,14 +129,14 @@ def _mead(report: PhotoReport) -> list[str]:
                     _number(report.fid.get(view, {}).get(method, math.nan), 2),
                 ]
             )
-    lines += ["## By camera", "", *_table(head, rows), "", "## Beside the paper", ""]
+    lines += ["## By camera", "", *table(head, rows), "", "## Beside the paper", ""]
     rows = []
     for turn, published in MEAD_DUAL.items():
         rows.append([f"±{turn}°", "dual encoder, published", *map(str, published)])
         for method in report.methods:
             views = [view for view in report.views if abs(int(view)) == turn]
-            means = [_mean([report.mean(name, method, view) for view in views]) for name in ("lpips", "id")]
-            fid = _mean([report.fid.get(view, {}).get(method, math.nan) for view in views])
+            means = [mean([report.mean(name, method, view) for view in views]) for name in ("lpips", "id")]
+            fid = mean([report.fid.get(view, {}).get(method, math.nan) for view in views])
             rows.append(
                 [
                     f"±{turn}°",
@@ -144,7 +145,7 @@ def _mead(report: PhotoReport) -> list[str]:
                     _number(fid, 1),
                 ]
             )
-    return lines + _table(["yaw", "", "LPIPS ↓", "ID ↑", "FID ↓"], rows)
+    return lines + table(["yaw", "", "LPIPS ↓", "ID ↑", "FID ↓"], rows)
 
 
 def _measured(report: PhotoReport, view: str | None = None) -> list[tuple[str, str, int]]:
@@ -161,14 +162,5 @@ def _name(metric: str) -> str:
     return titles.get(metric, metric)
 
 
-def _mean(values: Sequence[float]) -> float:
-    values = [v for v in values if not math.isnan(v)]
-    return math.fsum(values) / len(values) if values else math.nan
-
-
 def _number(value: float, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

@@ -26,6 +26,7 @@ from ..data.folder import IMAGES, Example
 from .fid import Features, FeatureStatistics, find_inception, frechet_distance
 from .judges import Judges, find_judges
 from .methods import Invert
+from .summary import mean, plain
 
 # Where published comparisons are made.
 SIZE = 256
@@ -111,7 +112,7 @@ class PhotoReport:
             view: {method: {name: self.mean(name, method, view) for name in names} for method in self.methods}
             for view in self.views
         }
-        return _plain({**asdict(self), "means": means})
+        return plain({**asdict(self), "means": means})
 
 
 @dataclass
@@ -382,7 +383,7 @@ class _Total:
             fid = {turn: self._distances(bench.methods, "truth", turn) for turn in turns if turn != "0"}
         elif bench.has_fid:
             fid = {"novel": self._distances(bench.methods, "samples", "novel")}
-        seconds = {name: _mean(self.seconds.get(name) or first) for name, first in self.first.items()}
+        seconds = {name: mean(self.seconds.get(name) or first) for name, first in self.first.items()}
         folder = bench.folder
         root = folder.root.parent if folder.root.name == IMAGES else folder.root
         photos = len({row["photo"] for row in self.rows})
@@ -426,15 +427,3 @@ def _one_by_one(cameras: Camera) -> Iterable[Camera]:
 
 def _resize(image: Tensor, size: int) -> Tensor:
     return F.interpolate(image, (size, size), mode="area") if image.shape[-1] != size else image
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

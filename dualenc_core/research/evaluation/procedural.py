@@ -56,8 +56,8 @@ class ProceduralSettings:
         input_pitch: largest input elevation in degrees, up and down.
         yaws: views around each head, evenly spread over 360° from the input view on.
         variants: what to render: e1, e2 (each encoder alone), cells, points (stitched), unmatched (by points, hidden
-            parts in Encoder 2's own colours), g_true_z (the generator with
-            the latent that the head was made from; the head's details are outside its range), g_unseen (the same
+            parts in Encoder 2's own colours, where that is another head), g_true_z (the generator with the latent that
+            the head was made from; the head's details are outside its range), g_unseen (the same
             pictures against the head without details: the generator on z that it was not trained on); and only when
             asked for wplus, pti (optimisation of the generator for the input view).
         people: folder of the asset pack: people instead of procedural heads.
@@ -300,8 +300,9 @@ class ProceduralBench:
             mask = part.timed("mask", functools.partial(find, self.generator, heads["e1"], camera))
             first, second = heads["e1"], heads["e2"]
             if mode == "points":
-                heads["unmatched"] = stitch(first, second, mask)
                 second = match_hidden_colours(self.generator, first, second, mask)
+                if second is not heads["e2"]:
+                    heads["unmatched"] = stitch(first, heads["e2"], mask)
             heads[mode] = stitch(first, second, mask)
             agreement = self.subjects.agreement(i, camera, mask, self.generator.config.render.box_warp)
             if agreement is not None:

@@ -17,6 +17,7 @@ from ...choices import METHOD_TITLES
 from ...errors import require
 from ...files import atomic_path, write_text
 from .results import METRICS, REGIONS, SCALED, Report
+from .summary import table
 
 LABELS = METHOD_TITLES | {
     "control": "control (Encoder 2 without D)",
@@ -81,7 +82,7 @@ def markdown(report: Report) -> str:
         "",
         "## Aims",
         "",
-        *_table(
+        *table(
             ["aim", "measured", "bound", ""],
             [
                 [a.name, f"{a.value:.2f}", f"{'more than ' * a.strict}{a.bound:g}", "met" if a.met else "**missed**"]
@@ -92,9 +93,9 @@ def markdown(report: Report) -> str:
     for metric, (title, better) in METRICS.items():
         arrow = {True: "more is better", False: "less is better", None: "1 is best"}[better]
         lines += ["", f"## {title} ({arrow})", ""]
-        lines += _table(["", *REGIONS], _rows(report.by_region(metric), REGIONS, metric))
+        lines += table(["", *REGIONS], _rows(report.by_region(metric), REGIONS, metric))
         lines += ["", "By yaw from the input view:", ""]
-        lines += _table(["", *(f"{y:g}°" for y in report.yaws)], _rows(report.by_yaw(metric), report.yaws, metric))
+        lines += table(["", *(f"{y:g}°" for y in report.yaws)], _rows(report.by_yaw(metric), report.yaws, metric))
     if report.patches:
         regions = REGIONS[:-1]
         lines += ["", "## Patch distance to the truth (less is better)", ""]
@@ -102,12 +103,12 @@ def markdown(report: Report) -> str:
             "Fréchet distance of 5×5 colour patches in two band-pass levels, 1 = featureless. It is not FID.",
             "",
         ]
-        lines += _table(["", *regions], _rows(report.patches, regions, "patches"))
+        lines += table(["", *regions], _rows(report.patches, regions, "patches"))
     if report.agreement:
         names = list(next(iter(report.agreement.values())))
         lines += ["", "## Masks against true visibility", ""]
         lines += ["Made from Encoder 1's geometry, asked at points of the true surface (shares).", ""]
-        lines += _table(
+        lines += table(
             ["", *names], [[LABELS[m], *(_number(v[n]) for n in names)] for m, v in report.agreement.items()]
         )
     lines += ["", "## Made with", ""]
@@ -157,10 +158,6 @@ def plot(report: Report, path: str | Path) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def _rows(table: Mapping[str, Mapping[Any, float]], columns: Sequence[Any], metric: str) -> list[list[str]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from .summary import mean, plain
 
 # Names of columns, and whether more is better (None: nearest to 1).
 METRICS: dict[str, tuple[str, bool | None]] = {
@@ -79,7 +81,7 @@ class Report:
 
     def mean(self, metric: str, variant: str, where: Callable[[float], bool] = lambda yaw: True) -> float:
         """Mean of a metric over heads and the views that ``where`` accepts; NaN values are left out."""
-        return _mean(r[metric] for r in self.rows if r["variant"] == variant and where(r["yaw"]))
+        return mean(r[metric] for r in self.rows if r["variant"] == variant and where(r["yaw"]))
 
     def by_region(self, metric: str) -> dict[str, dict[str, float]]:
         """Means by variant and region."""
@@ -165,21 +167,8 @@ class Report:
             "by_yaw": {metric: self.by_yaw(metric) for metric in METRICS},
         }
         values["aims"] = [{**asdict(aim), "met": aim.met} for aim in self.aims()]
-        return _plain(values)
+        return plain(values)
 
 
 def _lies_in(region: str, yaw: float) -> bool:
     return region in ("all", region_of(yaw))
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = [v for v in values if not math.isnan(v)]
-    return math.fsum(values) / len(values) if values else math.nan
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k if isinstance(k, str) else f"{k:g}": _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

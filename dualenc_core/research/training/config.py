@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...encoders.config import HeadEncoderConfig
+from ...encoders.config import HeadEncoderConfig, plain
 from ...errors import DualEncError
 
 
@@ -429,7 +429,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries of plain values."""
-        return _plain(dataclasses.asdict(self))
+        return plain(dataclasses.asdict(self))
 
     def replace(self, **changes: Any) -> TrainConfig:
         """A copy with some fields changed; dictionaries change fields of a section."""
@@ -508,9 +508,3 @@ def _words(hint: Any) -> str:
         kinds = [k for k in typing.get_args(hint) if k is not Ellipsis]
         return f"a list of {len(kinds)} values" if len(kinds) > 1 else "a list"
     return names.get(hint, getattr(hint, "__name__", str(hint)))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
