@@ -38,6 +38,7 @@ PROMPT_SECONDS = 1200
 
 # What is made small, by node class; a seed or an angle is drawn anew each time.
 SMALL: dict[str, dict[str, Any]] = {
+    "DualEncAnimate": {"seconds": 0.2},
     "DualEncOrbit": {"frames": 2},
     "DualEncTurntable": {"views": 4, "rows": 1, "size": 128},
     "DualEncRender": {"resolution": 32, "samples": 8},

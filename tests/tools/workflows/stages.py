@@ -56,6 +56,8 @@ def stage(title: str, colour: str, ids: str) -> Stage:
 PHOTO = stage("Photo", INPUT, "load_photo")
 FACE = stage("Find the face", INPUT, "align")
 MODELS = stage("Models", MODEL, "load_generator load_encoder_1 load_encoder_2")
+# As wide as photo and face above, so that what takes both stands right of them.
+ALL_MODELS = stage("Models", MODEL, "load_encoder_1=0 load_encoder_2=0 load_generator=1")
 GENERATOR = stage("Model", MODEL, "load_generator")
 
 _YOUR_PHOTO = """
@@ -96,12 +98,12 @@ In *Turn the head*: drag or arrow keys turn, the wheel zooms, ▶ plays, a doubl
                 (stage("Eight views", RESULT, "save"),),
             ),
             (
-                (MODELS,),
+                (ALL_MODELS,),
                 (
                     stage("2 · Two heads", HEAD, "encode_1=0 encode_2=0"),
                     stage("On the way", VIEW, "preview_portrait=0 preview_mask=0"),
                 ),
-                (stage("3 · Join them", HEAD, "mask=0 stitch=1"), stage("4 · Views", VIEW, "orbit=0 render=1")),
+                (stage("3 · Join them", HEAD, "mask=0 stitch=0"), stage("4 · Views", VIEW, "orbit=0 render=0")),
             ),
         ),
         App(
@@ -131,9 +133,9 @@ Press **Run**: the photo becomes a head, the head a video of two seconds that lo
                 (stage("The video", RESULT, "save_video"),),
             ),
             (
-                (MODELS,),
+                (ALL_MODELS,),
                 (stage("Head", HEAD, "invert"),),
-                (stage("Frames", VIEW, "orbit=0 render=1"), stage("Together", VIEW, "video=1")),
+                (stage("Frames", VIEW, "orbit=0 render=0"), stage("Together", VIEW, "video=0")),
             ),
         ),
         App(
@@ -183,13 +185,12 @@ Press **Run**: three views of one head, each from a camera of its own.
                 (stage("Depth, alpha, normals", RESULT, "save_depth save_alpha save_normal"),),
             ),
             (
-                (MODELS,),
-                (stage("Head", HEAD, "invert"),),
+                (ALL_MODELS,),
+                (stage("Head", HEAD, "invert=0"), stage("From the left", VIEW, "camera_left=0 render_left=0")),
                 (
-                    stage("From the left", VIEW, "camera_left=0 render_left=0"),
+                    stage("From above", VIEW, "camera_above=0 render_above=0 alpha=0"),
                     stage("From behind, transparent", VIEW, "camera_behind=0 render_cutout=0"),
                 ),
-                (stage("From above", VIEW, "camera_above=0 render_above=0 alpha=0"),),
             ),
         ),
         sizes=dict.fromkeys(
@@ -223,9 +224,9 @@ Then press **Run**.
                 (stage("On a new background", RESULT, "save_background"),),
             ),
             (
-                (MODELS,),
+                (ALL_MODELS,),
                 (stage("Head and camera", HEAD, "invert=0 camera=0"),),
-                (stage("View and depth", VIEW, "render=0 scale_image=1 scale_depth=1"),),
+                (stage("View and depth", VIEW, "render=0 scale_image=0 scale_depth=0"),),
             ),
             (
                 (
@@ -319,14 +320,11 @@ Press **Run**: the head of the photo gets somebody else's hair, all round.
                 (stage("After", RESULT, "save"), stage("Before", RESULT, "preview_before")),
             ),
             (
-                (MODELS,),
+                (ALL_MODELS,),
                 (stage("Two heads", HEAD, "invert=0 sample=0"),),
-                (stage("Their hair", HEAD, "hair_reference=0 hair_target=0"),),
-                (
-                    stage("Transfer", HEAD, "transfer=0"),
-                    stage("Views", VIEW, "orbit=0 render=0 render_before=0"),
-                ),
+                (stage("Their hair", HEAD, "hair_reference=0 hair_target=0"), stage("Transfer", HEAD, "transfer=0")),
             ),
+            ((stage("Views", VIEW, "orbit=0 render=1 render_before=2"),),),
         ),
         App(
             (
@@ -379,10 +377,9 @@ front, in metres.
                 (stage("By ComfyUI", RESULT, "save_shape"),),
             ),
             (
-                (MODELS,),
+                (ALL_MODELS,),
                 (stage("Head", HEAD, "invert"),),
-                (stage("Mesh", HEAD, "mesh"),),
-                (stage("Save", VIEW, "save_mesh"),),
+                (stage("Mesh", HEAD, "mesh=0"), stage("Save", VIEW, "save_mesh=0")),
             ),
         ),
         sizes={"preview_mesh": (340, 620), "save_shape": (340, 620)},
@@ -447,10 +444,9 @@ the published setting is 500 each.
                 (stage("The video", RESULT, "save_video"),),
             ),
             (
-                (stage("PanoHead", MODEL, "convert=0 load_generator=0"),),
-                (stage("Optimize", HEAD, "optimize"),),
-                (stage("Frames", VIEW, "orbit=0 render=0"),),
-                (stage("The head", VIEW, "preview=0"), stage("Together", VIEW, "video=0")),
+                (stage("PanoHead", MODEL, "convert=0 load_generator=1"),),
+                (stage("Optimize", HEAD, "optimize=0"), stage("The head", VIEW, "preview=0")),
+                (stage("Frames", VIEW, "orbit=0 render=0"), stage("Together", VIEW, "video=0")),
             ),
         ),
         sizes=VIDEO,
@@ -476,10 +472,12 @@ Gaussian splats that ComfyUI's own nodes work on.
                 (stage("Turn them", RESULT, "preview_mesh preview_splats"),),
             ),
             (
-                (MODELS,),
+                (ALL_MODELS,),
                 (stage("Head", HEAD, "invert=0"), stage("Camera", VIEW, "camera=0 render=0")),
-                (stage("Mesh", HEAD, "mesh=0 decimate=0 render_mesh=0 save_mesh=0"),),
-                (stage("Splats", HEAD, "splats=0 render_splats=0"),),
+                (
+                    stage("Mesh", HEAD, "mesh=0 decimate=0 render_mesh=0 save_mesh=0"),
+                    stage("Splats", HEAD, "splats=0 render_splats=0"),
+                ),
             ),
         ),
         sizes=dict.fromkeys(("save_head", "save_picture", "save_splats"), PICTURE)
@@ -573,7 +571,7 @@ Press **Run**: the head of the first photo takes over the expression and the lig
         (
             (
                 (PHOTO,),
-                (stage("Lender", INPUT, "load_lender"), stage("Camera", VIEW, "camera")),
+                (stage("Lender", INPUT, "load_lender"),),
                 (stage("The result", RESULT, "save"),),
                 (stage("Before, and the lender", RESULT, "preview_before=0 preview_lender=0"),),
             ),
@@ -583,7 +581,10 @@ Press **Run**: the head of the first photo takes over the expression and the lig
                 (stage("Both heads", HEAD, "invert_photo=0 invert_lender=0"), stage("What is lent", HEAD, "lend=0")),
                 (stage("Direct", HEAD, "direct"),),
             ),
-            ((stage("Views", VIEW, "render_before=0 render_lender=1 render=2"),),),
+            (
+                (stage("Camera", VIEW, "camera"),),
+                (stage("Views", VIEW, "render_before=0 render_lender=1 render=2"),),
+            ),
         ),
         sizes={"save": (500, 560)},
     ),
@@ -605,10 +606,9 @@ Press **Run**: the head of the photo turns, looks around and smiles, as a video 
                 (stage("The video", RESULT, "save_video"),),
             ),
             (
-                (MODELS,),
+                (ALL_MODELS,),
                 (stage("Head", HEAD, "invert"),),
-                (stage("Animation", VIEW, "animate"),),
-                (stage("Together", VIEW, "video"),),
+                (stage("Animation", VIEW, "animate=0"), stage("Together", VIEW, "video=0")),
             ),
         ),
         sizes=VIDEO,
