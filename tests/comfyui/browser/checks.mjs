@@ -343,6 +343,65 @@ export async function helpPage({ page, job, shot }) {
   };
 }
 
+/** Puts every node of the pack on the canvas; what is drawn of it, and its help page. */
+export async function everyNode({ page, job, shot }) {
+  const types = await page.evaluate(() =>
+    Object.keys(LiteGraph.registered_node_types).filter((type) => type.startsWith("DualEnc")).sort(),
+  );
+  const ids = await onlyNodes(page, types.map((type, i) => [type, 380 * (i % 8), 1250 * Math.floor(i / 8)]));
+  await page.evaluate(() => app.extensionManager.command.execute("Comfy.Canvas.FitView"));
+  await page.waitForTimeout(800);
+  await shot("every-node");
+  const nodes = await page.evaluate(
+    ([keys, vue]) =>
+      keys.map((key) => {
+        const node = app.graph.getNodeById(Number(key));
+        const seen = (node.widgets ?? []).filter((w) => !w.options?.advanced && !w.options?.hidden && !w.element);
+        // Nodes 2.0 has a button for what happens after a run.
+        const names = seen.map((widget) => widget.label || widget.name).filter((name) => !/^control.after/.test(name));
+        const words = document.querySelector(`[data-node-id="${key}"]`)?.innerText ?? "";
+        const missing = vue ? [node.title, ...names].filter((name) => !words.includes(name)) : [];
+        return { type: node.type, title: node.title, size: [...node.size], missing };
+      }),
+    [ids, job.nodes2],
+  );
+  for (const [i, id] of ids.entries()) nodes[i].help = await helpOf(page, id, `${job.url}/extensions/${job.pack}/docs`);
+  return nodes;
+}
+
+/** What the help panel shows of a node: {heading, expected, wide: cells that do not fit, pictures that are not there}. */
+async function helpOf(page, id, folder) {
+  const type = await page.evaluate((key) => {
+    const node = app.graph.getNodeById(Number(key));
+    app.canvas.selectNode(node);
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [120 - node.pos[0], 160 - node.pos[1]];
+    app.canvas.setDirty(true, true);
+    return node.type;
+  }, id);
+  const source = await (await fetch(`${folder}/${type}.md`)).text();
+  const expected = /^# (.+)$/m.exec(source)[1];
+  const heading = page.locator(".node-help-content h1", { hasText: expected }).first();
+  const there = (timeout) => heading.waitFor({ state: "visible", timeout }).then(() => true).catch(() => false);
+  if (!(await there(700))) {
+    await page.locator('[data-testid="info-button"], .selection-toolbox .pi-question-circle').first().click();
+    await there(5000);
+  }
+  return page.evaluate(async (wanted) => {
+    const content = document.querySelector(".node-help-content");
+    const images = [...content.querySelectorAll("img")];
+    await Promise.all(images.map((image) => image.decode().catch(() => {})));
+    const { right } = content.getBoundingClientRect();
+    const wide = [...content.querySelectorAll("td")].filter((cell) => cell.getBoundingClientRect().right > right + 1);
+    return {
+      heading: content.querySelector("h1")?.innerText,
+      expected: wanted,
+      wide: wide.map((cell) => cell.innerText),
+      dead: images.filter((image) => !image.naturalWidth).map((image) => image.src),
+    };
+  }, expected);
+}
+
 /** Loads each shipped workflow as the template list does. */
 export async function templates({ page, job, shot }) {
   const listed = await (await fetch(`${job.url}/api/workflow_templates`)).json();

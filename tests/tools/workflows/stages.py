@@ -528,7 +528,8 @@ It works with generators of people, as the bundled one is. For others make a fil
             (
                 (PHOTO,),
                 (stage("Sliders", HEAD, "direct"),),
-                (stage("Directed", RESULT, "save"), stage("Before", RESULT, "preview_before")),
+                (stage("Directed", RESULT, "save"),),
+                (stage("Before", RESULT, "preview_before"),),
             ),
             (
                 (FACE,),
@@ -553,7 +554,7 @@ It works with generators of people, as the bundled one is. For others make a fil
             # Which of several results App mode shows large is not in our hands.
             ("save",),
         ),
-        sizes={"save": (380, 430), "preview_before": (380, 400)},
+        sizes={"save": (480, 530), "preview_before": (310, 340)},
     ),
     "16_expression_and_light": Plan(
         f"""# Expression and light from another photo
