@@ -320,7 +320,14 @@ def test_a_workflow_loads_from_the_template_list(visit, name: str) -> None:
     # As it is laid out, not all of it in the window: that would be too small to read.
     assert loaded["scales"][0] == pytest.approx(loaded["scales"][1])
     assert not loaded["marked"], "undo would move the canvas"
+    assert loaded["small"] == [], "no room for what they show"
     assert not [text for text in loaded["dialogs"] if "DualEnc" in text or "issing node" in text], loaded["dialogs"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_note_can_be_read(visit, name: str) -> None:
+    note = visit["templates"]["loaded"][name]["note"]
+    assert note["parts"] >= 3 and note["least"] > 4.5, note
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -420,6 +420,11 @@ export async function templates({ page, job, shot }) {
     await settle(page);
     const [scale, marked] = await page.evaluate(() => [app.canvas.ds.scale, "dualenc_template" in app.graph.extra]);
     const prompt = await page.evaluate(async () => (await app.graphToPrompt()).output);
+    const note = await noteContrast(page);
+    const small = await page.evaluate((saved) => {
+      const height = Object.fromEntries(saved.map(({ id, size }) => [id, size[1]]));
+      return app.graph.nodes.filter((node) => node.size[1] < height[node.id]).map((node) => node.title);
+    }, graph.nodes);
     const dialogs = await page.locator('.p-dialog, [role="dialog"]').allInnerTexts();
     await page.evaluate(() => app.extensionManager.command.execute("Comfy.Canvas.FitView"));
     await page.waitForTimeout(500);
@@ -427,11 +432,41 @@ export async function templates({ page, job, shot }) {
     if (dialogs.length) await page.keyboard.press("Escape");
     const shown = [thumbnail.status, picture.byteLength];
     const scales = [scale, graph.extra.ds.scale];
-    loaded[name] = { missing, prompt, dialogs, scales, marked, nodes: graph.nodes.length, thumbnail: shown };
+    loaded[name] = { missing, prompt, dialogs, scales, marked, note, small, nodes: graph.nodes.length, thumbnail: shown };
   }
   // As the list of templates asks for them.
   const order = await page.evaluate(async (pack) => (await app.api.getWorkflowTemplates())[pack], job.pack);
   return { listed: listed[job.pack] ?? [], order, loaded };
+}
+
+/** How much lighter or darker than what is behind it the text of the open workflow's note is (WCAG), least of its parts. */
+function noteContrast(page) {
+  return page.evaluate(() => {
+    const levels = (colour) => {
+      // A canvas understands every way to write a colour.
+      const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
+      context.fillStyle = colour;
+      context.fillRect(0, 0, 1, 1);
+      return [...context.getImageData(0, 0, 1, 1).data];
+    };
+    const luminance = (colour) =>
+      [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => sum + weight * (levels(colour)[i] / 255) ** 2.2, 0);
+    const behind = (element) => {
+      for (let at = element; at; at = at.parentElement) {
+        const colour = getComputedStyle(at).backgroundColor;
+        if (levels(colour)[3] > 200) return colour;
+      }
+      return "black";
+    };
+    const text = ":is(h1, p, li, strong, em)";
+    const parts = [...document.querySelectorAll(`:is(.comfy-markdown, .comfy-markdown-content) ${text}`)];
+    const shown = parts.filter((part) => part.offsetWidth && part.innerText.trim());
+    const contrast = (part) => {
+      const [a, b] = [luminance(getComputedStyle(part).color), luminance(behind(part))].sort((x, y) => y - x);
+      return (a + 0.05) / (b + 0.05);
+    };
+    return { parts: shown.length, least: Math.min(...shown.map(contrast)) };
+  });
 }
 
 /** Opens workflows as apps, and steps a number there by a click; null where the frontend has no App mode. */
