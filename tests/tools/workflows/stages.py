@@ -55,7 +55,8 @@ def stage(title: str, colour: str, ids: str) -> Stage:
 
 PHOTO = stage("Photo", INPUT, "load_photo")
 FACE = stage("Find the face", INPUT, "align")
-MODELS = stage("Models", MODEL, "load_generator load_encoder_1 load_encoder_2")
+# The generator, which most nodes take, is the lowest: its links then leave the titles of groups alone.
+MODELS = stage("Models", MODEL, "load_encoder_1 load_encoder_2 load_generator")
 # As wide as photo and face above, so that what takes both stands right of them.
 ALL_MODELS = stage("Models", MODEL, "load_encoder_1=0 load_encoder_2=0 load_generator=1")
 GENERATOR = stage("Model", MODEL, "load_generator")
@@ -508,7 +509,8 @@ Here the frames are the photo, a frame without a face, and the photo again.
                 (stage("Camera", VIEW, "camera=0"), stage("Views", VIEW, "render=0 video=0")),
             ),
         ),
-        sizes=VIDEO,
+        # Its report has a part for every frame.
+        sizes=VIDEO | {"align": (310, 1000)},
     ),
     "15_direct_a_head": Plan(
         f"""# Direct a head
