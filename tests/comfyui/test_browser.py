@@ -288,7 +288,7 @@ def test_the_help_page_opens(visit) -> None:
     assert all(picture["width"] > 0 for picture in page["pictures"]), page["pictures"]
 
 
-# ------------------------------------------------------------------------------------------------------------ every node
+# ----------------------------------------------------------------------------------------------------------- every node
 
 
 def test_every_node_shows_its_widgets(visit, pack) -> None:
