@@ -277,7 +277,8 @@ Press **Run**: the same photo by Encoder 1, by Encoder 2, and by both joined.
 - *From behind* Encoder 2 should look better: the photo shows nothing of it.
 - *Both joined* should be good on both sides.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}
-LPIPS and identity need weights of their own: turn on *perceptual* in a compare node, its message says which.
+LPIPS and identity need weights of their own: turn on *perceptual* in a compare node, its message says which files, from
+where, and into which folder.
 """,
         (
             (
@@ -396,7 +397,8 @@ Press **Run** and wait a minute or two: the same photo by both encoders, by **W+
 - For the closest likeness set *mode* of W+ to **PTI**: then its **generator** output is a tuned copy, which alone can
   render that head. It is linked already.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}
-The report below each optimize node says which measure of likeness was used; LPIPS needs a weights file.
+The report below each optimize node says which measure of likeness was used. LPIPS needs a file of weights: the report
+says where to get it, and into which folder it goes.
 """,
         (
             (

@@ -136,7 +136,7 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
     "15_direct_a_head": (
         4,
         ("render", "render_before"),
-        lambda s: [*s("render_before").split(1), *s("render").split(1)],
+        lambda s: [*s("render_before").flip(0).split(1), *s("render").flip(0).split(1)],
     ),
     "16_expression_and_light": (
         3,
