@@ -375,7 +375,8 @@ async function helpOf(page, id, folder) {
     const node = app.graph.getNodeById(Number(key));
     app.canvas.selectNode(node);
     app.canvas.ds.scale = 1;
-    app.canvas.ds.offset = [120 - node.pos[0], 160 - node.pos[1]];
+    // Between the help panel of older frontends, on the left, and that of newer ones.
+    app.canvas.ds.offset = [700 - node.pos[0], 160 - node.pos[1]];
     app.canvas.setDirty(true, true);
     return node.type;
   }, id);
