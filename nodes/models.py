@@ -104,9 +104,14 @@ def locate_known(entry: str) -> Path:
     except CheckpointError as error:
         if file and runtime.find_model(file) is not None:
             raise CheckpointError(f"{known.role}: {weights.how_to_convert(home / file)}") from error
-        raise CheckpointError(
-            f"{known.role}: {file or known.id} is missing; {weights.how_to_get(known, home)}"
-        ) from error
+        raise CheckpointError(missing_known(entry)) from error
+
+
+def missing_known(entry: str) -> str:
+    """That the file of a catalog entry is missing: from where, and into which folder of this ComfyUI."""
+    known = next(e for e in dc.checkpoints.read_catalog() if e.id == entry)
+    name = known.files[0].name or known.id
+    return f"{known.role}: {name} is missing; {weights.how_to_get(known, runtime.model_home())}"
 
 
 def fingerprint(path: Path) -> str:

@@ -9,9 +9,11 @@ from ..dualenc_core.errors import CheckpointError, DualEncError
 from . import images, runtime
 from .encode import _CAMERA, _IMAGE, _MATTE, subject
 from .inputs import CAMERA, GENERATOR, TRIPLANE, choice, decimal, socket, whole
-from .models import locate_known
+from .models import locate_known, missing_known
 
 W_PLUS, PTI, REFINE = "W+", "PTI", "refine"
+# The catalog's entry, and the name of the distance that it makes.
+LIKENESS = "lpips-vgg"
 
 
 class DualEncOptimize:
@@ -116,7 +118,7 @@ class DualEncOptimize:
 def likeness(device):
     """LPIPS with VGG if its file is in models/dualenc or the weights folder, else the measure that needs none."""
     try:
-        path = locate_known("lpips-vgg")
+        path = locate_known(LIKENESS)
     except CheckpointError:
         return dc.inversion.find_distance(runtime.model_home(), device)
     return dc.inversion.find_distance(device=device, path=path)
@@ -135,4 +137,10 @@ def _words(fitted):
         f"{made['method']}: {made['steps']} steps, error {made['first_loss']:.4f} → {made['last_loss']:.4f}",
         f"likeness by {made['perceptual']}",
     ]
-    return "\n".join(lines + [note for note in (made["note"], fitted.stopped) if note])
+    return "\n".join(lines + [note for note in (_note(made), fitted.stopped) if note])
+
+
+def _note(made):
+    """Heads carry no path of this machine along, but here it is known where a missing file belongs."""
+    missing = made["perceptual"] != LIKENESS and made["note"]
+    return f"LPIPS is not used: {missing_known(LIKENESS)}" if missing else made["note"]

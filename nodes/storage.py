@@ -9,7 +9,7 @@ from .inputs import TRIPLANE, choice, linked_text, socket, switch, text
 from .models import fingerprint
 
 EXTENSION = ".safetensors"
-NOTHING = "(no triplane saved yet)"
+NOTHING = "(none)"
 
 
 class DualEncSaveTriplane:
@@ -58,8 +58,9 @@ class DualEncLoadTriplane:
     @classmethod
     def INPUT_TYPES(cls):
         tooltip = "A triplane file in the input folder, or one in the output folder ([output]); newest first."
+        # Always there: workflows that take the path hold it, and what is not in the list is marked as missing.
         return {
-            "required": {"file": choice(runtime.stored_files(EXTENSION) or [NOTHING], tooltip)},
+            "required": {"file": choice([*runtime.stored_files(EXTENSION), NOTHING], tooltip)},
             "optional": {
                 "path": linked_text("From DualEnc Save Triplane or another node; used instead of the file above.")
             },

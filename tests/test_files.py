@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from dualenc_core.files import (
     make_folder,
     portable_name,
     read_text,
+    reserve,
     reserved,
     write_text,
 )
@@ -155,6 +158,20 @@ def test_two_processes_never_get_the_same_name(tmp_path) -> None:
     assert [process.exitcode for process in both] == [0, 0]
     texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert len(texts) == 80 and len(set(texts.values())) == 80 and max(texts) == "head_00080"
+
+
+def test_threads_that_race_for_one_name_get_one_each(tmp_path) -> None:
+    """A look whether a name is free, and taking it afterwards, would be caught here within a few of the rounds."""
+    start = threading.Barrier(8)
+
+    def race(number: int) -> Path:
+        start.wait()
+        return reserve(tmp_path / f"{number}_{n}" for n in range(99))
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(60):
+            names = list(pool.map(race, [number] * 8))
+            assert len(set(names)) == 8, names
 
 
 def test_a_name_is_free_again_when_writing_failed(tmp_path) -> None:

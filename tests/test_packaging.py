@@ -299,10 +299,10 @@ def test_the_registry_metadata_is_complete() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["version"])
 
 
-def test_tests_documents_and_build_files_stay_out_of_the_archive() -> None:
-    assert not [p for p in PUBLISHED if p.parts[0] in ("tests", ".ci", "docs")]
-    # "docs/" is the folder at the root; nodes carry their help pages.
-    assert Path("nodes/web/docs/DualEncRender.md") in PUBLISHED
+def test_tests_and_build_files_stay_out_of_the_archive() -> None:
+    assert not [p for p in PUBLISHED if p.parts[0] in ("tests", ".ci")]
+    # Documents are small, and README links to them.
+    assert {Path("docs/concepts.md"), Path("nodes/web/docs/DualEncRender.md")} <= set(PUBLISHED)
     names = {p.as_posix() for p in PUBLISHED}
     assert {"__init__.py", "nodes/__init__.py", "dualenc_core/__init__.py", "requirements.txt", "LICENSE"} <= names
     assert "Makefile" not in names
@@ -317,12 +317,25 @@ def test_the_licence_is_whole() -> None:
     assert PROJECT["license"]["text"] == "Apache-2.0"
 
 
-def test_every_local_link_and_picture_of_the_readme_exists() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'(?:src|href)="([^"#]+)"', text)
-    local = [target for target in targets if not re.match(r"[a-z]+:", target)]
-    assert local
-    assert [target for target in local if not (ROOT / target).exists()] == []
+DOCUMENTS = [path for path in PUBLISHED if path.suffix == ".md"]
+
+
+def links(text: str) -> list[str]:
+    """What Markdown and HTML in it link to or show, without addresses on the web and places in the same document."""
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) + re.findall(r'(?:src|href)="([^"#]+)"', text)
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.as_posix())
+def test_links_and_pictures_of_published_documents_are_published(path) -> None:
+    known = {p.as_posix() for p in PUBLISHED} | {p.as_posix() for file in PUBLISHED for p in file.parents}
+    found = links((ROOT / path).read_text(encoding="utf-8"))
+    assert [target for target in found if os.path.normpath(path.parent / target) not in known] == []
+
+
+def test_the_readme_has_pictures_that_are_small() -> None:
+    pictures = [ROOT / link for link in links((ROOT / "README.md").read_text(encoding="utf-8")) if "preview" in link]
+    assert pictures and sum(picture.stat().st_size for picture in pictures) < 500_000
 
 
 def test_every_command_of_the_readme_is_understood() -> None:

@@ -1,10 +1,10 @@
 """Many prompts, interrupts and two servers on one folder: what a long day does to the pack in a real ComfyUI.
 
-    python -m tests.comfyui.soak --prompts 500 --interrupts 50 [--shared 60] [--seed 0] [--only NAME …]
+    python -m tests.comfyui.soak --prompts 500 --interrupts 50 [--minutes 70] [--shared 60] [--seed 0] [--only NAME …]
 
-Queues the shipped workflows in random order, small and each time another; interrupts some at a random moment; at the
-end two servers write into one output folder under one prefix. Every prompt has to end as it should, every file has to
-be whole. Prints tables; exit code 1 and the reasons if something was wrong.
+Queues the shipped workflows in random order, small and each time another, as many as the minutes allow; interrupts some
+at a random moment; at the end two servers write into one output folder under one prefix. Every prompt has to end as it
+should, every file has to be whole. Prints tables; exit code 1 and the reasons if something was wrong.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import random
 import statistics
 import sys
@@ -37,6 +38,7 @@ PROMPT_SECONDS = 1200
 
 # What is made small, by node class; a seed or an angle is drawn anew each time.
 SMALL: dict[str, dict[str, Any]] = {
+    "DualEncAnimate": {"seconds": 0.2},
     "DualEncOrbit": {"frames": 2},
     "DualEncTurntable": {"views": 4, "rows": 1, "size": 128},
     "DualEncRender": {"resolution": 32, "samples": 8},
@@ -159,14 +161,18 @@ def end_of(entry: dict[str, Any]) -> tuple[str, str]:
     return "error", f"{failed.get('node_type')}: {failed.get('exception_message', entry['status'])}"
 
 
-def soak(server: Server, names: tuple[str, ...], prompts: int, interrupts: int, draw: random.Random) -> Report:
-    """Prompts one after another on a server."""
+def soak(
+    server: Server, names: tuple[str, ...], prompts: int, interrupts: int, draw: random.Random, minutes: float
+) -> Report:
+    """Prompts one after another on a server, until they have all run or the time is over."""
     report = Report()
     pid = server.process.pid
     stopped = set(draw.sample(range(len(names), prompts), min(interrupts, max(0, prompts - len(names)))))
-    report.interrupts = len(stopped)
     report.memory.append((0, resident(pid)))
+    begin = time.monotonic()
     for number in range(prompts):
+        if time.monotonic() - begin > 60 * minutes:
+            break
         # Each once first, so that its time is known.
         name = names[number] if number < len(names) else draw.choice(names)
         start = time.monotonic()
@@ -174,6 +180,7 @@ def soak(server: Server, names: tuple[str, ...], prompts: int, interrupts: int, 
         if number in stopped:
             time.sleep(draw.uniform(0, 0.9) * statistics.median(report.seconds[name] or [3]))
             asked = time.monotonic()
+            report.interrupts += 1
             server.post("/interrupt", {})
         entry = server.wait(prompt_id, PROMPT_SECONDS)
         took = time.monotonic() - start
@@ -294,6 +301,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.comfyui.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=500)
     parser.add_argument("--interrupts", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no new prompts after these")
     parser.add_argument("--shared", type=int, default=60, help="prompts of two servers on one folder; 0 = none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=NAMES, help="these workflows")
@@ -309,7 +317,7 @@ def main(arguments: list[str]) -> int:
             name for name in chosen.only or NAMES if {node["class_type"] for node in api_prompt(name).values()} <= known
         )
         if chosen.prompts:
-            report = soak(server, names, chosen.prompts, chosen.interrupts, draw)
+            report = soak(server, names, chosen.prompts, chosen.interrupts, draw, chosen.minutes)
             faults += report.faults
             print(f"\n{tables(report)}\n", flush=True)
         if chosen.shared:

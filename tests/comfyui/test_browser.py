@@ -288,6 +288,23 @@ def test_the_help_page_opens(visit) -> None:
     assert all(picture["width"] > 0 for picture in page["pictures"]), page["pictures"]
 
 
+# ----------------------------------------------------------------------------------------------------------- every node
+
+
+def test_every_node_shows_its_widgets(visit, pack) -> None:
+    nodes = visit["nodes"]
+    assert [node["type"] for node in nodes] == sorted(pack.NODE_CLASS_MAPPINGS)
+    assert all(min(node["size"]) > 20 for node in nodes)
+    assert {node["type"]: node["missing"] for node in nodes if node["missing"]} == {}
+
+
+def test_every_help_page_opens_and_fits_its_panel(visit) -> None:
+    pages = {node["type"]: node["help"] for node in visit["nodes"]}
+    assert {name: page["heading"] for name, page in pages.items()} == {n: p["expected"] for n, p in pages.items()}
+    assert {name: page["wide"] for name, page in pages.items() if page["wide"]} == {}
+    assert [picture for page in pages.values() for picture in page["dead"]] == []
+
+
 # ------------------------------------------------------------------------------------------------------------ workflows
 
 
@@ -303,7 +320,14 @@ def test_a_workflow_loads_from_the_template_list(visit, name: str) -> None:
     # As it is laid out, not all of it in the window: that would be too small to read.
     assert loaded["scales"][0] == pytest.approx(loaded["scales"][1])
     assert not loaded["marked"], "undo would move the canvas"
+    assert loaded["small"] == [], "no room for what they show"
     assert not [text for text in loaded["dialogs"] if "DualEnc" in text or "issing node" in text], loaded["dialogs"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_note_can_be_read(visit, name: str) -> None:
+    note = visit["templates"]["loaded"][name]["note"]
+    assert note["parts"] >= 3 and note["least"] > 4.5, note
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -244,6 +244,8 @@ def test_mesh_has_the_shape_of_comfyuis_and_is_saved_with_colours(node, generato
     for kind in ("glb", "ply"):
         answer = node.full("DualEncSaveMesh", mesh=mesh, filename_prefix="meshes/head", format=kind)
         line = answer["ui"]["3d"][0]
+        shown = [each["filename"] for lines in answer["ui"].values() for each in lines if isinstance(each, dict)]
+        assert sorted(shown) == sorted(set(shown)), "the assets panel counts it twice"
         path = folder / "output" / line["subfolder"] / line["filename"]
         assert answer["result"][0] == f"{line['subfolder']}/{line['filename']}"
         loaded = trimesh.load(path, process=False)

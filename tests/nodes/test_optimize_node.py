@@ -38,6 +38,14 @@ def test_w_plus_passes_the_generator_on(made, quick, generator) -> None:
     assert torch.equal(made(mode="W+")[1].planes, triplane.planes)
 
 
+def test_what_likeness_lacks_is_said_with_link_and_folder(made, quick, pack) -> None:
+    import sys
+
+    report = made(mode="W+", steps=1)[4]
+    home = sys.modules[pack.__name__ + ".nodes.runtime"].model_home()
+    assert "get vgg16-397923af.pth from https://" in report and f"put it into {home}" in report
+
+
 def test_pti_gives_a_tuned_generator_that_renders_the_head(made, quick, node, generator) -> None:
     used, triplane, camera, _, report = made(mode="PTI")
     assert used is not generator and "tuned by PTI" in used.name and report.startswith("PTI: 2 steps")

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dualenc_core import Camera
+
 from ..tools.workflows.build import built, project
 from ..tools.workflows.convert import NOTES, named, to_api
 from ..tools.workflows.definitions import API, Definition, definitions, prompts
@@ -281,6 +283,20 @@ def test_apps_show_labelled_inputs_and_results(known, name: str) -> None:
         assert line["label"][0].isupper() and line["label"] != widget
     for number in extra["linearData"]["outputs"]:
         assert known[nodes[number]["type"]].output_node
+
+
+@pytest.mark.parametrize("name", sorted(APPS))
+@pytest.mark.parametrize("frames", [None, 5])
+def test_apps_show_the_front_first(name: str, frames: int | None) -> None:
+    """App mode shows the last picture of a batch large, however many there are."""
+    prompt, extra = PROMPTS[name], graph(name)["extra"]
+    outputs = [list(prompt)[number - 1] for number in extra["linearData"]["outputs"]]
+    pictures = [prompt[key]["inputs"]["images"][0] for key in outputs if "images" in prompt[key]["inputs"]]
+    assert pictures or name == "02_photo_to_turntable_video"
+    for key in pictures:
+        path = prompt[prompt[key]["inputs"]["camera"][0]]["inputs"]
+        yaw, _ = Camera.orbit(frames or path["frames"], path["start"], path["end"]).angles
+        assert float(yaw[-1]) == pytest.approx(0, abs=0.01)
 
 
 @pytest.mark.parametrize("name", NAMES)

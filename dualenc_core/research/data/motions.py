@@ -84,8 +84,7 @@ def measure_motions(
         if not name.startswith("gaze"):
             move[:, eyes:] = torch.nan
     source = f"MakeHuman's targets on {len(places)} people, seed {seed}"
-    knots = {name: KNOTS[name] for name in moves}
-    return Motions(torch.from_numpy(mean).float(), knots, moves, source)
+    return Motions(torch.from_numpy(mean).float(), {name: KNOTS[name] for name in moves}, moves, source)
 
 
 def _in_common(ways: list[np.ndarray]) -> bool:

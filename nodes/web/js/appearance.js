@@ -1,5 +1,5 @@
 /** How the pack looks among others: a colour for each of its data types, and its templates in the order of their names
- * and at a scale that can be read. */
+ * and as they are laid out. */
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
@@ -32,6 +32,23 @@ function sortTemplates() {
   };
 }
 
+// Sizes of the nodes of a template that is being opened, by id.
+let sizes = {};
+
+function keepSizes(graph) {
+  const nodes = graph?.extra?.dualenc_template ? graph.nodes : [];
+  sizes = Object.fromEntries(nodes.map(({ id, size }) => [id, [...size]]));
+}
+
+/** Newer frontends make a node as small as its widgets when those of a dynamic combo come (Save Video), without room for
+ * what it shows. */
+function restoreSizes() {
+  for (const node of app.graph?.nodes ?? []) {
+    const size = sizes[node.id];
+    if (size && node.size[1] < size[1]) node.setSize(size);
+  }
+}
+
 /** Templates open as they are laid out, legibly: newer frontends fit the whole of one into the window. The mark goes, or
  * undo, which loads the graph anew, would move the canvas. */
 function restoreView() {
@@ -54,8 +71,10 @@ app.registerExtension({
     // A palette knows only the types of ComfyUI, and takes the colours of others away.
     app.ui?.settings?.addEventListener?.("Comfy.ColorPalette.change", () => setTimeout(colourLinks, 0));
   },
+  beforeConfigureGraph: keepSizes,
   afterConfigureGraph() {
     colourLinks();
+    restoreSizes();
     restoreView();
   },
 });

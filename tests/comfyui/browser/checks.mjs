@@ -343,6 +343,66 @@ export async function helpPage({ page, job, shot }) {
   };
 }
 
+/** Puts every node of the pack on the canvas; what is drawn of it, and its help page. */
+export async function everyNode({ page, job, shot }) {
+  const types = await page.evaluate(() =>
+    Object.keys(LiteGraph.registered_node_types).filter((type) => type.startsWith("DualEnc")).sort(),
+  );
+  const ids = await onlyNodes(page, types.map((type, i) => [type, 380 * (i % 8), 1250 * Math.floor(i / 8)]));
+  await page.evaluate(() => app.extensionManager.command.execute("Comfy.Canvas.FitView"));
+  await page.waitForTimeout(800);
+  await shot("every-node");
+  const nodes = await page.evaluate(
+    ([keys, vue]) =>
+      keys.map((key) => {
+        const node = app.graph.getNodeById(Number(key));
+        const seen = (node.widgets ?? []).filter((w) => !w.options?.advanced && !w.options?.hidden && !w.element);
+        // Nodes 2.0 has a button for what happens after a run.
+        const names = seen.map((widget) => widget.label || widget.name).filter((name) => !/^control.after/.test(name));
+        const words = document.querySelector(`[data-node-id="${key}"]`)?.innerText ?? "";
+        const missing = vue ? [node.title, ...names].filter((name) => !words.includes(name)) : [];
+        return { type: node.type, title: node.title, size: [...node.size], missing };
+      }),
+    [ids, job.nodes2],
+  );
+  for (const [i, id] of ids.entries()) nodes[i].help = await helpOf(page, id, `${job.url}/extensions/${job.pack}/docs`);
+  return nodes;
+}
+
+/** What the help panel shows of a node: {heading, expected, wide: cells that do not fit, pictures that are not there}. */
+async function helpOf(page, id, folder) {
+  const type = await page.evaluate((key) => {
+    const node = app.graph.getNodeById(Number(key));
+    app.canvas.selectNode(node);
+    app.canvas.ds.scale = 1;
+    // Between the help panel of older frontends, on the left, and that of newer ones.
+    app.canvas.ds.offset = [700 - node.pos[0], 160 - node.pos[1]];
+    app.canvas.setDirty(true, true);
+    return node.type;
+  }, id);
+  const source = await (await fetch(`${folder}/${type}.md`)).text();
+  const expected = /^# (.+)$/m.exec(source)[1];
+  const heading = page.locator(".node-help-content h1", { hasText: expected }).first();
+  const there = (timeout) => heading.waitFor({ state: "visible", timeout }).then(() => true).catch(() => false);
+  if (!(await there(700))) {
+    await page.locator('[data-testid="info-button"], .selection-toolbox .pi-question-circle').first().click();
+    await there(5000);
+  }
+  return page.evaluate(async (wanted) => {
+    const content = document.querySelector(".node-help-content");
+    const images = [...content.querySelectorAll("img")];
+    await Promise.all(images.map((image) => image.decode().catch(() => {})));
+    const { right } = content.getBoundingClientRect();
+    const wide = [...content.querySelectorAll("td")].filter((cell) => cell.getBoundingClientRect().right > right + 1);
+    return {
+      heading: content.querySelector("h1")?.innerText,
+      expected: wanted,
+      wide: wide.map((cell) => cell.innerText),
+      dead: images.filter((image) => !image.naturalWidth).map((image) => image.src),
+    };
+  }, expected);
+}
+
 /** Loads each shipped workflow as the template list does. */
 export async function templates({ page, job, shot }) {
   const listed = await (await fetch(`${job.url}/api/workflow_templates`)).json();
@@ -361,6 +421,11 @@ export async function templates({ page, job, shot }) {
     await settle(page);
     const [scale, marked] = await page.evaluate(() => [app.canvas.ds.scale, "dualenc_template" in app.graph.extra]);
     const prompt = await page.evaluate(async () => (await app.graphToPrompt()).output);
+    const note = await noteContrast(page);
+    const small = await page.evaluate((saved) => {
+      const height = Object.fromEntries(saved.map(({ id, size }) => [id, size[1]]));
+      return app.graph.nodes.filter((node) => node.size[1] < height[node.id]).map((node) => node.title);
+    }, graph.nodes);
     const dialogs = await page.locator('.p-dialog, [role="dialog"]').allInnerTexts();
     await page.evaluate(() => app.extensionManager.command.execute("Comfy.Canvas.FitView"));
     await page.waitForTimeout(500);
@@ -368,11 +433,41 @@ export async function templates({ page, job, shot }) {
     if (dialogs.length) await page.keyboard.press("Escape");
     const shown = [thumbnail.status, picture.byteLength];
     const scales = [scale, graph.extra.ds.scale];
-    loaded[name] = { missing, prompt, dialogs, scales, marked, nodes: graph.nodes.length, thumbnail: shown };
+    loaded[name] = { missing, prompt, dialogs, scales, marked, note, small, nodes: graph.nodes.length, thumbnail: shown };
   }
   // As the list of templates asks for them.
   const order = await page.evaluate(async (pack) => (await app.api.getWorkflowTemplates())[pack], job.pack);
   return { listed: listed[job.pack] ?? [], order, loaded };
+}
+
+/** How much lighter or darker than what is behind it the text of the open workflow's note is (WCAG), least of its parts. */
+function noteContrast(page) {
+  return page.evaluate(() => {
+    const levels = (colour) => {
+      // A canvas understands every way to write a colour.
+      const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
+      context.fillStyle = colour;
+      context.fillRect(0, 0, 1, 1);
+      return [...context.getImageData(0, 0, 1, 1).data];
+    };
+    const luminance = (colour) =>
+      [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => sum + weight * (levels(colour)[i] / 255) ** 2.2, 0);
+    const behind = (element) => {
+      for (let at = element; at; at = at.parentElement) {
+        const colour = getComputedStyle(at).backgroundColor;
+        if (levels(colour)[3] > 200) return colour;
+      }
+      return "black";
+    };
+    const text = ":is(h1, p, li, strong, em)";
+    const parts = [...document.querySelectorAll(`:is(.comfy-markdown, .comfy-markdown-content) ${text}`)];
+    const shown = parts.filter((part) => part.offsetWidth && part.innerText.trim());
+    const contrast = (part) => {
+      const [a, b] = [luminance(getComputedStyle(part).color), luminance(behind(part))].sort((x, y) => y - x);
+      return (a + 0.05) / (b + 0.05);
+    };
+    return { parts: shown.length, least: Math.min(...shown.map(contrast)) };
+  });
 }
 
 /** Opens workflows as apps, and steps a number there by a click; null where the frontend has no App mode. */

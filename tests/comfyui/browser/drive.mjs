@@ -6,7 +6,7 @@
  */
 
 import { readFileSync } from "node:fs";
-import { apps, blueprints, colourChecks, helpPage, padChecks, reportChecks, templates } from "./checks.mjs";
+import { apps, blueprints, colourChecks, everyNode, helpPage, padChecks, reportChecks, templates } from "./checks.mjs";
 import { openPage } from "./page.mjs";
 import { turntableChecks } from "./turntable.mjs";
 
@@ -20,6 +20,7 @@ try {
     pad: await padChecks(visit),
     report: await reportChecks(visit),
     help: await helpPage(visit),
+    nodes: await everyNode(visit),
     colours: await colourChecks(visit),
     blueprints: await blueprints(visit),
     apps: await apps(visit),

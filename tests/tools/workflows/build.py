@@ -24,7 +24,7 @@ COMFYUI = "0.3.64"
 FRONTEND = "1.27.10"
 # Pixels: what a window of 1280 × 800 shows of the canvas in width, one of 1600 × 1000 in height; the corner that its
 # menus cover.
-WINDOW = (1270, 880)
+WINDOW = (1270, 950)
 CORNER = (70, 110)
 # Below it the classic canvas writes no text.
 READABLE = 0.62

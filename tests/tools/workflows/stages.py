@@ -53,8 +53,12 @@ def stage(title: str, colour: str, ids: str) -> Stage:
     return Stage(title, colour, {key: int(least or 0) for key, _, least in parts}, pinned)
 
 
-PHOTO = stage("Photo", INPUT, "load_photo align")
-MODELS = stage("Models", MODEL, "load_generator load_encoder_1 load_encoder_2")
+PHOTO = stage("Photo", INPUT, "load_photo")
+FACE = stage("Find the face", INPUT, "align")
+# The generator, which most nodes take, is the lowest: its links then leave the titles of groups alone.
+MODELS = stage("Models", MODEL, "load_encoder_1 load_encoder_2 load_generator")
+# As wide as photo and face above, so that what takes both stands right of them.
+ALL_MODELS = stage("Models", MODEL, "load_encoder_1=0 load_encoder_2=0 load_generator=1")
 GENERATOR = stage("Model", MODEL, "load_generator")
 
 _YOUR_PHOTO = """
@@ -67,7 +71,10 @@ workflow 12.
 """
 
 # Three or four pictures beside each other.
-STRIPS = {"save_front": (500, 190), "save_behind": (500, 212)}
+STRIPS = {"save_front": (660, 240), "save_behind": (660, 300)}
+VIDEO = {"save_video": (620, 730)}
+# Three below each other in one window.
+PICTURE = (310, 280)
 
 PLANS = {
     "01_photo_to_360_head": Plan(
@@ -86,15 +93,18 @@ In *Turn the head*: drag or arrow keys turn, the wheel zooms, ▶ plays, a doubl
 """,
         (
             (
-                (MODELS,),
-                (stage("1 · Photo", INPUT, "load_photo align"),),
-                (stage("Turn it", RESULT, "turntable"), stage("Eight views", RESULT, "save=0")),
+                (PHOTO,),
+                (stage("1 · Find the face", INPUT, "align"),),
+                (stage("Turn it", RESULT, "turntable"),),
+                (stage("Eight views", RESULT, "save"),),
             ),
             (
-                (stage("2 · Two heads", HEAD, "encode_1 encode_2"),),
-                (stage("3 · Join them", HEAD, "mask stitch"),),
-                (stage("4 · Views", VIEW, "orbit=0 render=0"),),
-                (stage("On the way", VIEW, "preview_portrait=0 preview_mask=0"),),
+                (ALL_MODELS,),
+                (
+                    stage("2 · Two heads", HEAD, "encode_1=0 encode_2=0"),
+                    stage("On the way", VIEW, "preview_portrait=0 preview_mask=0"),
+                ),
+                (stage("3 · Join them", HEAD, "mask=0 stitch=0"), stage("4 · Views", VIEW, "orbit=0 render=0")),
             ),
         ),
         App(
@@ -106,6 +116,7 @@ In *Turn the head*: drag or arrow keys turn, the wheel zooms, ▶ plays, a doubl
             ),
             ("save",),
         ),
+        sizes={"turntable": (460, 774), "save": (310, 700)},
     ),
     "02_photo_to_turntable_video": Plan(
         f"""# Photo to turntable video
@@ -118,14 +129,14 @@ Press **Run**: the photo becomes a head, the head a video of two seconds that lo
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
             (
-                (MODELS,),
                 (PHOTO,),
+                (FACE,),
                 (stage("The video", RESULT, "save_video"),),
             ),
             (
+                (ALL_MODELS,),
                 (stage("Head", HEAD, "invert"),),
-                (stage("Frames", VIEW, "orbit render"),),
-                (stage("Together", VIEW, "video"),),
+                (stage("Frames", VIEW, "orbit=0 render=0"), stage("Together", VIEW, "video=0")),
             ),
         ),
         App(
@@ -137,6 +148,7 @@ Press **Run**: the photo becomes a head, the head a video of two seconds that lo
             ),
             ("save_video",),
         ),
+        sizes=VIDEO,
     ),
     "03_sample_heads": Plan(
         """# Sample heads
@@ -168,17 +180,22 @@ Press **Run**: three views of one head, each from a camera of its own.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
             (
-                (MODELS,),
                 (PHOTO,),
+                (FACE,),
                 (stage("Views", RESULT, "save_left save_above save_cutout"),),
                 (stage("Depth, alpha, normals", RESULT, "save_depth save_alpha save_normal"),),
             ),
             (
-                (stage("Head", HEAD, "invert"),),
-                (stage("From the left", VIEW, "camera_left=0 render_left=0"),),
-                (stage("From above", VIEW, "camera_above=0 render_above=0 alpha=0"),),
-                (stage("From behind, transparent", VIEW, "camera_behind=0 render_cutout=0"),),
+                (ALL_MODELS,),
+                (stage("Head", HEAD, "invert=0"), stage("From the left", VIEW, "camera_left=0 render_left=0")),
+                (
+                    stage("From above", VIEW, "camera_above=0 render_above=0 alpha=0"),
+                    stage("From behind, transparent", VIEW, "camera_behind=0 render_cutout=0"),
+                ),
             ),
+        ),
+        sizes=dict.fromkeys(
+            ("save_left", "save_above", "save_cutout", "save_depth", "save_alpha", "save_normal"), PICTURE
         ),
     ),
     "05_head_into_diffusion": Plan(
@@ -202,14 +219,17 @@ Then press **Run**.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
             (
-                (MODELS,),
                 (PHOTO,),
+                (FACE,),
                 (stage("The refined head", RESULT, "save_refined"), stage("Depth", VIEW, "preview_depth")),
                 (stage("On a new background", RESULT, "save_background"),),
             ),
             (
+                (ALL_MODELS,),
                 (stage("Head and camera", HEAD, "invert=0 camera=0"),),
                 (stage("View and depth", VIEW, "render=0 scale_image=0 scale_depth=0"),),
+            ),
+            (
                 (
                     stage(
                         "Your files and words",
@@ -217,7 +237,7 @@ Then press **Run**.
                         "load_checkpoint=0 load_controlnet=0 prompt_head=1 prompt_background=1 prompt_negative=1",
                     ),
                 ),
-                (stage("Refine the head", HEAD, "control=0 encode=0 refine=0 decode=0"),),
+                (stage("Refine the head", HEAD, "control=0 encode=0 refine=1 decode=1"),),
             ),
             (
                 (
@@ -257,22 +277,26 @@ Press **Run**: the same photo by Encoder 1, by Encoder 2, and by both joined.
 - *From behind* Encoder 2 should look better: the photo shows nothing of it.
 - *Both joined* should be good on both sides.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}
-LPIPS and identity need weights of their own: turn on *perceptual* in a compare node, its message says which.
+LPIPS and identity need weights of their own: turn on *perceptual* in a compare node, its message says which files, from
+where, and into which folder.
 """,
         (
             (
-                (MODELS,),
                 (PHOTO,),
+                (
+                    stage("From the photo's side", RESULT, "save_front"),
+                    stage("From behind", RESULT, "save_behind"),
+                ),
                 (stage("Numbers", RESULT, "compare_1 compare_2 compare_both"),),
             ),
             (
-                (stage("Three heads", HEAD, "encode_1 encode_2 invert"),),
-                (stage("From the photo's side", RESULT, "save_front"),),
-                (stage("From behind", RESULT, "save_behind"),),
+                (FACE,),
+                (MODELS,),
+                (stage("Three heads", HEAD, "encode_1=0 encode_2=0 invert=0"),),
             ),
             (
-                (stage("Views from behind", VIEW, "camera=0 render_1=0 render_2=1 render_both=1"),),
-                (stage("Side by side", VIEW, "front_1=0 front_2=1 front=1 behind_1=0 behind=1"),),
+                (stage("Views from behind", VIEW, "camera=0 render_1=1 render_2=1 render_both=1"),),
+                (stage("Side by side", VIEW, "front_1=0 front_2=0 front=0 behind_1=1 behind=1"),),
             ),
         ),
         sizes=STRIPS,
@@ -293,16 +317,16 @@ Press **Run**: the head of the photo gets somebody else's hair, all round.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
             (
-                (MODELS,),
                 (PHOTO,),
+                (FACE,),
                 (stage("After", RESULT, "save"), stage("Before", RESULT, "preview_before")),
             ),
             (
-                (stage("Two heads", HEAD, "invert sample"),),
-                (stage("Their hair", HEAD, "hair_reference=0 hair_target=1"),),
-                (stage("Transfer", HEAD, "transfer"), stage("Camera", VIEW, "orbit")),
-                (stage("Views", VIEW, "render render_before"),),
+                (ALL_MODELS,),
+                (stage("Two heads", HEAD, "invert=0 sample=0"),),
+                (stage("Their hair", HEAD, "hair_reference=0 hair_target=0"), stage("Transfer", HEAD, "transfer=0")),
             ),
+            ((stage("Views", VIEW, "orbit=0 render=1 render_before=2"),),),
         ),
         App(
             (
@@ -333,6 +357,7 @@ loops.
                 (stage("The video", RESULT, "save_video=0"), stage("Together", VIEW, "video=0")),
             ),
         ),
+        sizes={"save_video": (480, 590)},
     ),
     "10_coloured_mesh": Plan(
         f"""# Coloured mesh
@@ -348,17 +373,18 @@ front, in metres.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
             (
-                (MODELS,),
                 (PHOTO,),
+                (FACE,),
                 (stage("The mesh", RESULT, "preview_mesh"),),
                 (stage("By ComfyUI", RESULT, "save_shape"),),
             ),
             (
+                (ALL_MODELS,),
                 (stage("Head", HEAD, "invert"),),
-                (stage("Mesh", HEAD, "mesh"),),
-                (stage("Save", RESULT, "save_mesh"),),
+                (stage("Mesh", HEAD, "mesh=0"), stage("Save", VIEW, "save_mesh=0")),
             ),
         ),
+        sizes={"preview_mesh": (340, 620), "save_shape": (340, 620)},
     ),
     "11_optimize_and_compare": Plan(
         f"""# Optimize and compare
@@ -371,26 +397,30 @@ Press **Run** and wait a minute or two: the same photo by both encoders, by **W+
 - For the closest likeness set *mode* of W+ to **PTI**: then its **generator** output is a tuned copy, which alone can
   render that head. It is linked already.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}
-The report below each optimize node says which measure of likeness was used; LPIPS needs a weights file.
+The report below each optimize node says which measure of likeness was used. LPIPS needs a file of weights: the report
+says where to get it, and into which folder it goes.
 """,
         (
             (
-                (MODELS,),
                 (PHOTO,),
+                (
+                    stage("From the photo's side", RESULT, "save_front"),
+                    stage("From behind", RESULT, "save_behind"),
+                ),
                 (stage("Numbers", RESULT, "compare_invert compare_search compare_improve"),),
             ),
             (
+                (FACE,),
+                (MODELS,),
                 (stage("Encoders", HEAD, "invert"),),
-                (stage("From the photo's side", RESULT, "save_front"),),
-                (stage("From behind", RESULT, "save_behind"),),
+                (stage("Optimize", HEAD, "search=0 improve=0"),),
             ),
             (
-                (stage("Optimize", HEAD, "search=0 improve=0"),),
-                (stage("Views from behind", VIEW, "camera=0 render_invert=0 render_search=1 render_improve=1"),),
-                (stage("Side by side", VIEW, "front_1=0 front=0 behind_1=0 behind=0"),),
+                (stage("Views from behind", VIEW, "camera=0 render_invert=1 render_search=1 render_improve=1"),),
+                (stage("Side by side", VIEW, "front_1=0 front=0 behind_1=1 behind=1"),),
             ),
         ),
-        sizes=STRIPS,
+        sizes=STRIPS | {"save_front": (660, 300)},
     ),
     "12_real_panohead": Plan(
         """# The real PanoHead
@@ -412,16 +442,17 @@ the published setting is 500 each.
 """,
         (
             (
-                (stage("PanoHead", MODEL, "convert=0 load_generator=0"),),
                 (PHOTO,),
-                (stage("The video", RESULT, "save_video"), stage("The head", VIEW, "preview")),
+                (FACE,),
+                (stage("The video", RESULT, "save_video"),),
             ),
             (
-                (stage("Optimize", HEAD, "optimize"),),
-                (stage("Frames", VIEW, "orbit render"),),
-                (stage("Together", VIEW, "video"),),
+                (stage("PanoHead", MODEL, "convert=0 load_generator=1"),),
+                (stage("Optimize", HEAD, "optimize=0"), stage("The head", VIEW, "preview=0")),
+                (stage("Frames", VIEW, "orbit=0 render=0"), stage("Together", VIEW, "video=0")),
             ),
         ),
+        sizes=VIDEO,
     ),
     "13_head_into_3d": Plan(
         f"""# Head into ComfyUI's 3D nodes
@@ -438,18 +469,22 @@ Gaussian splats that ComfyUI's own nodes work on.
 {_YOUR_PHOTO}{_REAL_WEIGHTS}""",
         (
             (
-                (MODELS,),
                 (PHOTO,),
+                (FACE,),
                 (stage("The same view", RESULT, "save_head save_picture save_splats"),),
                 (stage("Turn them", RESULT, "preview_mesh preview_splats"),),
             ),
             (
-                (stage("Head", HEAD, "invert"),),
-                (stage("Camera", VIEW, "camera=0 render=0"),),
-                (stage("Mesh", HEAD, "mesh=0 decimate=0 render_mesh=0 save_mesh=0"),),
-                (stage("Splats", HEAD, "splats=0 render_splats=0"),),
+                (ALL_MODELS,),
+                (stage("Head", HEAD, "invert=0"), stage("Camera", VIEW, "camera=0 render=0")),
+                (
+                    stage("Mesh", HEAD, "mesh=0 decimate=0 render_mesh=0 save_mesh=0"),
+                    stage("Splats", HEAD, "splats=0 render_splats=0"),
+                ),
             ),
         ),
+        sizes=dict.fromkeys(("save_head", "save_picture", "save_splats"), PICTURE)
+        | {"preview_mesh": (310, 410), "preview_splats": (310, 500)},
     ),
     "14_video_frames": Plan(
         f"""# Frames of a video
@@ -465,19 +500,19 @@ Here the frames are the photo, a frame without a face, and the photo again.
 {_REAL_WEIGHTS}""",
         (
             (
-                (MODELS,),
-                (stage("Frames and faces", INPUT, "load_photo align@1"),),
+                (PHOTO,),
+                (stage("Faces", INPUT, "align"),),
                 (stage("The video", RESULT, "save_video"),),
             ),
             (
-                (stage("Frames", INPUT, "blank=0 first_frames=1 frames=2"),),
+                (stage("Frames", INPUT, "blank=0 first_frames=0 frames=0"),),
+                (MODELS,),
                 (stage("Heads", HEAD, "invert"),),
-            ),
-            (
-                (stage("Camera", VIEW, "camera"),),
-                (stage("Views", VIEW, "render video"),),
+                (stage("Camera", VIEW, "camera=0"), stage("Views", VIEW, "render=0 video=0")),
             ),
         ),
+        # Its report has a part for every frame.
+        sizes=VIDEO | {"align": (310, 1000)},
     ),
     "15_direct_a_head": Plan(
         f"""# Direct a head
@@ -495,14 +530,16 @@ It works with generators of people, as the bundled one is. For others make a fil
 """,
         (
             (
-                (MODELS,),
-                (stage("Photo", INPUT, "load_photo=0 align=0"), stage("Head", HEAD, "invert=0")),
+                (PHOTO,),
                 (stage("Sliders", HEAD, "direct"),),
-                (
-                    stage("Directed", RESULT, "save=0"),
-                    stage("Before", RESULT, "preview_before=0"),
-                    stage("Views", VIEW, "orbit=0 render=0 render_before=0"),
-                ),
+                (stage("Directed", RESULT, "save"),),
+                (stage("Before", RESULT, "preview_before"),),
+            ),
+            (
+                (FACE,),
+                (MODELS,),
+                (stage("Head", HEAD, "invert"),),
+                (stage("Views", VIEW, "orbit=0 render=0 render_before=0"),),
             ),
         ),
         App(
@@ -521,6 +558,7 @@ It works with generators of people, as the bundled one is. For others make a fil
             # Which of several results App mode shows large is not in our hands.
             ("save",),
         ),
+        sizes={"save": (480, 530), "preview_before": (310, 340)},
     ),
     "16_expression_and_light": Plan(
         f"""# Expression and light from another photo
@@ -537,24 +575,23 @@ Press **Run**: the head of the first photo takes over the expression and the lig
 {_YOUR_PHOTO}""",
         (
             (
+                (PHOTO,),
+                (stage("Lender", INPUT, "load_lender"),),
+                (stage("The result", RESULT, "save"),),
+                (stage("Before, and the lender", RESULT, "preview_before=0 preview_lender=0"),),
+            ),
+            (
+                (stage("Both faces", INPUT, "align_photo=0 align_lender=0"),),
                 (MODELS,),
-                (stage("Photo", INPUT, "load_photo=0 align_photo=0"), stage("Its head", HEAD, "invert_photo=0")),
-                (
-                    stage("Lender", INPUT, "load_lender=0 align_lender=0"),
-                    stage("Lender's head", HEAD, "invert_lender=0"),
-                ),
-                (
-                    stage("The result", RESULT, "save=0"),
-                    stage("Before, and the lender", VIEW, "preview_before=0 preview_lender=0"),
-                ),
+                (stage("Both heads", HEAD, "invert_photo=0 invert_lender=0"), stage("What is lent", HEAD, "lend=0")),
+                (stage("Direct", HEAD, "direct"),),
             ),
             (
                 (stage("Camera", VIEW, "camera"),),
-                (stage("What is lent", HEAD, "lend"),),
-                (stage("Direct", HEAD, "direct"),),
-                (stage("Views", VIEW, "render=0 render_before=0 render_lender=0"),),
+                (stage("Views", VIEW, "render_before=0 render_lender=1 render=2"),),
             ),
         ),
+        sizes={"save": (500, 560)},
     ),
     "17_turn_and_smile": Plan(
         f"""# A head that turns and smiles
@@ -569,15 +606,16 @@ Press **Run**: the head of the photo turns, looks around and smiles, as a video 
 {_YOUR_PHOTO}""",
         (
             (
-                (MODELS,),
                 (PHOTO,),
+                (FACE,),
                 (stage("The video", RESULT, "save_video"),),
             ),
             (
+                (ALL_MODELS,),
                 (stage("Head", HEAD, "invert"),),
-                (stage("Animation", VIEW, "animate=0"),),
-                (stage("Together", VIEW, "video"),),
+                (stage("Animation", VIEW, "animate=0"), stage("Together", VIEW, "video=0")),
             ),
         ),
+        sizes=VIDEO,
     ),
 }

@@ -46,6 +46,11 @@ def grey(mask: Tensor) -> Tensor:
     return mask[..., None].expand(-1, -1, -1, 3)
 
 
+def from_front(turn: Tensor) -> Sequence[Tensor]:
+    """Pictures of a turn that ends at the front, as App mode wants it: it shows the last one."""
+    return turn.roll(1, 0).split(1)
+
+
 class Shots:
     """Outputs of a run by node id."""
 
@@ -67,7 +72,7 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
     "01_photo_to_360_head": (
         4,
         ("render",),
-        lambda s: [s("load_photo"), s("align", 3), s("encode_1", 1), s("encode_2", 1), *s("render").split(1)],
+        lambda s: [s("load_photo"), s("align", 3), s("encode_1", 1), s("encode_2", 1), *from_front(s("render"))],
     ),
     "02_photo_to_turntable_video": (
         4,
@@ -103,9 +108,9 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
         4,
         ("render", "render_before", "hair_reference"),
         lambda s: [
-            *s("render_before")[:4].split(1),
+            *from_front(s("render_before"))[:4],
             *s("hair_reference", 1).chunk(4, dim=2),
-            *s("render")[:4].split(1),
+            *from_front(s("render"))[:4],
         ],
     ),
     "09_morph_video": (4, ("morph",), lambda s: list(s("morph")[::9].split(1))),
@@ -131,7 +136,7 @@ SHEETS: dict[str, tuple[int, tuple[str, ...], Callable[[Shots], Tiles]]] = {
     "15_direct_a_head": (
         4,
         ("render", "render_before"),
-        lambda s: [*s("render_before").split(1), *s("render").split(1)],
+        lambda s: [*s("render_before").flip(0).split(1), *s("render").flip(0).split(1)],
     ),
     "16_expression_and_light": (
         3,
