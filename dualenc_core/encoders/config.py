@@ -197,7 +197,7 @@ class HeadEncoderConfig:
             (`tones.fit_tones`).
         outline: whether a head then goes on as far as the photo's matte does (`outline.fit_outline`).
         detail: steps of `detail.add_detail` after it, which give a head its photo's sharpness.
-        strands: whether hidden hair has streaks (`strands.add_strands`); with both_sides.
+        strands: whether hair has streaks where no photo says how it looks (`strands.add_strands`); with detail.
         both_sides: whether hidden parts get the detail of the mirrored photo (`detail.add_both_sides`); with detail.
         render_resolution: neural resolution of the renders that stage two compares with the photo.
         render_samples: coarse and importance samples a ray of those renders; None = the generator's.

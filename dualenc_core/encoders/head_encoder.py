@@ -199,8 +199,8 @@ class HeadEncoder(nn.Module):
             refined = output.refined
             if self.config.outline and matte is not None:
                 refined = fit_outline(generator, refined, image, places, matte, renders)
-            if self.config.strands and self.config.both_sides:
-                refined = add_strands(generator, refined)
+            if self.config.strands and self.config.detail:
+                refined = add_strands(generator, refined, output.coarse)
             if self.config.detail:
                 add = add_both_sides if self.config.both_sides else add_detail
                 refined = add(generator, refined, image, places, matte, self.config.detail, renders)
@@ -212,7 +212,7 @@ class HeadEncoder(nn.Module):
             "refiner": self.config.refiner,
             "passes": self.config.passes,
             "tones": self.config.tones,
-            "strands": self.config.strands and self.config.both_sides,
+            "strands": self.config.strands and self.config.detail > 0,
             "outline": self.config.outline,
             "detail": self.config.detail,
             "both_sides": self.config.both_sides,

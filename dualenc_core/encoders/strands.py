@@ -21,7 +21,7 @@ from .outline_rim import reads_distances
 from .tones import known_tones
 
 # By how much light and dark differ from the mean colour, one standard deviation.
-_STRENGTH = 0.11
+_STRENGTH = 0.09
 # The crown's axis, world units: strands begin above it.
 _AXIS = (0.0, 0.02, -0.02)
 # Cells of the pattern from the crown down and around, and what it is made of: width and length of streaks in its cells,
@@ -34,11 +34,14 @@ _LEAST = 0.05
 
 
 @torch.no_grad()
-def add_strands(generator: PanoHead, triplane: Triplane, strength: float = _STRENGTH) -> Triplane:
+def add_strands(
+    generator: PanoHead, triplane: Triplane, coarse: Triplane | None = None, strength: float = _STRENGTH
+) -> Triplane:
     """Heads with streaks in their hair, but for the front; shape and mean colour stay.
 
     Args:
         triplane: N heads; overlays stay.
+        coarse: what the generator makes of their ws, where that is known already.
         strength: standard deviation of the streaks, as a share of the hair's brightness.
 
     Heads of generators that do not know what is hair (official ones) come back unchanged.
@@ -47,7 +50,7 @@ def add_strands(generator: PanoHead, triplane: Triplane, strength: float = _STRE
     if tones is None or not reads_distances(generator):
         return triplane
     volume = triplane.planes.unflatten(2, (-1, triplane.depth)).clone()
-    hair = _hair(generator, triplane.ws, tones)
+    hair = _hair(generator, triplane.ws, tones, coarse)
     for side, (plane, sign) in enumerate(SIDES[1:], 1):
         features = slice(side * CHANNELS, (side + 1) * CHANNELS - 1)
         places = _surface(volume[:, plane, features.stop], plane, sign, generator.config.render.box_warp)
@@ -56,16 +59,16 @@ def add_strands(generator: PanoHead, triplane: Triplane, strength: float = _STRE
     return triplane.replace(planes=volume.flatten(2, 3))
 
 
-def _hair(generator: PanoHead, ws: Tensor, tones: Tensor) -> Tensor:
+def _hair(generator: PanoHead, ws: Tensor, tones: Tensor, coarse: Triplane | None = None) -> Tensor:
     """[N,5,S,S] in 0..1 where the sides see hair, by what its colour moves."""
 
-    def colours(ws: Tensor) -> Tensor:
-        planes = generator.synthesize(ws, noise="const").planes
+    def colours(ws: Tensor, made: Triplane | None = None) -> Tensor:
+        planes = (made or generator.synthesize(ws, noise="const")).planes
         middle = planes.unflatten(2, (-1, generator.config.plane_depth))[:, :, :, generator.config.plane_depth // 2]
         sides = [middle[:, plane, k * CHANNELS : (k + 1) * CHANNELS - 1] for k, (plane, _) in enumerate(SIDES)]
         return torch.stack(sides, 1)
 
-    now = colours(ws)
+    now = colours(ws, coarse)
     hair, skin = (_relative((colours(ws + 0.5 * tone.sum(0)) - now).abs().mean(2)) for tone in tones)
     share = hair / (hair + skin).clamp(min=1e-3)
     return ((share - _FROM) / (_UP_TO - _FROM)).clamp(0, 1) * (hair > _LEAST)
