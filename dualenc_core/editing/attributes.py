@@ -32,7 +32,7 @@ from .motion import FaceMotions, Warper, load_motions
 from .styles import restyle
 
 # Traits of motions whose looks the generator changes beside them.
-LOOKS_TOO = frozenset({"age", "sex", "weight"})
+LOOKS_TOO = frozenset({"sex"})
 # What `neutral` makes neutral.
 NEUTRAL_GROUPS = ("expression", "light")
 
@@ -57,8 +57,7 @@ class Director:
     """Edits of the same heads, one after another; what they share is made once.
 
     What is a motion (expressions, gaze, the shapes of faces) moves the matter of the heads, as far as the table of
-    motions knows it; what is not (skin, hair, beards, glasses, light) is the generator's change. Of age, sex and weight
-    both are.
+    motions knows it; what is not (age, skin, hair, beards, glasses, light) is the generator's change. Of sex both are.
 
     Attributes:
         generator: that made the heads.

@@ -176,7 +176,7 @@ def test_between_the_lips_it_is_what_the_upper_jaw_has_and_dark_below():
 
 def test_the_table_knows_every_shape_and_is_read_as_it_was_written(tmp_path):
     motions = load_motions()
-    assert set(motions.knots) == {*EXPRESSIONS, "gaze.left", "gaze.up", "age", "weight", "sex"} | {
+    assert set(motions.knots) == {*EXPRESSIONS, "gaze.left", "gaze.up", "sex"} | {
         f"features.{name}" for name in FEATURES
     }
     assert all(tuple(sorted(k)) == k and len(k) == len(motions.moves[n]) for n, k in motions.knots.items())
