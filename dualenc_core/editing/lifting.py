@@ -17,8 +17,9 @@ from ..rendering.marching import interval_weights
 from ..rendering.rays import camera_rays
 from ..rendering.renderer import RenderOptions, query_samples
 from ..rendering.sampling import importance_depths, stratified_depths
-from ..rendering.trigrid import corners, lookup, plane_coordinates
+from ..rendering.trigrid import lookup, plane_coordinates
 from ..triplane import Triplane
+from ..volumes import corners
 from .morphology import gaussian
 
 Progress = Callable[[int, int], None]

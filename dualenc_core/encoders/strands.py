@@ -1,4 +1,4 @@
-"""Strands on hair that no photo shows: what regression makes of hidden hair is its mean colour, smooth as a bald head.
+"""Strands on hair that no photo shows: what regression makes of it is smooth as a bald head, with pale patches.
 
 For generators whose planes are what five sides see (`people.relief`) and whose w knows the colour of hair. Light and
 dark streaks run from the crown downwards; their place is chance, always the same, and says nothing of anybody.
@@ -31,13 +31,17 @@ _STREAKS = ((1.3, 8.0, 1.0), (2.8, 12.0, 0.5), (7.0, 16.0, 0.3))
 # A cell is hair where a hair's colour moves it by so much more of what moves most than skin's does: from, up to.
 _FROM, _UP_TO = 0.5, 0.75
 _LEAST = 0.05
+# How far hair goes to its middle colour: pale patches are no one's. And the most that it may change for that.
+_EVEN, _MOST = 0.35, (0.4, 2.0)
+# Sides but for the front, by their number.
+_OTHERS = dict(enumerate(SIDES[1:], 1))
 
 
 @torch.no_grad()
 def add_strands(
     generator: PanoHead, triplane: Triplane, coarse: Triplane | None = None, strength: float = _STRENGTH
 ) -> Triplane:
-    """Heads with streaks in their hair, but for the front; shape and mean colour stay.
+    """Heads with hair of one colour and with streaks in it, but for the front; shape and the middle colour stay.
 
     Args:
         triplane: N heads; overlays stay.
@@ -49,14 +53,38 @@ def add_strands(
     tones = known_tones(generator)
     if tones is None or not reads_distances(generator):
         return triplane
+    if strength == 0:
+        return triplane
     volume = triplane.planes.unflatten(2, (-1, triplane.depth)).clone()
-    hair = _hair(generator, triplane.ws, tones, coarse)
-    for side, (plane, sign) in enumerate(SIDES[1:], 1):
-        features = slice(side * CHANNELS, (side + 1) * CHANNELS - 1)
-        places = _surface(volume[:, plane, features.stop], plane, sign, generator.config.render.box_warp)
-        streaks = strength * hair[:, side] * _pattern_at(places)
-        volume[:, plane, features] *= (1 + streaks).clamp(0.3, 2.0)[:, None, None]
+    hair = _hair(generator, triplane.ws, tones, coarse)[:, 1:]
+    box_warp = generator.config.render.box_warp
+    places = torch.stack(
+        [_surface(volume[:, plane, _distance(k)], plane, sign, box_warp) for k, (plane, sign) in _OTHERS.items()], 1
+    )
+    gains = _evening(generator, triplane, hair, places)
+    gains = gains * (1 + strength * hair * _pattern_at(places)).clamp(0.3, 2.0)[:, :, None]
+    for i, (side, (plane, _)) in enumerate(_OTHERS.items()):
+        volume[:, plane, side * CHANNELS : _distance(side)] *= gains[:, i, :, None]
     return triplane.replace(planes=volume.flatten(2, 3))
+
+
+def _distance(side: int) -> int:
+    """The feature that holds a side's distances."""
+    return (side + 1) * CHANNELS - 1
+
+
+def _evening(generator: PanoHead, heads: Triplane, hair: Tensor, places: Tensor) -> Tensor:
+    """[N,4,3,S,S] factors that bring hair [N,4,S,S] at places [N,4,S,S,3] part of the way to its middle colour."""
+    gains = torch.ones(*hair.shape, 3).to(hair)
+    for i in range(len(heads)):
+        some = hair[i] > _LEAST
+        colour = (generator.query(heads[i], places[i][some][None])[1][0, :, :3] + 1) / 2
+        sure = hair[i][some] > 0.5
+        if bool(sure.any()):
+            ratio = colour[sure].median(0).values / colour.clamp(min=0.02)
+            gains[i][some] = ratio.clamp(*_MOST) ** (_EVEN * hair[i][some][:, None])
+    smooth = F.avg_pool2d(gains.flatten(0, 1).permute(0, 3, 1, 2), 7, 1, 3, count_include_pad=False)
+    return smooth.unflatten(0, hair.shape[:2])
 
 
 def _hair(generator: PanoHead, ws: Tensor, tones: Tensor, coarse: Triplane | None = None) -> Tensor:
@@ -92,15 +120,15 @@ def _surface(distance: Tensor, plane: int, sign: int, box_warp: float) -> Tensor
 
 
 def _pattern_at(places: Tensor) -> Tensor:
-    """Streaks [N,S,S] of mean 0 and deviation 1 at places [N,S,S,3]."""
+    """Streaks [N,K,S,S] of mean 0 and deviation 1 at places [N,K,S,S,3]."""
     away = places - torch.tensor(_AXIS).to(places)
     around = torch.atan2(away[..., 0], away[..., 2]) / math.pi
     down = torch.acos((away[..., 1] / away.norm(dim=-1).clamp(min=1e-6)).clamp(-1, 1)) * (2 / math.pi) - 1
     pattern = F.pad(_pattern().to(places), (1, 1, 0, 0), mode="circular")
     width = pattern.shape[-1]
-    grid = torch.stack([around * (width - 2) / width, down], -1)
-    expanded = pattern.expand(len(places), -1, -1, -1)
-    return F.grid_sample(expanded, grid, padding_mode="border", align_corners=False)[:, 0]
+    grid = torch.stack([around * (width - 2) / width, down], -1).flatten(1, 2)
+    read = F.grid_sample(pattern.expand(len(places), -1, -1, -1), grid, padding_mode="border", align_corners=False)
+    return read.reshape(places.shape[:-1])
 
 
 @functools.lru_cache(maxsize=1)

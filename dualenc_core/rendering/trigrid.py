@@ -10,8 +10,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ..volumes import corners as corners  # lifting takes it from here
-from ..volumes import read_volume
+from ..volumes import corners, read_volume
 
 # World axes (x=0, y=1, z=2) that run along W, H and D of each plane.
 PLANE_AXES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))

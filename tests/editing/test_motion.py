@@ -172,6 +172,8 @@ def test_between_the_lips_it_is_what_the_upper_jaw_has_and_dark_below():
     assert isinstance(paint, Paint)
     assert paint.share.gt(0.9).tolist() == [True, True, False, False] and paint.share[2:].sum() == 0
     assert float(paint.colour[0].mean()) < -0.6 < 0.2 < float(paint.colour[1].mean())  # teeth above
+    smiling = Openings(before, after, bared=1.0).paint(torch.tensor([[0.0, -0.015, 0.0]]))
+    assert float(smiling.colour.mean()) > 0.2 > float(openings.paint(torch.tensor([[0.0, -0.015, 0.0]])).colour.mean())
 
 
 def test_the_table_knows_every_shape_and_is_read_as_it_was_written(tmp_path):

@@ -35,6 +35,7 @@ LANDMARKS = 468
 _LIDS = ("eyes_closed", "squint", "eyes_wide")
 # Landmarks of the inner lips' middle; expressions close no mouth further than it is open.
 _UPPER_LIP, _LOWER_LIP = 13, 14
+_BARE_TEETH = ("smile_open", "vowel_e")
 # How far splines may miss, in world units: landmarks that a table's points are laid by are only so exact, and points
 # that want to go different ways must not fold space.
 _LAYING, _SMOOTHING = 2e-3, 1e-3
@@ -130,7 +131,8 @@ class FaceField:
     def to(self, device: torch.device) -> FaceField:
         """On another device."""
         spline = Spline(*(getattr(self.origin, name).to(device) for name in ("at", "weights", "rest")))
-        return FaceField(spline, Openings(self.openings.before.to(device), self.openings.after.to(device)))
+        before, after = (points.to(device) for points in (self.openings.before, self.openings.after))
+        return FaceField(spline, Openings(before, after, self.openings.bared))
 
 
 class FaceMotions:
@@ -181,7 +183,8 @@ class FaceMotions:
         known = ~total.isnan().any(1)
         moved = self.points + total.nan_to_num()
         origin = Spline.through(moved[known], -total[known], _SMOOTHING)
-        return FaceField(origin, Openings(self.points[:LANDMARKS], moved[:LANDMARKS]))
+        bared = sum(changes[trait][1] - changes[trait][0] for trait in _BARE_TEETH if trait in changes)
+        return FaceField(origin, Openings(self.points[:LANDMARKS], moved[:LANDMARKS], min(max(bared, 0.0), 1.0)))
 
     def _ways(self, trait: str, before: float, after: float) -> Tensor:
         """The ways [M,3] of the points of this head."""

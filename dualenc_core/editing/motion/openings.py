@@ -21,10 +21,10 @@ EYES = (
 # World units (a face is .3 wide): soft edges, how far before and behind the lips an opening reaches, how much lids have
 # to move to count, the height of an upper lid's skin and of its lashes, openings of eyes too small to have lids.
 _EDGE, _THICK, _MOVED, _LID, _LASHES, _SLIT = 0.003, 0.03, 0.0015, 0.012, 0.004, 0.006
-# sRGB in -1..1 of what opens; the share of it that upper teeth fill, and the most, in world units; lips further apart
-# than the last show teeth already, or their gap.
+# sRGB in -1..1 of what opens; the share of it that upper teeth fill, and the most, in world units, of which a smile has
+# twice as much; lips further apart than the last show teeth already, or their gap.
 _DARK, _TEETH = (-0.62, -0.88, -0.9), (0.5, 0.42, 0.32)
-_TEETH_SHARE, _TEETH_HEIGHT, _APART = 0.4, 0.010, 0.006
+_TEETH_SHARE, _TEETH_HEIGHT, _APART = 0.4, 0.010, 0.010
 
 
 class Paint(NamedTuple):
@@ -56,10 +56,12 @@ class Openings:
 
     Attributes:
         before, after: [468,3] landmarks of the face mesh on the surface.
+        bared: how much teeth are bared, 0 = as in speaking, 1 = as in a broad smile.
     """
 
     before: Tensor
     after: Tensor
+    bared: float = 0.0
 
     def corrected(self, points: Tensor, origin: Tensor) -> Tensor:
         """``origin`` [M,3], what leads from places [M,3] to where their matter was, put right at lips and lids."""
@@ -74,13 +76,14 @@ class Openings:
         """What opens between the lips."""
         _, _, dark = self._mouth(points)
         was, now = (_Curves.over(p, LIPS, points) for p in (self.before, self.after))
-        height = ((now.upper - now.lower) * _TEETH_SHARE).clamp(max=_TEETH_HEIGHT)
+        gap = now.upper - now.lower
+        height = (gap * (_TEETH_SHARE + self.bared * (1 - _TEETH_SHARE))).clamp(max=_TEETH_HEIGHT * (1 + self.bared))
         closed = ((_APART - (was.upper - was.lower)) / _EDGE).clamp(0, 1)
         tooth = closed * ((points[:, 1] - (now.upper - height)) / _EDGE + 0.5).clamp(0, 1)
         # None in a slit.
         tooth = (tooth * ((height - 0.003) / _EDGE).clamp(0, 1))[:, None]
-        gap, teeth = points.new_tensor(_DARK), points.new_tensor(_TEETH)
-        return Paint(dark, gap + tooth * (teeth - gap))
+        nothing, teeth = points.new_tensor(_DARK), points.new_tensor(_TEETH)
+        return Paint(dark, nothing + tooth * (teeth - nothing))
 
     def _mouth(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """How far places lie between the lips, the upper lip's way back there in y and z, and how far it opened."""
