@@ -345,7 +345,7 @@ def _shares(
     edited: Mapping[str, Mapping[str, Tensor]],
     as_it_is: Mapping[str, Tensor],
 ) -> Iterable[dict]:
-    """Changes of pictures as sums of true changes; ``as_it_is``: unedited, by variant, "plain" for the others."""
+    """Changes of pictures as sums of true changes; ``as_it_is``: unedited, by variant, "moved" for the others."""
     names = list(truths)
     if not names:
         return []

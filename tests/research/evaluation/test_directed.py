@@ -33,8 +33,8 @@ def test_shares_say_how_much_of_each_trait_moved():
     truths = {"age": truth + _pattern(1), "smile": truth + _pattern(2)}
     head = truth + _pattern(3)
     moved = head + 0.5 * _pattern(1) + 0.1 * _pattern(2)
-    edited = {"age": {"none": head, "plain": moved}, "smile": {"none": head, "plain": head + _pattern(2)}}
-    found = list(_shares(0, truth, truths, edited, {"plain": head}))
+    edited = {"age": {"none": head, "moved": moved}, "smile": {"none": head, "moved": head + _pattern(2)}}
+    found = list(_shares(0, truth, truths, edited, {"moved": head}))
     assert [row["edit"] for row in found] == ["age", "smile"]
     assert found[0]["shares"] == pytest.approx({"age": 0.5, "smile": 0.1}, abs=1e-3)
     assert found[1]["shares"] == pytest.approx({"age": 0.0, "smile": 1.0}, abs=1e-3)
