@@ -19,7 +19,7 @@ EYES = (
     ((362, 398, 384, 385, 386, 387, 388, 466, 263), (362, 382, 381, 380, 374, 373, 390, 249, 263)),
 )
 # World units (a face is .3 wide): soft edges, how far before and behind the lips an opening reaches, how much lids have
-# to move to count, the height of an upper lid's skin and of its lashes, openings of eyes too small to have lids.
+# to move to count, the height of an upper lid's skin and of its lashes, openings too small for lids or teeth.
 _EDGE, _THICK, _MOVED, _LID, _LASHES, _SLIT = 0.003, 0.03, 0.0015, 0.012, 0.004, 0.006
 # sRGB in -1..1 of what opens; the share of it that upper teeth fill, and the most, in world units, of which a smile has
 # twice as much; lips further apart than the last show teeth already, or their gap.
@@ -75,13 +75,14 @@ class Openings:
     def paint(self, points: Tensor) -> Paint:
         """What opens between the lips."""
         _, _, dark = self._mouth(points)
-        was, now = (_Curves.over(p, LIPS, points) for p in (self.before, self.after))
-        gap = now.upper - now.lower
-        height = (gap * (_TEETH_SHARE + self.bared * (1 - _TEETH_SHARE))).clamp(max=_TEETH_HEIGHT * (1 + self.bared))
-        closed = ((_APART - (was.upper - was.lower)) / _EDGE).clamp(0, 1)
-        tooth = closed * ((points[:, 1] - (now.upper - height)) / _EDGE + 0.5).clamp(0, 1)
-        # None in a slit.
-        tooth = (tooth * ((height - 0.003) / _EDGE).clamp(0, 1))[:, None]
+        now = _Curves.over(self.after, LIPS, points)
+        share = _TEETH_SHARE + self.bared * (1 - _TEETH_SHARE)
+        height = ((now.upper - now.lower) * share).clamp(max=_TEETH_HEIGHT * (1 + self.bared))
+        # A row or none: not where the middle shows teeth already, or hardly opens.
+        middle = [part[len(part) // 2] for part in LIPS]
+        apart, opened = (float(p[middle[0], 1] - p[middle[1], 1]) for p in (self.before, self.after))
+        row = min(max((_APART - apart) / _EDGE, 0.0), 1.0) * min(max((opened - _SLIT) / _EDGE, 0.0), 1.0)
+        tooth = (row * _step(points[:, 1] - (now.upper - height)))[:, None]
         nothing, teeth = points.new_tensor(_DARK), points.new_tensor(_TEETH)
         return Paint(dark, nothing + tooth * (teeth - nothing))
 

@@ -31,7 +31,7 @@ class Spline:
         >>> values = torch.tensor([0.0] * 8 + [2.0])[:, None]  # 2 in the middle of a cube, 0 at its corners
         >>> spline = Spline.through(torch.cat([corners, torch.zeros(1, 3)]), values)
         >>> spline(torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.5, 0.5, 0.5]])).flatten().round(decimals=1).abs()
-        tensor([2.0000, 0.0000, 0.9000])
+        tensor([2.0000, 0.0000, 0.8000])
     """
 
     at: Tensor
