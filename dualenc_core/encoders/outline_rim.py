@@ -36,10 +36,10 @@ def reads_distances(generator: PanoHead) -> bool:
     """Whether a generator's density reads nothing but the five sides' distances."""
     features = generator.config.features
     read = set(range(features)) - set(unread_features(generator).tolist())
-    return read == {_distance(k) for k in range(len(SIDES))}
+    return read == {distance_feature(k) for k in range(len(SIDES))}
 
 
-def _distance(side: int) -> int:
+def distance_feature(side: int) -> int:
     """The feature that holds a side's distances."""
     return side * CHANNELS + CHANNELS - 1
 
@@ -163,7 +163,7 @@ def _thicken(features: Tensor, added: Rim) -> Tensor:
     scale = len(features) * DISTANCE_SCALE
     before = []
     for k, (plane, sign) in enumerate(SIDES):
-        here = features[plane, _distance(k)]
+        here = features[plane, distance_feature(k)]
         before.append((slices - sign * here / scale).mean(0).clamp(-box / 2, box / 2))
         distance = scale * (sign * (slices - added.surface[k]) + added.beyond[k])
         near = added.beyond[k] < 2 * box / size

@@ -17,7 +17,7 @@ from ..generator import PanoHead
 from ..people.relief import CHANNELS, DISTANCE_SCALE, SIDES
 from ..rendering.trigrid import PLANE_AXES
 from ..triplane import Triplane
-from .outline_rim import reads_distances
+from .outline_rim import distance_feature, reads_distances
 from .tones import known_tones
 
 # By how much light and dark differ from the mean colour, one standard deviation.
@@ -51,26 +51,23 @@ def add_strands(
     Heads of generators that do not know what is hair (official ones) come back unchanged.
     """
     tones = known_tones(generator)
-    if tones is None or not reads_distances(generator):
-        return triplane
-    if strength == 0:
+    if tones is None or strength == 0 or not reads_distances(generator):
         return triplane
     volume = triplane.planes.unflatten(2, (-1, triplane.depth)).clone()
     hair = _hair(generator, triplane.ws, tones, coarse)[:, 1:]
     box_warp = generator.config.render.box_warp
     places = torch.stack(
-        [_surface(volume[:, plane, _distance(k)], plane, sign, box_warp) for k, (plane, sign) in _OTHERS.items()], 1
+        [
+            _surface(volume[:, plane, distance_feature(k)], plane, sign, box_warp)
+            for k, (plane, sign) in _OTHERS.items()
+        ],
+        1,
     )
     gains = _evening(generator, triplane, hair, places)
     gains = gains * (1 + strength * hair * _pattern_at(places)).clamp(0.3, 2.0)[:, :, None]
     for i, (side, (plane, _)) in enumerate(_OTHERS.items()):
-        volume[:, plane, side * CHANNELS : _distance(side)] *= gains[:, i, :, None]
+        volume[:, plane, side * CHANNELS : distance_feature(side)] *= gains[:, i, :, None]
     return triplane.replace(planes=volume.flatten(2, 3))
-
-
-def _distance(side: int) -> int:
-    """The feature that holds a side's distances."""
-    return (side + 1) * CHANNELS - 1
 
 
 def _evening(generator: PanoHead, heads: Triplane, hair: Tensor, places: Tensor) -> Tensor:
