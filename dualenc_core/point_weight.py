@@ -165,10 +165,13 @@ def kind_of(weight: PointWeight) -> str:
 
 
 def cat(weights: Sequence[PointWeight]) -> PointWeight:
-    """Weights of one kind as one of their batch; numbers are the first's."""
+    """Weights of one kind as one of their batch. Raises DualEncError for weights that are told by different numbers."""
+    numbers = weights[0].numbers()
+    if other := next((w.numbers() for w in weights if w.numbers() != numbers), None):
+        raise DualEncError(f"the weights to be joined have {numbers} and {other}, expected the same")
     parts = [weight.tensors() for weight in weights]
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return from_parts(kind_of(weights[0]), joined, weights[0].numbers())
+    return from_parts(kind_of(weights[0]), joined, numbers)
 
 
 def from_parts(kind: str, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> PointWeight:

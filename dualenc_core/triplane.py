@@ -87,7 +87,7 @@ class Triplane:
     def cat(cls, heads: Sequence[Triplane]) -> Triplane:
         """Heads as one batch; meta and all that is no tensor are the first's.
 
-        Raises DualEncError for heads that differ in size, depth or kind of overlays.
+        Raises DualEncError for heads that differ in size, depth, or kind and numbers of overlays.
         """
         overlays = (tuple(point_weight.kind_of(o.weight) for o in head.overlays) for head in heads)
         kinds = {(head.planes.shape[1:], head.depth, kind) for head, kind in zip(heads, overlays, strict=True)}

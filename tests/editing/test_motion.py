@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -191,6 +193,9 @@ def test_the_table_knows_every_shape_and_is_read_as_it_was_written(tmp_path):
         torch.equal(read.moves[n].nan_to_num(), motions.moves[n].nan_to_num()) for n in motions.moves
     )
     assert read.between("smile", 0.2, 0.7).allclose(0.5 * motions.between("smile", 0.0, 1.0), equal_nan=True)
+    less = Motions(motions.points, {"smile": (0.0, 0.5, 1.0)}, {"smile": motions.moves["smile"]})
+    with pytest.raises(CheckpointError, match="smile has 3 knots"):
+        _load(less.save(tmp_path / "less.safetensors"))
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     with pytest.raises(CheckpointError, match="broken"):
         _load(tmp_path / "broken.safetensors")
@@ -209,6 +214,16 @@ def test_a_batch_moves_head_by_head(generator, head):
     both = direct(generator, two, {"smile": 0.5})
     one = direct(generator, head, {"smile": 0.5})
     assert len(both) == 2 and both[1].planes.allclose(one.planes, atol=1e-4)
+
+
+def test_heads_whose_overlays_are_told_by_other_numbers_are_no_batch(head):
+    overlay = head.overlays[0]
+    looser = dataclasses.replace(overlay.weight, tolerance=0.2)
+    other = head.replace(overlays=(dataclasses.replace(overlay, weight=looser),))
+    with pytest.raises(DualEncError, match="tolerance.*0.2"):
+        dc.Triplane.cat([head, other])
+    with pytest.raises(DualEncError, match="differ"):
+        dc.Triplane.cat([head, head.replace(overlays=())])
 
 
 def test_several_heads_are_no_head(generator, head):

@@ -98,8 +98,12 @@ def _load(path: Path) -> Motions:
             if metadata.get("format") != _FORMAT:
                 raise CheckpointError(f"{path} is no table of motions (format {metadata.get('format')!r})")
             knots = {name: tuple(values) for name, values in json.loads(metadata["knots"]).items()}
+            points = file.get_tensor("points").float()
             moves = {name: file.get_tensor(f"moves.{name}").float() for name in knots}
-            return Motions(file.get_tensor("points").float(), knots, moves, metadata.get("source", ""))
+            for name, values in knots.items():
+                if len(values) < 2 or moves[name].shape != (len(values), *points.shape):
+                    raise ValueError(f"{name} has {len(values)} knots and moves {tuple(moves[name].shape)}")
+            return Motions(points, knots, moves, metadata.get("source", ""))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"the motions of faces cannot be read from {path}: {error}; get the file again with the package"
