@@ -200,7 +200,7 @@ class HeadEncoder(nn.Module):
             if self.config.outline and matte is not None:
                 refined = fit_outline(generator, refined, image, places, matte, renders)
             if self.config.strands and self.config.detail:
-                refined = add_strands(generator, refined, output.coarse)
+                refined = add_strands(generator, refined, output.coarse, (image, places, matte), quality=renders)
             if self.config.detail:
                 add = add_both_sides if self.config.both_sides else add_detail
                 refined = add(generator, refined, image, places, matte, self.config.detail, renders)

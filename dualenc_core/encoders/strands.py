@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..camera import Camera
 from ..generator import PanoHead
-from ..people.relief import CHANNELS, DISTANCE_SCALE, SIDES
-from ..rendering.trigrid import PLANE_AXES
+from ..people.relief import CHANNELS, SIDES
 from ..triplane import Triplane
+from .hair import LEAST, hair_shares, photographed_hair, seen_places
 from .outline_rim import distance_feature, reads_distances
 from .tones import known_tones
 
@@ -28,92 +29,89 @@ _AXIS = (0.0, 0.02, -0.02)
 # and how much of them.
 _PATTERN = (96, 256)
 _STREAKS = ((1.3, 8.0, 1.0), (2.8, 12.0, 0.5), (7.0, 16.0, 0.3))
-# A cell is hair where a hair's colour moves it by so much more of what moves most than skin's does: from, up to.
-_FROM, _UP_TO = 0.5, 0.75
-_LEAST = 0.05
 # How far hair goes to its middle colour: pale patches are no one's. And the most that it may change for that.
-_EVEN, _MOST = 0.35, (0.4, 2.0)
+_EVEN, _MOST = 0.2, (0.4, 2.0)
+# How far the middle colour goes to the hue of the photo's hair; what is added to both, as what is nearly black has no
+# hue that one could trust; logarithms by which other hair is like the middle colour.
+_HUE, _DARK, _ALIKE = 0.8, 0.12, 0.4
+# Light makes dark hair bright, and not fair hair: from the first to the second brightness, hidden hair becomes at least
+# so bright a share of it. White hair is none that training knows.
+_FAIR, _AS_BRIGHT = (0.45, 0.7), 0.85
 # Sides but for the front, by their number.
 _OTHERS = dict(enumerate(SIDES[1:], 1))
 
 
 @torch.no_grad()
 def add_strands(
-    generator: PanoHead, triplane: Triplane, coarse: Triplane | None = None, strength: float = _STRENGTH
+    generator: PanoHead,
+    triplane: Triplane,
+    coarse: Triplane | None = None,
+    photos: tuple[Tensor, Camera, Tensor | None] | None = None,
+    strength: float = _STRENGTH,
+    quality: str = "exact",
 ) -> Triplane:
-    """Heads with hair of one colour and with streaks in it, but for the front; shape and the middle colour stay.
+    """Heads with hair of one colour, of the photo's hue, and with streaks in it, but for the front; shape stays.
 
     Args:
         triplane: N heads; overlays stay.
         coarse: what the generator makes of their ws, where that is known already.
+        photos: images [N,3,S,S] in -1..1, N cameras, mattes [N,1,S',S'] in 0..1; None = hair keeps its hue.
         strength: standard deviation of the streaks, as a share of the hair's brightness.
+        quality: of the renders that are compared with photos (`PanoHead.render`).
 
     Heads of generators that do not know what is hair (official ones) come back unchanged.
     """
     tones = known_tones(generator)
     if tones is None or strength == 0 or not reads_distances(generator):
         return triplane
-    volume = triplane.planes.unflatten(2, (-1, triplane.depth)).clone()
-    hair = _hair(generator, triplane.ws, tones, coarse)[:, 1:]
+    shares = hair_shares(generator, triplane.ws, tones, None if coarse is None else coarse.planes)
+    wanted = [None] * len(triplane)
+    if photos is not None and photos[2] is not None:
+        image, camera, matte = photos
+        wanted = [
+            photographed_hair(generator, triplane[i], shares[i], image[i : i + 1], camera[i], matte[i : i + 1], quality)
+            for i in range(len(triplane))
+        ]
     box_warp = generator.config.render.box_warp
-    places = torch.stack(
-        [
-            _surface(volume[:, plane, distance_feature(k)], plane, sign, box_warp)
-            for k, (plane, sign) in _OTHERS.items()
-        ],
-        1,
-    )
-    gains = _evening(generator, triplane, hair, places)
+    places = torch.stack([seen_places(triplane.planes, k, triplane.depth, box_warp) for k in _OTHERS], 1)
+    hair = shares[:, 1:]
+    gains = torch.stack([_evening(generator, triplane[i], hair[i], places[i], wanted[i]) for i in range(len(triplane))])
     gains = gains * (1 + strength * hair * _pattern_at(places)).clamp(0.3, 2.0)[:, :, None]
+    volume = triplane.planes.unflatten(2, (-1, triplane.depth)).clone()
     for i, (side, (plane, _)) in enumerate(_OTHERS.items()):
         volume[:, plane, side * CHANNELS : distance_feature(side)] *= gains[:, i, :, None]
     return triplane.replace(planes=volume.flatten(2, 3))
 
 
-def _evening(generator: PanoHead, heads: Triplane, hair: Tensor, places: Tensor) -> Tensor:
-    """[N,4,3,S,S] factors that bring hair [N,4,S,S] at places [N,4,S,S,3] part of the way to its middle colour."""
+def _evening(generator: PanoHead, head: Triplane, hair: Tensor, places: Tensor, wanted: Tensor | None) -> Tensor:
+    """[4,3,S,S] factors that bring hair [4,S,S] at places [4,S,S,3] part of the way to one colour.
+
+    Args:
+        wanted: colour [3] of the photo's hair in 0..1, whose hue that one has.
+    """
     gains = torch.ones(*hair.shape, 3).to(hair)
-    for i in range(len(heads)):
-        some = hair[i] > _LEAST
-        colour = (generator.query(heads[i], places[i][some][None])[1][0, :, :3] + 1) / 2
-        sure = hair[i][some] > 0.5
-        if bool(sure.any()):
-            ratio = colour[sure].median(0).values / colour.clamp(min=0.02)
-            gains[i][some] = ratio.clamp(*_MOST) ** (_EVEN * hair[i][some][:, None])
-    smooth = F.avg_pool2d(gains.flatten(0, 1).permute(0, 3, 1, 2), 7, 1, 3, count_include_pad=False)
-    return smooth.unflatten(0, hair.shape[:2])
+    some = hair > LEAST
+    sure = hair[some] > 0.5
+    if bool(sure.any()):
+        features = generator.query(head, places[some][None])[1]
+        colour = ((generator.to_rgb(features.mT[..., None], head.ws)[0, :, :, 0].mT + 1) / 2).clamp(min=0.02)
+        middle = colour[sure].median(0).values
+        share = hair[some][:, None]
+        gains[some] = (middle / colour).clamp(*_MOST) ** (_EVEN * share)
+        if wanted is not None:
+            # A scarf in the place of hair keeps its own.
+            away = ((colour + _DARK) / (middle + _DARK)).log().square().mean(1, keepdim=True)
+            gains[some] *= _gain_to(middle, wanted.to(middle)) ** (share / (1 + away / _ALIKE**2))
+    smooth = F.avg_pool2d(gains.permute(0, 3, 1, 2), 7, 1, 3, count_include_pad=False)
+    return smooth
 
 
-def _hair(generator: PanoHead, ws: Tensor, tones: Tensor, coarse: Triplane | None = None) -> Tensor:
-    """[N,5,S,S] in 0..1 where the sides see hair, by what its colour moves."""
-
-    def colours(ws: Tensor, made: Triplane | None = None) -> Tensor:
-        planes = (made or generator.synthesize(ws, noise="const")).planes
-        middle = planes.unflatten(2, (-1, generator.config.plane_depth))[:, :, :, generator.config.plane_depth // 2]
-        sides = [middle[:, plane, k * CHANNELS : (k + 1) * CHANNELS - 1] for k, (plane, _) in enumerate(SIDES)]
-        return torch.stack(sides, 1)
-
-    now = colours(ws, coarse)
-    hair, skin = (_relative((colours(ws + 0.5 * tone.sum(0)) - now).abs().mean(2)) for tone in tones)
-    share = hair / (hair + skin).clamp(min=1e-3)
-    return ((share - _FROM) / (_UP_TO - _FROM)).clamp(0, 1) * (hair > _LEAST)
-
-
-def _relative(moves: Tensor) -> Tensor:
-    """[N,5,S,S] as a share of what moves most on each head."""
-    most = torch.stack([torch.quantile(head.flatten(), 0.98) for head in moves.float()])
-    return moves / most.clamp(min=1e-6)[:, None, None, None]
-
-
-def _surface(distance: Tensor, plane: int, sign: int, box_warp: float) -> Tensor:
-    """Places [N,S,S,3] that a side sees, from its distances [N,D,S,S]: before the surface, three times as large."""
-    depth, size = distance.shape[1:3]
-    middle = ((depth // 2 + 0.5) * 2 / depth - 1) * box_warp / 2
-    along = middle - distance[:, depth // 2] / (3 * DISTANCE_SCALE * sign)
-    line = ((torch.arange(size) + 0.5) / size - 0.5).to(distance) * box_warp
-    down, across = torch.meshgrid(line, line, indexing="ij")
-    axes = dict(zip(PLANE_AXES[plane], (across.expand_as(along), down.expand_as(along), along), strict=True))
-    return torch.stack([axes[axis] for axis in range(3)], -1)
+def _gain_to(colour: Tensor, wanted: Tensor) -> Tensor:
+    """Factors [3] that bring a colour [3] to the hue of the photo's hair; as bright as before, unless that is fair."""
+    ratio = (wanted + _DARK) / (colour + _DARK)
+    hue = (ratio / ratio.log().mean().exp()) ** _HUE
+    fair = ((wanted.mean() - _FAIR[0]) / (_FAIR[1] - _FAIR[0])).clamp(0, 1)
+    return (hue * (fair * _AS_BRIGHT * wanted.mean() / colour.mean()).clamp(min=1)).clamp(*_MOST)
 
 
 def _pattern_at(places: Tensor) -> Tensor:

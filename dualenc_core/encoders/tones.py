@@ -35,7 +35,7 @@ _PROBE, _COST, _USUAL = 0.5, 1e-4, (0.5, 1.0)
 # A pixel is of the one where it moves by such a share of what moves most, and by less than that with the other.
 _HAIR, _NOT_SKIN, _SKIN, _NOT_HAIR = 0.5, 0.6, 0.6, 0.35
 # Fewer pixels say nothing.
-_FEWEST = 20
+FEWEST = 20
 # Where hair is on the head, pixels of the photo that are fewer deviations from skin count nothing, with more they count
 # in full; where it is no more than such a share in all, every pixel does: bald people.
 _LIKE_SKIN, _UNLIKE_SKIN, _BALD = 1.0, 4.0, 0.04
@@ -178,22 +178,22 @@ def _places(photo: Tensor, slopes: Tensor, both: Tensor) -> Tensor | None:
         slopes: [2,3,S,S] of the head's pixels with hair and skin.
         both: [S,S] covered by both.
     """
-    if both.sum() < _FEWEST:
+    if both.sum() < FEWEST:
         return None
     moves = slopes.abs().mean(1)
     hair_moves, skin_moves = moves / torch.quantile(moves[:, both], 0.98, dim=1).clamp(min=1e-6)[:, None, None]
     hair = both & (hair_moves > _HAIR) & (skin_moves < _NOT_SKIN)
     skin = both & (skin_moves > _SKIN) & (hair_moves < _NOT_HAIR)
-    if min(hair.sum(), skin.sum()) < _FEWEST:
+    if min(hair.sum(), skin.sum()) < FEWEST:
         return None
     # Hairlines are elsewhere in the photo.
-    unlike = (_unlike(photo, photo[:, skin]) - _LIKE_SKIN) / (_UNLIKE_SKIN - _LIKE_SKIN)
-    other = hair * unlike.clamp(0, 1)
+    away = (unlike(photo, photo[:, skin]) - _LIKE_SKIN) / (_UNLIKE_SKIN - _LIKE_SKIN)
+    other = hair * away.clamp(0, 1)
     return torch.stack([other if other.sum() > _BALD * hair.sum() else hair.float(), skin.float()])
 
 
-def _unlike(photo: Tensor, colours: Tensor) -> Tensor:
-    """How many deviations the pixels of a photo [3,S,S] are from most of some colours [3,M]."""
+def unlike(photo: Tensor, colours: Tensor) -> Tensor:
+    """[S,S] how many deviations the pixels of a photo [3,S,S] are from most of some colours [3,M]."""
     weights, room = torch.ones(colours.shape[1]), 0.05**2 * torch.eye(3)
     for _ in range(6):
         mean = (weights * colours).sum(1) / weights.sum()

@@ -75,6 +75,8 @@ def photographed(
         person = person * _shadow(size, rng)[..., None]
     if rng.random() < 0.3:
         person = _spilled(person, covered, behind, rng)
+    if rng.random() < 0.3:
+        person = _backlit(person, covered, rng)
     image = tone(person + behind * (1 - covered[..., None]))
     return Photo(_developed(image, rng), spoiled_matte(covered, rng), tone)
 
@@ -184,6 +186,24 @@ def _spilled(person: np.ndarray, alpha: np.ndarray, behind: np.ndarray, rng: np.
     cv2 = require("cv2", "opencv-python")
     near = cv2.GaussianBlur(1 - alpha.astype(np.float32), (0, 0), len(alpha) / 40)[..., None]
     return person + rng.uniform(0.1, 0.5) * near * alpha[..., None] * (behind - person)
+
+
+def _backlit(person: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Lamps and windows behind somebody draw a bright line along the outline, mostly on one side."""
+    cv2 = require("cv2", "opencv-python")
+    size = len(alpha)
+    width = size * np.exp(rng.uniform(np.log(0.006), np.log(0.035)))
+    # A half beside a straight outline, 0 two widths inside.
+    near = cv2.GaussianBlur(1 - alpha.astype(np.float32), (0, 0), float(width), borderType=cv2.BORDER_REPLICATE)
+    direction = rng.normal(size=2)
+    direction /= np.hypot(*direction)
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    side = smoothstep((x * direction[0] + 0.6 * y * direction[1] + rng.uniform(-0.2, 0.3)) / 0.3 + 0.5)
+    line = smoothstep((near - 0.05) / 0.35) * side * rng.uniform(0.3, 1) * alpha
+    colour = np.clip(1 - rng.uniform(0, 0.35) * rng.random(3), 0, 1).astype(np.float32)
+    # Hair and cheeks are not equally bright in it.
+    coarse = cv2.resize(rng.uniform(0.3, 1, (9, 9)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    return person + (line * coarse)[..., None].astype(np.float32) * (colour * alpha[..., None] - person).clip(min=0)
 
 
 def _developed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

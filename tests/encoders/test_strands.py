@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import dualenc_core as dc
-from dualenc_core.encoders.strands import _hair, _pattern, _pattern_at, add_strands
-from dualenc_core.encoders.tones import known_tones
+from dualenc_core.encoders.strands import _gain_to, _pattern, _pattern_at, add_strands
 from tests.small import small_generator
 
 
@@ -40,15 +39,6 @@ def test_behind_it_is_streaked_and_the_face_and_the_shape_stay(generator, heads)
     assert torch.equal(add_strands(generator, heads).planes, streaked.planes)
     assert torch.equal(add_strands(generator, heads, strength=0.0).planes, heads.planes)
     assert add_strands(generator, heads[1]).planes.allclose(streaked[1].planes, atol=1e-5)
-
-
-def test_hair_is_above_and_behind(generator, heads):
-    hair = _hair(generator, heads.ws, known_tones(generator))
-    size = hair.shape[-1]
-    assert float(hair.min()) >= 0 and float(hair.max()) <= 1
-    middle = slice(size * 3 // 8, size * 5 // 8)
-    front, back = hair[:, 0, size // 2 : size * 5 // 8, middle], hair[:, 1, middle, middle]
-    assert float(back.mean()) > 0.5 > 0.2 > float(front.mean())
 
 
 def test_the_pattern_runs_down_and_closes_behind():
@@ -84,3 +74,38 @@ def test_a_pale_patch_behind_takes_on_the_hair_s_colour(generator, heads):
     before, after = contrast(pale), contrast(add_strands(generator, pale, strength=1e-6))
     plain = contrast(head)
     assert before > plain * 1.2 and abs(after - 1) < 0.87 * abs(before - 1)
+
+
+def hues(generator, triplane, yaw=180.0):
+    """Mean colour behind, each channel as a share of their mean."""
+    raw = generator.render(triplane, dc.Camera.look_at(yaw), super_resolve=False).raw[0] / 2 + 0.5
+    colour = raw[:, 50:80, 50:80].mean((1, 2))
+    return colour / colour.mean()
+
+
+def test_hidden_hair_takes_the_hue_of_the_photo_s(generator, heads):
+    head, camera = heads[0], dc.Camera.look_at(0.0)
+    seen = generator.render(head, camera)
+    hair = seen.image / 2 + 0.5
+    bluish = ((hair * torch.tensor([0.6, 0.9, 1.6])[:, None, None]) * 2 - 1).clamp(-1, 1)
+    # The face keeps its colours: below the hairline.
+    bluish[:, :, 200:] = seen.image[:, :, 200:]
+    before = hues(generator, add_strands(generator, head))
+    same = hues(generator, add_strands(generator, head, photos=(seen.image.clamp(-1, 1), camera, seen.alpha)))
+    other = hues(generator, add_strands(generator, head, photos=(bluish, camera, seen.alpha)))
+    assert float(other[2] - before[2]) > 0.1 and float(other[0] - before[0]) < -0.08
+    assert float((same - before).abs().max()) < 0.06
+    # Without a matte nothing is known of where the head is.
+    plain = add_strands(generator, head).planes
+    assert torch.equal(add_strands(generator, head, photos=(bluish, camera, None)).planes, plain)
+
+
+def test_light_makes_dark_hair_bright_and_not_fair_hair():
+    dark, pink = torch.tensor([0.2, 0.15, 0.1]), torch.tensor([0.5, 0.4, 0.36])
+    white = torch.tensor([0.9, 0.88, 0.86])
+    assert float((dark * _gain_to(dark, torch.tensor([0.4, 0.3, 0.2]))).mean()) == pytest.approx(0.15, rel=0.06)
+    whitened = pink * _gain_to(pink, white)
+    assert float(whitened.mean()) == pytest.approx(0.85 * 0.88, rel=0.06)
+    assert float(whitened[0] / whitened[2]) < 1.2 < float(pink[0] / pink[2])
+    # What is bright already does not become darker.
+    assert float((white * _gain_to(white, white)).mean()) == pytest.approx(0.88, rel=0.01)

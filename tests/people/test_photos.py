@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualenc_core.people.photos import Tone, background, photographed, random_tone, spoiled_matte
+from dualenc_core.people.photos import Tone, _backlit, background, photographed, random_tone, spoiled_matte
 
 SIZE = 64
 
@@ -58,3 +58,16 @@ def test_mattes_keep_most_of_the_head():
     for i in range(100):
         spoiled = spoiled_matte(alpha, np.random.default_rng(i))
         assert (spoiled * alpha).sum() > 0.6 * alpha.sum()
+
+
+def test_light_from_behind_is_bright_on_the_outline_alone():
+    colour, alpha = disc()
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE - 0.5
+    inside = np.hypot(x, y) < 0.16
+    brighter = []
+    for i in range(30):
+        lit = _backlit(colour, alpha, np.random.default_rng(i))
+        assert lit.dtype == np.float32 and (lit >= colour - 1e-6).all() and lit.max() <= 1
+        assert np.abs(lit - colour)[inside].max() < 0.05 and np.abs(lit)[alpha == 0].max() == 0
+        brighter.append((lit - colour).max())
+    assert np.median(brighter) > 0.05

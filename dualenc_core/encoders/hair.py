@@ -1,0 +1,120 @@
+"""Where hair is on a head, and its colour in a photo: for generators whose w knows the colours of hair and skin.
+
+Regression shrinks hues towards what is common: it puts brown behind grey hair, and pink behind white hair. Light
+changes how bright hair is from side to side, hardly its hue; so the hue of what a photo shows is the better guess.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import Camera
+from ..generator import PanoHead
+from ..images import resize_area
+from ..people.relief import CHANNELS, DISTANCE_SCALE, SIDES
+from ..rendering.rays import camera_rays
+from ..rendering.trigrid import PLANE_AXES
+from ..triplane import Triplane
+from .outline_rim import distance_feature
+from .tones import FEWEST, unlike
+
+# A cell is hair where a hair's colour moves it by so much more of what moves most than skin's does: from, up to.
+_FROM, _UP_TO = 0.5, 0.75
+LEAST = 0.05
+# Pixels across in which a photo's hair is looked for; those that count are covered so far, and two further inside.
+_SIZE, _COVERED, _RIM = 128, 0.95, 2
+# Hair and skin, by the share of hair on the surface that a pixel shows, and how many deviations hair is from skin:
+# hairlines are elsewhere in the photo.
+_HAIR, _SKIN, _UNLIKE = 0.5, 0.1, 2.5
+# World units beside a side's surface at which what it knows counts little.
+_NEAR = 0.01
+
+
+def hair_shares(generator: PanoHead, ws: Tensor, tones: Tensor, coarse: Tensor | None = None) -> Tensor:
+    """[N,5,S,S] in 0..1 where the sides of a tri-grid see hair, by what its colour moves.
+
+    Args:
+        ws: [N,num_ws,w_dim].
+        tones: of `known_tones`.
+        coarse: planes that the generator makes of ws, where they are known already.
+    """
+
+    def colours(planes: Tensor) -> Tensor:
+        middle = planes.unflatten(2, (-1, generator.config.plane_depth))[:, :, :, generator.config.plane_depth // 2]
+        sides = [middle[:, plane, k * CHANNELS : (k + 1) * CHANNELS - 1] for k, (plane, _) in enumerate(SIDES)]
+        return torch.stack(sides, 1)
+
+    def made(ws: Tensor) -> Tensor:
+        return colours(generator.synthesize(ws, noise="const").planes)
+
+    now = made(ws) if coarse is None else colours(coarse)
+    hair, skin = (_relative((made(ws + 0.5 * tone.sum(0)) - now).abs().mean(2)) for tone in tones)
+    share = hair / (hair + skin).clamp(min=1e-3)
+    return ((share - _FROM) / (_UP_TO - _FROM)).clamp(0, 1) * (hair > LEAST)
+
+
+def seen_places(planes: Tensor, side: int, depth: int, box_warp: float) -> Tensor:
+    """Places [N,S,S,3] in world units that a side sees, from planes [N,3,C·D,S,S]."""
+    plane, sign = SIDES[side]
+    # Before the surface, three times as large.
+    distance = planes[:, plane].unflatten(1, (-1, depth))[:, distance_feature(side), depth // 2]
+    middle = ((depth // 2 + 0.5) * 2 / depth - 1) * box_warp / 2
+    along = middle - distance / (3 * DISTANCE_SCALE * sign)
+    size = planes.shape[-1]
+    line = ((torch.arange(size) + 0.5) / size - 0.5).to(distance) * box_warp
+    down, across = torch.meshgrid(line, line, indexing="ij")
+    axes = dict(zip(PLANE_AXES[plane], (across.expand_as(along), down.expand_as(along), along), strict=True))
+    return torch.stack([axes[axis] for axis in range(3)], -1)
+
+
+def photographed_hair(
+    generator: PanoHead,
+    head: Triplane,
+    hair: Tensor,
+    image: Tensor,
+    camera: Camera,
+    matte: Tensor,
+    quality: str = "exact",
+) -> Tensor | None:
+    """Usual colour [3] in 0..1 of one head's hair in its photo; None where the photo shows too little of it.
+
+    Args:
+        hair: [5,S,S], `hair_shares`.
+        image: [1,3,S',S'] in -1..1.
+        matte: [1,1,S",S"] in 0..1, coverage of the head.
+        quality: of the render that tells where the photo shows what (`PanoHead.render`).
+    """
+    seen = generator.render(head, camera, resolution=_SIZE, super_resolve=False, quality=quality)
+    origins, directions = camera_rays(camera, _SIZE)
+    surface = (origins + torch.nan_to_num(seen.depth, posinf=0.0).flatten(1)[..., None] * directions)[0]
+    share = _share_at(surface, head, hair, generator.config.render.box_warp).reshape(_SIZE, _SIZE)
+    cover = torch.minimum(F.interpolate(matte.float(), size=(_SIZE, _SIZE), mode="area"), seen.alpha)
+    both = F.max_pool2d((cover < _COVERED).float(), 2 * _RIM + 1, 1, _RIM)[0, 0] == 0
+    photo = resize_area(image, _SIZE)[0].float().cpu()
+    share, both = share.cpu(), both.cpu()
+    skin, like_hair = both & (share < _SKIN), both & (share > _HAIR)
+    if skin.sum() < FEWEST or like_hair.sum() < FEWEST:
+        return None
+    found = like_hair & (unlike(photo, photo[:, skin]) > _UNLIKE)
+    return None if found.sum() < FEWEST else (photo[:, found].median(1).values + 1) / 2
+
+
+def _share_at(points: Tensor, head: Triplane, shares: Tensor, box_warp: float) -> Tensor:
+    """[M] of what sides know [5,S,S] at points [M,3] of a head's surface: of the sides that see these."""
+    total = torch.full((2, len(points)), 1e-8, device=points.device)
+    for side, (plane, _) in enumerate(SIDES):
+        across, down, along = PLANE_AXES[plane]
+        maps = torch.stack([shares[side], seen_places(head.planes, side, head.depth, box_warp)[0, ..., along]])
+        grid = points[:, [across, down]] / (box_warp / 2)
+        share, place = F.grid_sample(maps[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
+        weight = torch.exp(-((place - points[:, along]) / _NEAR).square()) + 1e-4
+        total += torch.stack([weight * share, weight])
+    return total[0] / total[1]
+
+
+def _relative(moves: Tensor) -> Tensor:
+    """[N,5,S,S] as a share of what moves most on each head."""
+    most = torch.stack([torch.quantile(head.flatten(), 0.98) for head in moves.float()])
+    return moves / most.clamp(min=1e-6)[:, None, None, None]
