@@ -23,11 +23,12 @@ from .tones import FEWEST, unlike
 # A cell is hair where a hair's colour moves it by so much more of what moves most than skin's does: from, up to.
 _FROM, _UP_TO = 0.5, 0.75
 LEAST = 0.05
-# Pixels across in which a photo's hair is looked for; those that count are covered so far, and two further inside.
-_SIZE, _COVERED, _RIM = 128, 0.95, 2
+# Pixels across in which a photo's hair is looked for; those that count are covered so far, and two further inside. What
+# is near the outline goes on behind it: a scarf over hair, not the hair.
+_SIZE, _COVERED, _RIMS = 128, 0.95, ((2, 0), (14, 1))
 # Hair and skin, by the share of hair on the surface that a pixel shows, and how many deviations hair is from skin:
-# hairlines are elsewhere in the photo.
-_HAIR, _SKIN, _UNLIKE = 0.5, 0.1, 2.5
+# hairlines are elsewhere in the photo. Where less of what may be hair is so unlike it, the more unlike half counts.
+_HAIR, _SKIN, _UNLIKE, _LEAST_FOUND = 0.5, 0.1, 2.5, 0.05
 # World units beside a side's surface at which what it knows counts little.
 _NEAR = 0.01
 
@@ -91,14 +92,21 @@ def photographed_hair(
     surface = (origins + torch.nan_to_num(seen.depth, posinf=0.0).flatten(1)[..., None] * directions)[0]
     share = _share_at(surface, head, hair, generator.config.render.box_warp).reshape(_SIZE, _SIZE)
     cover = torch.minimum(F.interpolate(matte.float(), size=(_SIZE, _SIZE), mode="area"), seen.alpha)
-    both = F.max_pool2d((cover < _COVERED).float(), 2 * _RIM + 1, 1, _RIM)[0, 0] == 0
+    both, beside = (F.max_pool2d((cover < _COVERED).float(), 2 * n + 1, 1, n)[0, 0] == value for n, value in _RIMS)
     photo = resize_area(image, _SIZE)[0].float().cpu()
-    share, both = share.cpu(), both.cpu()
+    share, both, beside = share.cpu(), both.cpu(), beside.cpu()
     skin, like_hair = both & (share < _SKIN), both & (share > _HAIR)
     if skin.sum() < FEWEST or like_hair.sum() < FEWEST:
         return None
-    found = like_hair & (unlike(photo, photo[:, skin]) > _UNLIKE)
-    return None if found.sum() < FEWEST else (photo[:, found].median(1).values + 1) / 2
+    away = unlike(photo, photo[:, skin])
+    found = like_hair & (away > _UNLIKE)
+    if found.sum() < _LEAST_FOUND * like_hair.sum():
+        # Blond and brown hair is like many a skin.
+        found = like_hair & (away >= away[like_hair].median())
+    for place in (found & beside, found):
+        if place.sum() >= FEWEST:
+            return (photo[:, place].median(1).values + 1) / 2
+    return None
 
 
 def _share_at(points: Tensor, head: Triplane, shares: Tensor, box_warp: float) -> Tensor:

@@ -26,14 +26,17 @@ _STRENGTH = 0.09
 # The crown's axis, world units: strands begin above it.
 _AXIS = (0.0, 0.02, -0.02)
 # Cells of the pattern from the crown down and around, and what it is made of: width and length of streaks in its cells,
-# and how much of them.
-_PATTERN = (96, 256)
-_STREAKS = ((1.3, 8.0, 1.0), (2.8, 12.0, 0.5), (7.0, 16.0, 0.3))
+# and how much of them; by how many cells they are bent aside, one standard deviation, and how far that goes on.
+_PATTERN = (128, 320)
+_STREAKS = ((1.2, 6.0, 1.0), (2.4, 10.0, 0.5))
+_BEND, _BEND_WIDTH, _BEND_LENGTH = 5.0, 14.0, 10.0
 # How far hair goes to its middle colour: pale patches are no one's. And the most that it may change for that.
 _EVEN, _MOST = 0.2, (0.4, 2.0)
 # How far the middle colour goes to the hue of the photo's hair; what is added to both, as what is nearly black has no
 # hue that one could trust; logarithms by which other hair is like the middle colour.
 _HUE, _DARK, _ALIKE = 0.8, 0.12, 0.4
+# Logarithms by which hair is brighter in photos than behind, where light is not, and by how much it may differ.
+_IN_FRONT, _LIT = 0.08, 0.4
 # Light makes dark hair bright, and not fair hair: from the first to the second brightness, hidden hair becomes at least
 # so bright a share of it. White hair is none that training knows.
 _FAIR, _AS_BRIGHT = (0.45, 0.7), 0.85
@@ -107,11 +110,13 @@ def _evening(generator: PanoHead, head: Triplane, hair: Tensor, places: Tensor, 
 
 
 def _gain_to(colour: Tensor, wanted: Tensor) -> Tensor:
-    """Factors [3] that bring a colour [3] to the hue of the photo's hair; as bright as before, unless that is fair."""
+    """Factors [3] that bring a colour [3] to the hue of the photo's hair, and as near to its brightness as light tells."""
     ratio = (wanted + _DARK) / (colour + _DARK)
     hue = (ratio / ratio.log().mean().exp()) ** _HUE
     fair = ((wanted.mean() - _FAIR[0]) / (_FAIR[1] - _FAIR[0])).clamp(0, 1)
-    return (hue * (fair * _AS_BRIGHT * wanted.mean() / colour.mean()).clamp(min=1)).clamp(*_MOST)
+    brighter = (wanted.mean() / colour.mean()).log() - _IN_FRONT
+    light = torch.maximum(F.softshrink(brighter, _LIT).exp(), fair * _AS_BRIGHT * wanted.mean() / colour.mean())
+    return (hue * light).clamp(*_MOST)
 
 
 def _pattern_at(places: Tensor) -> Tensor:
@@ -119,22 +124,31 @@ def _pattern_at(places: Tensor) -> Tensor:
     away = places - torch.tensor(_AXIS).to(places)
     around = torch.atan2(away[..., 0], away[..., 2]) / math.pi
     down = torch.acos((away[..., 1] / away.norm(dim=-1).clamp(min=1e-6)).clamp(-1, 1)) * (2 / math.pi) - 1
-    pattern = F.pad(_pattern().to(places), (1, 1, 0, 0), mode="circular")
-    width = pattern.shape[-1]
-    grid = torch.stack([around * (width - 2) / width, down], -1).flatten(1, 2)
-    read = F.grid_sample(pattern.expand(len(places), -1, -1, -1), grid, padding_mode="border", align_corners=False)
-    return read.reshape(places.shape[:-1])
+    return _read(_pattern().to(places), around, down)
 
 
 @functools.lru_cache(maxsize=1)
 def _pattern() -> Tensor:
     """[1,1,H,W] over the angle from the crown and around, which is a circle."""
-    chance, total = torch.Generator().manual_seed(0), torch.zeros(1, 1, *_PATTERN)
-    for width, length, share in _STREAKS:
-        noise = torch.randn(1, 1, *_PATTERN, generator=chance)
-        streaks = _smoothed(_smoothed(noise, width).mT, length).mT
-        total += share * streaks / streaks.std()
-    return (total - total.mean()) / total.std()
+    chance = torch.Generator().manual_seed(0)
+
+    def streaks(width: float, length: float) -> Tensor:
+        noise = _smoothed(_smoothed(torch.randn(1, 1, *_PATTERN, generator=chance), width).mT, length).mT
+        return noise / noise.std()
+
+    straight = sum(share * streaks(width, length) for width, length, share in _STREAKS)
+    down, around = torch.meshgrid(*(torch.arange(size) + 0.5 for size in _PATTERN), indexing="ij")
+    around = (around + _BEND * streaks(_BEND_WIDTH, _BEND_LENGTH)[0, 0]) % _PATTERN[1]
+    pattern = _read(straight, around / _PATTERN[1] * 2 - 1, down / _PATTERN[0] * 2 - 1)[None, None]
+    return (pattern - pattern.mean()) / pattern.std()
+
+
+def _read(pattern: Tensor, around: Tensor, down: Tensor) -> Tensor:
+    """Values [...] of a pattern [1,1,H,W] at places [...] in -1..1, around a circle."""
+    width = pattern.shape[-1]
+    grid = torch.stack([around * width / (width + 2), down], -1).reshape(1, 1, -1, 2)
+    circle = F.pad(pattern, (1, 1, 0, 0), mode="circular")
+    return F.grid_sample(circle, grid, padding_mode="border", align_corners=False).reshape(around.shape)
 
 
 def _smoothed(values: Tensor, sigma: float) -> Tensor:

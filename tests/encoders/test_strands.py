@@ -103,7 +103,10 @@ def test_hidden_hair_takes_the_hue_of_the_photo_s(generator, heads):
 def test_light_makes_dark_hair_bright_and_not_fair_hair():
     dark, pink = torch.tensor([0.2, 0.15, 0.1]), torch.tensor([0.5, 0.4, 0.36])
     white = torch.tensor([0.9, 0.88, 0.86])
-    assert float((dark * _gain_to(dark, torch.tensor([0.4, 0.3, 0.2]))).mean()) == pytest.approx(0.15, rel=0.06)
+    assert float((dark * _gain_to(dark, torch.tensor([0.3, 0.225, 0.15]))).mean()) == pytest.approx(0.15, rel=0.06)
+    # Black beside blond is more than light does.
+    assert float(_gain_to(dark, torch.tensor([0.5, 0.4, 0.3])).mean()) > 1.4
+    assert float(_gain_to(white, dark).mean()) < 0.5
     whitened = pink * _gain_to(pink, white)
     assert float(whitened.mean()) == pytest.approx(0.85 * 0.88, rel=0.06)
     assert float(whitened[0] / whitened[2]) < 1.2 < float(pink[0] / pink[2])
