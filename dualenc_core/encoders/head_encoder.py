@@ -200,7 +200,8 @@ class HeadEncoder(nn.Module):
             if self.config.outline and matte is not None:
                 refined = fit_outline(generator, refined, image, places, matte, renders)
             if self.config.strands and self.config.detail:
-                refined = add_strands(generator, refined, output.coarse, (image, places, matte), quality=renders)
+                photos = None if matte is None else (image, places, matte)
+                refined = add_strands(generator, refined, output.coarse, photos, quality=renders)
             if self.config.detail:
                 add = add_both_sides if self.config.both_sides else add_detail
                 refined = add(generator, refined, image, places, matte, self.config.detail, renders)

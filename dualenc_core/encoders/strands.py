@@ -49,7 +49,7 @@ def add_strands(
     generator: PanoHead,
     triplane: Triplane,
     coarse: Triplane | None = None,
-    photos: tuple[Tensor, Camera, Tensor | None] | None = None,
+    photos: tuple[Tensor, Camera, Tensor] | None = None,
     strength: float = _STRENGTH,
     quality: str = "exact",
 ) -> Triplane:
@@ -68,8 +68,8 @@ def add_strands(
     if tones is None or strength == 0 or not reads_distances(generator):
         return triplane
     shares = hair_shares(generator, triplane.ws, tones, None if coarse is None else coarse.planes)
-    wanted = [None] * len(triplane)
-    if photos is not None and photos[2] is not None:
+    wanted: list[Tensor | None] = [None] * len(triplane)
+    if photos is not None:
         image, camera, matte = photos
         wanted = [
             photographed_hair(generator, triplane[i], shares[i], image[i : i + 1], camera[i], matte[i : i + 1], quality)
@@ -110,7 +110,7 @@ def _evening(generator: PanoHead, head: Triplane, hair: Tensor, places: Tensor, 
 
 
 def _gain_to(colour: Tensor, wanted: Tensor) -> Tensor:
-    """Factors [3] that bring a colour [3] to the hue of the photo's hair, and as near to its brightness as light tells."""
+    """Factors [3] that bring a colour [3] to the hue of the photo's hair, and nearer to it than light could explain."""
     ratio = (wanted + _DARK) / (colour + _DARK)
     hue = (ratio / ratio.log().mean().exp()) ** _HUE
     fair = ((wanted.mean() - _FAIR[0]) / (_FAIR[1] - _FAIR[0])).clamp(0, 1)
@@ -136,7 +136,7 @@ def _pattern() -> Tensor:
         noise = _smoothed(_smoothed(torch.randn(1, 1, *_PATTERN, generator=chance), width).mT, length).mT
         return noise / noise.std()
 
-    straight = sum(share * streaks(width, length) for width, length, share in _STREAKS)
+    straight = torch.cat([share * streaks(width, length) for width, length, share in _STREAKS]).sum(0, keepdim=True)
     down, around = torch.meshgrid(*(torch.arange(size) + 0.5 for size in _PATTERN), indexing="ij")
     around = (around + _BEND * streaks(_BEND_WIDTH, _BEND_LENGTH)[0, 0]) % _PATTERN[1]
     pattern = _read(straight, around / _PATTERN[1] * 2 - 1, down / _PATTERN[0] * 2 - 1)[None, None]

@@ -61,7 +61,9 @@ def test_a_photo_tells_the_colour_of_hair_and_not_of_skin(generator, heads, shar
     told = photographed_hair(generator, head, shares[0], green, camera, seen.alpha)
     assert torch.allclose(told, torch.tensor([0.1, 0.6, 0.1]), atol=0.05)
     assert float(found.max()) < 0.7 and float((found - told).abs().max()) > 0.1
-    # A head of skin alone, and nothing of a head.
-    skin = torch.full_like(green, 0.3) + 0.02 * torch.randn(green.shape, generator=torch.Generator().manual_seed(0))
-    assert photographed_hair(generator, head, shares[0], skin.clamp(-1, 1), camera, seen.alpha) is None
+    # Where nothing is unlike skin all of it counts: blond and brown hair is like many a skin, and bald heads are skin.
+    bald = torch.full_like(green, 0.3) + 0.02 * torch.randn(green.shape, generator=torch.Generator().manual_seed(0))
+    told = photographed_hair(generator, head, shares[0], bald.clamp(-1, 1), camera, seen.alpha)
+    assert torch.allclose(told, torch.full((3,), 0.65), atol=0.02)
     assert photographed_hair(generator, head, shares[0], green, camera, torch.zeros_like(seen.alpha)) is None
+    assert photographed_hair(generator, head, 0 * shares[0], green, camera, seen.alpha) is None
