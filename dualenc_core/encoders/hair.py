@@ -14,6 +14,7 @@ from ..camera import Camera
 from ..generator import PanoHead
 from ..images import resize_area
 from ..people.relief import CHANNELS, DISTANCE_SCALE, SIDES
+from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import PLANE_AXES
 from ..triplane import Triplane
@@ -23,12 +24,13 @@ from .tones import FEWEST, unlike
 # A cell is hair where a hair's colour moves it by so much more of what moves most than skin's does: from, up to.
 _FROM, _UP_TO = 0.5, 0.75
 LEAST = 0.05
-# Pixels across in which a photo's hair is looked for; those that count are covered so far, and two further inside. What
-# is near the outline goes on behind it: a scarf over hair, not the hair.
-_SIZE, _COVERED, _RIMS = 128, 0.95, ((2, 0), (14, 1))
+# Pixels across in which a photo's hair is looked for; those that count are covered so far, and two further inside.
+_SIZE, _COVERED, _RIM = 128, 0.95, 2
 # Hair and skin, by the share of hair on the surface that a pixel shows, and how many deviations hair is from skin:
-# hairlines are elsewhere in the photo. Where less of what may be hair is so unlike it, the more unlike half counts.
-_HAIR, _SKIN, _UNLIKE, _LEAST_FOUND = 0.5, 0.1, 2.5, 0.05
+# hairlines are elsewhere in the photo.
+_HAIR, _SKIN, _UNLIKE = 0.5, 0.1, 2.5
+# World units behind what a photo shows: from the first on something is hidden in part, from the second on all.
+_BEHIND = (0.02, 0.06)
 # World units beside a side's surface at which what it knows counts little.
 _NEAR = 0.01
 
@@ -70,14 +72,23 @@ def seen_places(planes: Tensor, side: int, depth: int, box_warp: float) -> Tenso
     return torch.stack([axes[axis] for axis in range(3)], -1)
 
 
+def seen_by(generator: PanoHead, head: Triplane, camera: Camera, quality: str = "exact") -> Rendering:
+    """What a photo shows of a head, for `photographed_hair` and `hidden_from`; quality as in `PanoHead.render`."""
+    return generator.render(head, camera, resolution=_SIZE, super_resolve=False, quality=quality)
+
+
+def hidden_from(seen: Rendering, camera: Camera, places: Tensor) -> Tensor:
+    """[...] in 0..1 how far places [...,3] on a head are behind what one camera shows of it."""
+    points = places.reshape(1, -1, 3)
+    pixels, _ = camera.project(points)
+    depth = torch.nan_to_num(seen.depth, posinf=float(camera.position.norm() * 2))
+    first = F.grid_sample(depth, pixels[:, None] * 2 - 1, padding_mode="border", align_corners=False)[0, 0, 0]
+    behind = (points - camera.position[:, None])[0].norm(dim=-1) - first
+    return ((behind - _BEHIND[0]) / (_BEHIND[1] - _BEHIND[0])).clamp(0, 1).reshape(places.shape[:-1])
+
+
 def photographed_hair(
-    generator: PanoHead,
-    head: Triplane,
-    hair: Tensor,
-    image: Tensor,
-    camera: Camera,
-    matte: Tensor,
-    quality: str = "exact",
+    generator: PanoHead, head: Triplane, hair: Tensor, image: Tensor, camera: Camera, matte: Tensor, seen: Rendering
 ) -> Tensor | None:
     """Usual colour [3] in 0..1 of one head's hair in its photo; None where the photo shows too little of it.
 
@@ -85,28 +96,22 @@ def photographed_hair(
         hair: [5,S,S], `hair_shares`.
         image: [1,3,S',S'] in -1..1.
         matte: [1,1,S",S"] in 0..1, coverage of the head.
-        quality: of the render that tells where the photo shows what (`PanoHead.render`).
+        seen: of `seen_by`.
     """
-    seen = generator.render(head, camera, resolution=_SIZE, super_resolve=False, quality=quality)
     origins, directions = camera_rays(camera, _SIZE)
     surface = (origins + torch.nan_to_num(seen.depth, posinf=0.0).flatten(1)[..., None] * directions)[0]
     share = _share_at(surface, head, hair, generator.config.render.box_warp).reshape(_SIZE, _SIZE)
     cover = torch.minimum(F.interpolate(matte.float(), size=(_SIZE, _SIZE), mode="area"), seen.alpha)
-    both, beside = (F.max_pool2d((cover < _COVERED).float(), 2 * n + 1, 1, n)[0, 0] == value for n, value in _RIMS)
+    both = F.max_pool2d((cover < _COVERED).float(), 2 * _RIM + 1, 1, _RIM)[0, 0] == 0
     photo = resize_area(image, _SIZE)[0].float().cpu()
-    share, both, beside = share.cpu(), both.cpu(), beside.cpu()
+    share, both = share.cpu(), both.cpu()
     skin, like_hair = both & (share < _SKIN), both & (share > _HAIR)
     if skin.sum() < FEWEST or like_hair.sum() < FEWEST:
         return None
     away = unlike(photo, photo[:, skin])
-    found = like_hair & (away > _UNLIKE)
-    if found.sum() < _LEAST_FOUND * like_hair.sum():
-        # Blond and brown hair is like many a skin.
-        found = like_hair & (away >= away[like_hair].median())
-    for place in (found & beside, found):
-        if place.sum() >= FEWEST:
-            return (photo[:, place].median(1).values + 1) / 2
-    return None
+    # Blond and brown hair is like many a skin: then the half that is less so. The few pixels least like it are shadows.
+    found = like_hair & (away >= away[like_hair].median().clamp(max=_UNLIKE))
+    return (photo[:, found].median(1).values + 1) / 2 if found.sum() >= FEWEST else None
 
 
 def _share_at(points: Tensor, head: Triplane, shares: Tensor, box_warp: float) -> Tensor:

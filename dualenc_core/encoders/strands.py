@@ -17,7 +17,7 @@ from ..camera import Camera
 from ..generator import PanoHead
 from ..people.relief import CHANNELS, SIDES
 from ..triplane import Triplane
-from .hair import LEAST, hair_shares, photographed_hair, seen_places
+from .hair import LEAST, hair_shares, hidden_from, photographed_hair, seen_by, seen_places
 from .outline_rim import distance_feature, reads_distances
 from .tones import known_tones
 
@@ -35,7 +35,8 @@ _EVEN, _MOST = 0.2, (0.4, 2.0)
 # How far the middle colour goes to the hue of the photo's hair; what is added to both, as what is nearly black has no
 # hue that one could trust; logarithms by which other hair is like the middle colour.
 _HUE, _DARK, _ALIKE = 0.8, 0.12, 0.4
-# Logarithms by which hair is brighter in photos than behind, where light is not, and by how much it may differ.
+# Logarithms by which hair is brighter in photos than behind, where light is not, and by how much more it may be before
+# hidden hair becomes brighter. Never darker: photos have shadows.
 _IN_FRONT, _LIT = 0.08, 0.4
 # Light makes dark hair bright, and not fair hair: from the first to the second brightness, hidden hair becomes at least
 # so bright a share of it. White hair is none that training knows.
@@ -68,29 +69,33 @@ def add_strands(
     if tones is None or strength == 0 or not reads_distances(generator):
         return triplane
     shares = hair_shares(generator, triplane.ws, tones, None if coarse is None else coarse.planes)
-    wanted: list[Tensor | None] = [None] * len(triplane)
-    if photos is not None:
-        image, camera, matte = photos
-        wanted = [
-            photographed_hair(generator, triplane[i], shares[i], image[i : i + 1], camera[i], matte[i : i + 1], quality)
-            for i in range(len(triplane))
-        ]
     box_warp = generator.config.render.box_warp
     places = torch.stack([seen_places(triplane.planes, k, triplane.depth, box_warp) for k in _OTHERS], 1)
-    hair = shares[:, 1:]
-    gains = torch.stack([_evening(generator, triplane[i], hair[i], places[i], wanted[i]) for i in range(len(triplane))])
-    gains = gains * (1 + strength * hair * _pattern_at(places)).clamp(0.3, 2.0)[:, :, None]
+    gains = []
+    for i in range(len(triplane)):
+        head, wanted, hidden = triplane[i], None, torch.zeros_like(shares[i, 1:])
+        if photos is not None:
+            image, camera, matte = (part[i : i + 1] if isinstance(part, Tensor) else part[i] for part in photos)
+            seen = seen_by(generator, head, camera, quality)
+            wanted = photographed_hair(generator, head, shares[i], image, camera, matte, seen)
+            hidden = hidden_from(seen, camera, places[i])
+        gains.append(_evening(generator, head, shares[i, 1:], places[i], wanted, hidden))
+    streaks = (1 + strength * shares[:, 1:] * _pattern_at(places)).clamp(0.3, 2.0)
+    factors = torch.stack(gains) * streaks[:, :, None]
     volume = triplane.planes.unflatten(2, (-1, triplane.depth)).clone()
     for i, (side, (plane, _)) in enumerate(_OTHERS.items()):
-        volume[:, plane, side * CHANNELS : distance_feature(side)] *= gains[:, i, :, None]
+        volume[:, plane, side * CHANNELS : distance_feature(side)] *= factors[:, i, :, None]
     return triplane.replace(planes=volume.flatten(2, 3))
 
 
-def _evening(generator: PanoHead, head: Triplane, hair: Tensor, places: Tensor, wanted: Tensor | None) -> Tensor:
+def _evening(
+    generator: PanoHead, head: Triplane, hair: Tensor, places: Tensor, wanted: Tensor | None, hidden: Tensor
+) -> Tensor:
     """[4,3,S,S] factors that bring hair [4,S,S] at places [4,S,S,3] part of the way to one colour.
 
     Args:
-        wanted: colour [3] of the photo's hair in 0..1, whose hue that one has.
+        wanted: colour [3] of the photo's hair in 0..1, whose hue that one has where the photo does not show hair.
+        hidden: [4,S,S] in 0..1.
     """
     gains = torch.ones(*hair.shape, 3).to(hair)
     some = hair > LEAST
@@ -104,9 +109,9 @@ def _evening(generator: PanoHead, head: Triplane, hair: Tensor, places: Tensor, 
         if wanted is not None:
             # A scarf in the place of hair keeps its own.
             away = ((colour + _DARK) / (middle + _DARK)).log().square().mean(1, keepdim=True)
-            gains[some] *= _gain_to(middle, wanted.to(middle)) ** (share / (1 + away / _ALIKE**2))
-    smooth = F.avg_pool2d(gains.permute(0, 3, 1, 2), 7, 1, 3, count_include_pad=False)
-    return smooth
+            amount = hidden[some][:, None] * share / (1 + away / _ALIKE**2)
+            gains[some] *= _gain_to(middle, wanted.to(middle)) ** amount
+    return F.avg_pool2d(gains.permute(0, 3, 1, 2), 7, 1, 3, count_include_pad=False)
 
 
 def _gain_to(colour: Tensor, wanted: Tensor) -> Tensor:
@@ -114,8 +119,8 @@ def _gain_to(colour: Tensor, wanted: Tensor) -> Tensor:
     ratio = (wanted + _DARK) / (colour + _DARK)
     hue = (ratio / ratio.log().mean().exp()) ** _HUE
     fair = ((wanted.mean() - _FAIR[0]) / (_FAIR[1] - _FAIR[0])).clamp(0, 1)
-    brighter = (wanted.mean() / colour.mean()).log() - _IN_FRONT
-    light = torch.maximum(F.softshrink(brighter, _LIT).exp(), fair * _AS_BRIGHT * wanted.mean() / colour.mean())
+    brighter = (wanted.mean() / colour.mean()).log() - _IN_FRONT - _LIT
+    light = torch.maximum(brighter.exp(), fair * _AS_BRIGHT * wanted.mean() / colour.mean()).clamp(min=1)
     return (hue * light).clamp(*_MOST)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import dualenc_core as dc
-from dualenc_core.encoders.hair import hair_shares, photographed_hair, seen_places
+from dualenc_core.encoders.hair import hair_shares, hidden_from, photographed_hair, seen_by, seen_places
 from dualenc_core.encoders.tones import known_tones
 
 
@@ -55,15 +55,28 @@ def test_places_lie_on_the_surface(generator, heads):
 def test_a_photo_tells_the_colour_of_hair_and_not_of_skin(generator, heads, shares):
     head, camera = heads[0], dc.Camera.look_at(0.0)
     seen = generator.render(head, camera)
-    found = photographed_hair(generator, head, shares[0], seen.image.clamp(-1, 1), camera, seen.alpha)
+    view = seen_by(generator, head, camera)
+    found = photographed_hair(generator, head, shares[0], seen.image.clamp(-1, 1), camera, seen.alpha, view)
     green = seen.image.clamp(-1, 1).clone()
     green[:, :, :200] = torch.tensor([-0.8, 0.2, -0.8])[:, None, None]
-    told = photographed_hair(generator, head, shares[0], green, camera, seen.alpha)
+    told = photographed_hair(generator, head, shares[0], green, camera, seen.alpha, view)
     assert torch.allclose(told, torch.tensor([0.1, 0.6, 0.1]), atol=0.05)
     assert float(found.max()) < 0.7 and float((found - told).abs().max()) > 0.1
     # Where nothing is unlike skin all of it counts: blond and brown hair is like many a skin, and bald heads are skin.
     bald = torch.full_like(green, 0.3) + 0.02 * torch.randn(green.shape, generator=torch.Generator().manual_seed(0))
-    told = photographed_hair(generator, head, shares[0], bald.clamp(-1, 1), camera, seen.alpha)
+    told = photographed_hair(generator, head, shares[0], bald.clamp(-1, 1), camera, seen.alpha, view)
     assert torch.allclose(told, torch.full((3,), 0.65), atol=0.02)
-    assert photographed_hair(generator, head, shares[0], green, camera, torch.zeros_like(seen.alpha)) is None
-    assert photographed_hair(generator, head, 0 * shares[0], green, camera, seen.alpha) is None
+    assert photographed_hair(generator, head, shares[0], green, camera, torch.zeros_like(seen.alpha), view) is None
+    assert photographed_hair(generator, head, 0 * shares[0], green, camera, seen.alpha, view) is None
+
+
+@torch.no_grad()
+def test_backs_are_hidden_and_fronts_are_not(generator, heads):
+    head, camera = heads[0], dc.Camera.look_at(0.0)
+    places = torch.stack(
+        [seen_places(head.planes, side, head.depth, generator.config.render.box_warp)[0] for side in range(2)]
+    )
+    hidden = hidden_from(seen_by(generator, head, camera), camera, places)
+    middle = slice(head.size * 7 // 16, head.size * 9 // 16)
+    front, back = hidden[:, middle, middle].flatten(1).mean(1)
+    assert float(front) < 0.02 and float(back) > 0.98

@@ -103,7 +103,8 @@ def test_light_makes_dark_hair_bright_and_not_fair_hair():
     assert float((dark * _gain_to(dark, torch.tensor([0.3, 0.225, 0.15]))).mean()) == pytest.approx(0.15, rel=0.06)
     # Black beside blond is more than light does.
     assert float(_gain_to(dark, torch.tensor([0.5, 0.4, 0.3])).mean()) > 1.4
-    assert float(_gain_to(white, dark).mean()) < 0.5
+    # What is dark may be a shadow.
+    assert float((white * _gain_to(white, dark)).mean()) > 0.8
     whitened = pink * _gain_to(pink, white)
     assert float(whitened.mean()) == pytest.approx(0.85 * 0.88, rel=0.06)
     assert float(whitened[0] / whitened[2]) < 1.2 < float(pink[0] / pink[2])
