@@ -75,10 +75,11 @@ def add_strands(
     for i in range(len(triplane)):
         head, wanted, hidden = triplane[i], None, torch.zeros_like(shares[i, 1:])
         if photos is not None:
-            image, camera, matte = (part[i : i + 1] if isinstance(part, Tensor) else part[i] for part in photos)
-            seen = seen_by(generator, head, camera, quality)
-            wanted = photographed_hair(generator, head, shares[i], image, camera, matte, seen)
-            hidden = hidden_from(seen, camera, places[i])
+            images, cameras, mattes = photos
+            seen = seen_by(generator, head, cameras[i], quality)
+            photo = images[i : i + 1], cameras[i], mattes[i : i + 1]
+            wanted = photographed_hair(generator, head, shares[i], *photo, seen)
+            hidden = hidden_from(seen, cameras[i], places[i])
         gains.append(_evening(generator, head, shares[i, 1:], places[i], wanted, hidden))
     streaks = (1 + strength * shares[:, 1:] * _pattern_at(places)).clamp(0.3, 2.0)
     factors = torch.stack(gains) * streaks[:, :, None]
