@@ -29,8 +29,6 @@ _SIZE, _COVERED, _RIM = 128, 0.95, 2
 # Hair and skin, by the share of hair on the surface that a pixel shows, and how many deviations hair is from skin:
 # hairlines are elsewhere in the photo.
 _HAIR, _SKIN, _UNLIKE = 0.5, 0.1, 2.5
-# World units behind what a photo shows: from the first on something is hidden in part, from the second on all.
-_BEHIND = (0.02, 0.06)
 # World units beside a side's surface at which what it knows counts little.
 _NEAR = 0.01
 
@@ -73,18 +71,8 @@ def seen_places(planes: Tensor, side: int, depth: int, box_warp: float) -> Tenso
 
 
 def seen_by(generator: PanoHead, head: Triplane, camera: Camera, quality: str = "exact") -> Rendering:
-    """What a photo shows of a head, for `photographed_hair` and `hidden_from`; quality as in `PanoHead.render`."""
+    """One head as its photo's camera sees it, for `photographed_hair`; quality as in `PanoHead.render`."""
     return generator.render(head, camera, resolution=_SIZE, super_resolve=False, quality=quality)
-
-
-def hidden_from(seen: Rendering, camera: Camera, places: Tensor) -> Tensor:
-    """[...] in 0..1 how far places [...,3] on a head are behind what one camera shows of it."""
-    points = places.reshape(1, -1, 3)
-    pixels, _ = camera.project(points)
-    depth = torch.nan_to_num(seen.depth, posinf=float(camera.position.norm() * 2))
-    first = F.grid_sample(depth, pixels[:, None] * 2 - 1, padding_mode="border", align_corners=False)[0, 0, 0]
-    behind = (points - camera.position[:, None])[0].norm(dim=-1) - first
-    return ((behind - _BEHIND[0]) / (_BEHIND[1] - _BEHIND[0])).clamp(0, 1).reshape(places.shape[:-1])
 
 
 def photographed_hair(

@@ -16,8 +16,9 @@ from torch import Tensor
 from ..camera import Camera
 from ..generator import PanoHead
 from ..people.relief import CHANNELS, SIDES
+from ..point_weight import Visibility
 from ..triplane import Triplane
-from .hair import LEAST, hair_shares, hidden_from, photographed_hair, seen_by, seen_places
+from .hair import LEAST, hair_shares, photographed_hair, seen_by, seen_places
 from .outline_rim import distance_feature, reads_distances
 from .tones import known_tones
 
@@ -79,7 +80,8 @@ def add_strands(
             seen = seen_by(generator, head, cameras[i], quality)
             photo = images[i : i + 1], cameras[i], mattes[i : i + 1]
             wanted = photographed_hair(generator, head, shares[i], *photo, seen)
-            hidden = hidden_from(seen, cameras[i], places[i])
+            visible = Visibility(cameras[i], seen.depth, seen.alpha)
+            hidden = visible.complement(places[i].reshape(1, -1, 3)).reshape_as(hidden)
         gains.append(_evening(generator, head, shares[i, 1:], places[i], wanted, hidden))
     streaks = (1 + strength * shares[:, 1:] * _pattern_at(places)).clamp(0.3, 2.0)
     factors = torch.stack(gains) * streaks[:, :, None]

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import dualenc_core as dc
@@ -72,3 +73,10 @@ def generator():
 def head(generator):
     """A head that it makes by itself."""
     return generator.synthesize(generator.mapping(generator.latents(seed=3)))
+
+
+@pytest.fixture(scope="session")
+def heads(generator):
+    """Two that it makes by itself, near the average."""
+    with torch.no_grad():
+        return generator.synthesize(generator.mapping(generator.latents(seed=2, count=2), truncation_psi=0.6))

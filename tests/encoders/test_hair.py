@@ -6,19 +6,8 @@ import pytest
 import torch
 
 import dualenc_core as dc
-from dualenc_core.encoders.hair import hair_shares, hidden_from, photographed_hair, seen_by, seen_places
+from dualenc_core.encoders.hair import hair_shares, photographed_hair, seen_by, seen_places
 from dualenc_core.encoders.tones import known_tones
-
-
-@pytest.fixture(scope="module")
-def generator():
-    return dc.load_generator("demo")
-
-
-@pytest.fixture(scope="module")
-def heads(generator):
-    with torch.no_grad():
-        return generator.synthesize(generator.mapping(generator.latents(seed=2, count=2), truncation_psi=0.6))
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +57,3 @@ def test_a_photo_tells_the_colour_of_hair_and_not_of_skin(generator, heads, shar
     assert torch.allclose(told, torch.full((3,), 0.65), atol=0.02)
     assert photographed_hair(generator, head, shares[0], green, camera, torch.zeros_like(seen.alpha), view) is None
     assert photographed_hair(generator, head, 0 * shares[0], green, camera, seen.alpha, view) is None
-
-
-@torch.no_grad()
-def test_backs_are_hidden_and_fronts_are_not(generator, heads):
-    head, camera = heads[0], dc.Camera.look_at(0.0)
-    places = torch.stack(
-        [seen_places(head.planes, side, head.depth, generator.config.render.box_warp)[0] for side in range(2)]
-    )
-    hidden = hidden_from(seen_by(generator, head, camera), camera, places)
-    middle = slice(head.size * 7 // 16, head.size * 9 // 16)
-    front, back = hidden[:, middle, middle].flatten(1).mean(1)
-    assert float(front) < 0.02 and float(back) > 0.98
