@@ -198,7 +198,8 @@ class HeadEncoderConfig:
         outline: whether a head then goes on as far as the photo's matte does (`outline.fit_outline`).
         detail: steps of `detail.add_detail` after it, which give a head its photo's sharpness.
         strands: whether hair has streaks where no photo says how it looks (`strands.add_strands`); with detail.
-        both_sides: whether hidden parts get the detail of the mirrored photo (`detail.add_both_sides`); with detail.
+        both_sides: whether what the photo hardly shows then becomes the mirror image of what it shows
+            (`symmetry.complete_sides`).
         render_resolution: neural resolution of the renders that stage two compares with the photo.
         render_samples: coarse and importance samples a ray of those renders; None = the generator's.
         super_resolve: compare with the super-resolved image; False = with the raw one (cheaper).
@@ -229,10 +230,6 @@ class HeadEncoderConfig:
             raise DualEncError(f"passes is {self.passes}, expected at least 1")
         if self.detail < 0:
             raise DualEncError(f"detail is {self.detail}, expected 0 or more steps")
-        if self.both_sides and not self.detail:
-            raise DualEncError(
-                "both_sides is set, but detail is 0: there is nothing to mirror; set detail, 12 is usual"
-            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HeadEncoderConfig:

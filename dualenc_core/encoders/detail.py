@@ -50,7 +50,6 @@ def add_detail(
     steps: int = 12,
     quality: str = "exact",
     sharpen: bool = True,
-    relit: bool = False,
 ) -> Triplane:
     """Heads that look like their photos where these show them; density and what is hidden stay as they are.
 
@@ -62,7 +61,6 @@ def add_detail(
         steps: of conjugate gradients.
         quality: of the render that is compared with the photo (`PanoHead.render_rays`).
         sharpen: look at the super-resolved picture too, and ask for as much more as it softens.
-        relit: the photo's hues and details alone; how light large parts are stays as the heads have it.
 
     Heads of generators whose density reads every feature (official ones) come back unchanged: for them there is
     `inversion.refine_triplane`.
@@ -74,7 +72,7 @@ def add_detail(
     for i in range(len(triplane)):
         head, view, part = triplane[i], camera[i], None if matte is None else matte[i : i + 1]
         photo = shrink_area(image[i : i + 1], generator.config.image_resolution)
-        rays = _rays(generator, head, photo, view, part, unread, quality, relit)
+        rays = _rays(generator, head, photo, view, part, unread, quality)
         if rays is not None:
             colours = _Colours(generator, head, rays, unread)
             change = colours.change(rays.lack, steps)
@@ -86,26 +84,6 @@ def add_detail(
             head = colours.changed(head, change)
         planes.append(head.planes)
     return triplane.replace(planes=torch.cat(planes))
-
-
-def add_both_sides(
-    generator: PanoHead,
-    triplane: Triplane,
-    image: Tensor,
-    camera: Camera,
-    matte: Tensor | None = None,
-    steps: int = 12,
-    quality: str = "exact",
-) -> Triplane:
-    """As `add_detail`, and what the photo does not show gets the detail of its mirror image, where that shows it.
-
-    Faces are nearly symmetric (symmetry prior of SPI, Yin et al. 2023): from a photo that is taken from the left, the
-    right cheek, ear and hair become those of the left; light is not symmetric, and stays as the head has it.
-    """
-    other = None if matte is None else matte.flip(-1)
-    mirrored = image.flip(-1), camera.mirrored, other
-    head = add_detail(generator, triplane, *mirrored, steps, quality, sharpen=False, relit=True)
-    return add_detail(generator, head, image, camera, matte, steps, quality, sharpen=False)
 
 
 @dataclass(frozen=True)
@@ -195,7 +173,6 @@ def _rays(
     matte: Tensor | None,
     unread: Tensor,
     quality: str,
-    relit: bool,
 ) -> _Rays | None:
     """The rays that have something to say, if there are any."""
     size = generator.config.neural_resolution
@@ -205,7 +182,8 @@ def _rays(
     found = torch.isfinite(seen.depth[0])
     depth = seen.depth[0].where(found, 0)
     cover = seen.alpha[0] if matte is None else torch.minimum(resize_area(matte, size).flatten(), seen.alpha[0])
-    facing = _facing((origins[0] + directions[0] * depth[:, None]).reshape(size, size, 3), directions[0])
+    surface = (origins[0] + directions[0] * depth[:, None]).reshape(size, size, 3)
+    facing = ((cosines(surface, directions[0]) - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
     inside = -F.max_pool2d(-cover.reshape(1, 1, size, size), 2 * _RIM + 1, 1, _RIM).flatten()
     weight = facing * ((inside - _COVERED) / (1 - _COVERED)).clamp(0, 1) * found
     used = weight.nonzero()[:, 0]
@@ -222,26 +200,8 @@ def _rays(
     slopes = _slopes(generator, head, points)[..., unread] * share.reshape(-1, 1, 1)
     drawn = generator.to_rgb(seen.features[:, used].transpose(1, 2)[..., None], head.ws)[0, :, :, 0].T
     photo = resize_area(image, size)
-    if relit:
-        made = generator.to_rgb(seen.features.transpose(1, 2).unflatten(2, (size, size)), head.ws)
-        photo = _relit(photo, made, cover.reshape(1, 1, size, size))
     lack = photo.flatten(2)[0].T[used] - drawn
     return _Rays(used, points, slopes, weight[used, None].sqrt(), lack)
-
-
-def _relit(photo: Tensor, made: Tensor, cover: Tensor) -> Tensor:
-    """A photo [1,3,S,S] in the light of a render [1,3,S,S], both in -1..1, where both cover it [1,1,S,S]."""
-    reach = photo.shape[-1] // 13
-
-    def light(picture: Tensor) -> Tensor:
-        grey = ((picture.mean(1, keepdim=True) + 1) / 2 + 0.02) * cover
-        # Two box means are as smooth as it takes.
-        for _ in range(2):
-            grey = F.avg_pool2d(grey, 2 * reach + 1, 1, reach, count_include_pad=False)
-        return grey.clamp(min=1e-6)
-
-    ratio = (light(made) / light(photo)).clamp(0.4, 2.5)
-    return ((photo + 1) * ratio - 1).clamp(-1, 1)
 
 
 def _slopes(generator: PanoHead, head: Triplane, points: Tensor) -> Tensor:
@@ -262,10 +222,9 @@ def _slopes(generator: PanoHead, head: Triplane, points: Tensor) -> Tensor:
     return by_hidden @ (first.weight * first.weight_gain)
 
 
-def _facing(surface: Tensor, directions: Tensor) -> Tensor:
-    """[S·S] in 0..1 how squarely rays meet a surface [S,S,3]."""
+def cosines(surface: Tensor, directions: Tensor) -> Tensor:
+    """[S·S] how squarely rays [S·S,3] meet a surface [S,S,3]: 0 along it, 1 straight."""
     across = F.pad(surface[:, 2:] - surface[:, :-2], (0, 0, 1, 1))
     down = F.pad(surface[2:] - surface[:-2], (0, 0, 0, 0, 1, 1))
     normal = F.normalize(torch.linalg.cross(across, down), dim=-1).flatten(0, 1)
-    cosine = (normal * directions).sum(-1).abs()
-    return ((cosine - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
+    return (normal * directions).sum(-1).abs()

@@ -18,7 +18,7 @@ from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import PLANE_AXES
 from ..triplane import Triplane
-from .outline_rim import distance_feature
+from .sides import distance_feature
 from .tones import FEWEST, unlike
 
 # A cell is hair where a hair's colour moves it by so much more of what moves most than skin's does: from, up to.

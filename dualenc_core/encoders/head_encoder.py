@@ -22,12 +22,13 @@ from ..networks import SAME_FILE, load_strictly
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
-from .detail import add_both_sides, add_detail
+from .detail import add_detail
 from .lifted_refiner import LiftedRefiner
 from .outline import fit_outline
 from .spaces import latents_to_styles
 from .strands import add_strands
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
+from .symmetry import complete_sides
 from .tones import fit_tones
 from .triplane_encoder import TriPlaneEncoder
 from .unprojection import Observation
@@ -203,8 +204,9 @@ class HeadEncoder(nn.Module):
                 photos = None if matte is None else (image, places, matte)
                 refined = add_strands(generator, refined, output.coarse, photos, quality=renders)
             if self.config.detail:
-                add = add_both_sides if self.config.both_sides else add_detail
-                refined = add(generator, refined, image, places, matte, self.config.detail, renders)
+                refined = add_detail(generator, refined, image, places, matte, self.config.detail, renders)
+            if self.config.both_sides:
+                refined = complete_sides(generator, refined, output.coarse, places, renders)
         meta = {
             **refined.meta,
             "encoder": self.name,

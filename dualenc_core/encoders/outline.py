@@ -15,7 +15,8 @@ from ..camera import Camera
 from ..generator import PanoHead
 from ..triplane import Triplane
 from .outline_maps import outline_maps, paint
-from .outline_rim import Rim, joined, reads_distances
+from .outline_rim import Rim, joined
+from .sides import reads_distances
 
 
 @torch.no_grad()

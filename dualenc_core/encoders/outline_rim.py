@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera
-from ..colours.unread import unread_features
 from ..errors import require
 from ..generator import PanoHead
 from ..images import sample_at
@@ -19,6 +18,7 @@ from ..people.relief import CHANNELS, DISTANCE_SCALE, SIDES, shares
 from ..rendering.trigrid import PLANE_AXES
 from ..triplane import Triplane
 from .outline_maps import OutlineMaps, carried
+from .sides import centres, distance_feature, places_on, surfaces_of
 
 # Half the thickness of what is added, and how far from what is missing the head stays as it is. World units: a head is
 # some 0.25 wide.
@@ -30,18 +30,6 @@ _LONGER, _BEHIND, _ASIDE = 3.0, 0.2, 0.06
 _OWN = 0.5
 # A side gets colours where its surface moves by more than this; and so many cells beside that, if its share grows so.
 _MOVED, _BESIDE, _GAINED = 0.008, 4, 0.1
-
-
-def reads_distances(generator: PanoHead) -> bool:
-    """Whether a generator's density reads nothing but the five sides' distances."""
-    features = generator.config.features
-    read = set(range(features)) - set(unread_features(generator).tolist())
-    return read == {distance_feature(k) for k in range(len(SIDES))}
-
-
-def distance_feature(side: int) -> int:
-    """The feature that holds a side's distances."""
-    return side * CHANNELS + CHANNELS - 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ class Rim:
     def of(cls, generator: PanoHead, head: Triplane, outline: OutlineMaps, camera: Camera) -> Rim:
         """For one head."""
         size, box_warp = head.size, generator.config.render.box_warp
-        at = _centres(size, box_warp, camera.position)
+        at = centres(size, box_warp, camera.position)
         points = _grid(at).reshape(1, -1, 3)
         uv = camera.project(points)[0]
         maps = (outline.apart, outline.beside, outline.middle, outline.wider)
@@ -101,7 +89,7 @@ def _beyond(generator: PanoHead, head: Triplane) -> Tensor:
     ndimage = require("scipy.ndimage", "scipy")
     # It is smooth: fewer cells will do.
     few, box_warp = 3 * head.size // 8, generator.config.render.box_warp
-    points = _grid(_centres(few, box_warp, head.planes)).reshape(1, -1, 3)
+    points = _grid(centres(few, box_warp, head.planes)).reshape(1, -1, 3)
     inside = (generator.query(head, points)[0] > 0).reshape(few, few, few).cpu().numpy()
     away = torch.from_numpy(ndimage.distance_transform_edt(~inside)).float() * (box_warp / few)
     sized = F.interpolate(away[None, None], size=(head.size,) * 3, mode="trilinear", align_corners=False)
@@ -112,11 +100,6 @@ def _grid(at: Tensor) -> Tensor:
     """Points [Z,Y,X,3] of places along each axis."""
     z, y, x = torch.meshgrid(at, at, at, indexing="ij")
     return torch.stack([x, y, z], -1)
-
-
-def _centres(size: int, box_warp: float, like: Tensor) -> Tensor:
-    """Of cells, along one axis."""
-    return ((torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size - 0.5) * box_warp
 
 
 def _met(field: Tensor, at: Tensor, plane: int, sign: int) -> tuple[Tensor, Tensor]:
@@ -138,37 +121,32 @@ def joined(head: Triplane, added: Rim, paint: Tensor, camera: Camera) -> Triplan
     """A head, and what is added to it, in the colours of the photo."""
     planes = head.planes.clone()
     features = planes[0].unflatten(1, (-1, head.depth))  # a view
-    before = _thicken(features, added)
+    before = surfaces_of(features, added.box_warp)
+    _thicken(features, added)
     moved = _moved(before, added)
     after = torch.where(moved, added.surface, before)
     old_share, share = (_shares(surfaces, added.box_warp).to(planes) for surfaces in (before, after))
     # Beside it, sides see what was at their outlines, and was of other sides' colours.
     beside = F.max_pool2d(moved.float(), 2 * _BESIDE + 1, 1, _BESIDE) > 0
     painted = moved | (beside & (share > old_share + _GAINED))
-    uv = camera.project(_points(after, added.box_warp).reshape(1, -1, 3))[0]
+    uv = camera.project(places_on(after, added.box_warp).reshape(1, -1, 3))[0]
     *colours, counts = sample_at(paint, uv)[0].reshape(-1, *share.shape)
     own = _own(features, old_share, ~moved & (old_share > _OWN), painted & (counts < 1))
     _colour(features, torch.lerp(own, torch.stack(colours), counts) * share, painted)
     return head.replace(planes=planes)
 
 
-def _thicken(features: Tensor, added: Rim) -> Tensor:
-    """Write what is added to the distances in features [3,F,D,S,S].
-
-    Returns where the sides' surfaces were before, [5,S,S] as `Rim.surface`.
-    """
+def _thicken(features: Tensor, added: Rim) -> None:
+    """Write what is added to the distances in features [3,F,D,S,S]."""
     box, (depth, size) = added.box_warp, features.shape[2:4]
-    slices = _centres(depth, box, features)[:, None, None]
+    slices = centres(depth, box, features)[:, None, None]
     # The decoder averages the planes.
     scale = len(features) * DISTANCE_SCALE
-    before = []
     for k, (plane, sign) in enumerate(SIDES):
         here = features[plane, distance_feature(k)]
-        before.append((slices - sign * here / scale).mean(0).clamp(-box / 2, box / 2))
         distance = scale * (sign * (slices - added.surface[k]) + added.beyond[k])
         near = added.beyond[k] < 2 * box / size
         here.copy_(torch.where(near, torch.minimum(here, distance), here))
-    return torch.stack(before)
 
 
 def _moved(before: Tensor, added: Rim) -> Tensor:
@@ -178,21 +156,10 @@ def _moved(before: Tensor, added: Rim) -> Tensor:
 
 
 def _shares(surfaces: Tensor, box_warp: float) -> Tensor:
-    """How much of its colours each side gives, [5,S,S], for what the sides see, [5,S,S] as `Rim.surface`."""
+    """How much of its colours each side gives, [5,S,S], for what the sides see, [5,S,S]."""
     surface: Any = surfaces.cpu().numpy()
     far = np.array([sign for _, sign in SIDES])[:, None, None] * surface > -box_warp / 2 + _MOVED
     return torch.from_numpy(shares(surface, far, box_warp).astype(np.float32))
-
-
-def _points(surfaces: Tensor, box_warp: float) -> Tensor:
-    """Surfaces [5,S,S] as world points [5,S,S,3]."""
-    at = _centres(surfaces.shape[-1], box_warp, surfaces)
-    rows, columns = torch.meshgrid(at, at, indexing="ij")
-    points = surfaces.new_empty(*surfaces.shape, 3)
-    for k, (plane, _) in enumerate(SIDES):
-        for axis, place in zip(PLANE_AXES[plane], (columns, rows, surfaces[k]), strict=True):
-            points[k, ..., axis] = place
-    return points
 
 
 def _own(features: Tensor, share: Tensor, known: Tensor, wanted: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from ..people.relief import CHANNELS, SIDES
 from ..point_weight import Visibility
 from ..triplane import Triplane
 from .hair import LEAST, hair_shares, photographed_hair, seen_by, seen_places
-from .outline_rim import distance_feature, reads_distances
+from .sides import distance_feature, reads_distances
 from .tones import known_tones
 
 # By how much light and dark differ from the mean colour, one standard deviation.

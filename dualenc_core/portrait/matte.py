@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import DualEncError
 from ..mattes import INVERTED, NOTHING, held, is_inverted, middle
 from .geometry import Quad
+from .leaks import without_leaks
 from .mask import mask_window
 from .matting import person_matte
 from .photo import Photo
@@ -119,6 +120,7 @@ def found_matte(
     values = person_matte(crop, device) * torch.cummax(covered, 2).values
     name, remarks = "the person that was found", []
     region = _region(points, matrix, covered.shape[-1])
+    values = without_leaks(crop, values, region)
     if alpha is not None:
         surroundings = (1 - values) * covered
         kept = held(alpha, surroundings) if float(surroundings.mean()) > 0.01 else 0.0

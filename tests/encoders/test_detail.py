@@ -7,7 +7,7 @@ import torch
 
 import dualenc_core as dc
 from dualenc_core.encoders import HeadEncoder, HeadEncoderConfig
-from dualenc_core.encoders.detail import _relit, _slopes, add_both_sides, add_detail
+from dualenc_core.encoders.detail import _slopes, add_detail
 from dualenc_core.errors import DualEncError
 from dualenc_core.images import resize_area
 from dualenc_core.rendering.trigrid import lookup
@@ -41,22 +41,6 @@ def test_the_render_becomes_the_photo(generator, head):
     assert detailed.ws is head.ws
 
 
-def test_the_hidden_side_looks_like_the_mirrored_photo(generator, head):
-    camera = dc.Camera.look_at(yaw=40)
-    plain = generator.render(head, camera, super_resolve=False)
-    # Green cheeks.
-    photo = torch.lerp(plain.raw, torch.tensor([-0.5, 0.5, -0.5])[:, None, None], 0.7 * plain.alpha)
-    other = dc.Camera.look_at(yaw=-40)
-    one, both = (add(generator, head, photo, camera, plain.alpha) for add in (add_detail, add_both_sides))
-    before, after = (generator.render(h, other, super_resolve=False) for h in (one, both))
-    sees = (before.alpha > 0.98)[0, 0]
-    green = [float((r.raw[0, 1] - r.raw[0, 0])[sees].mean()) for r in (before, after)]
-    assert green[1] > green[0] + 0.15
-    # What the photo shows is the photo's again.
-    inside = (plain.alpha > 0.98).float()
-    assert psnr(generator.render(both, camera, super_resolve=False).raw, photo, inside) > 22
-
-
 def test_outside_of_the_matte_nothing_is_learned(generator, head):
     camera = dc.Camera.look_at()
     photo = torch.ones(1, 3, 128, 128)
@@ -67,9 +51,9 @@ def test_outside_of_the_matte_nothing_is_learned(generator, head):
 def test_in_inference_mode_it_does_the_same(generator, head):
     camera = dc.Camera.look_at(yaw=10)
     photo = generator.render(head, camera, super_resolve=False).raw.roll(3, -1)
-    expected = add_both_sides(generator, head, photo, camera).planes
+    expected = add_detail(generator, head, photo, camera).planes
     with torch.inference_mode():
-        found = add_both_sides(generator, head.map(torch.clone), photo.clone(), camera)
+        found = add_detail(generator, head.map(torch.clone), photo.clone(), camera)
         assert torch.allclose(found.planes, expected, atol=1e-4)
 
 
@@ -120,17 +104,6 @@ def test_the_bundled_first_encoder_is_as_sharp_as_its_photo(generator, head):
     assert found["detail"] > found["plain"] + 4
 
 
-def test_a_photo_is_relit_without_its_hues_and_details():
-    made = torch.full((1, 3, 64, 64), -0.6)  # 0.2 everywhere
-    stripes = 0.1 * torch.sin(torch.arange(64.0))[None, None, None]
-    photo = torch.tensor([0.4, 0.2, 0.0])[None, :, None, None] + stripes  # light 0.6, reddish
-    found = _relit(photo, made, torch.ones(1, 1, 64, 64))
-    assert float((found.mean(1) + 1).mean() / 2) == pytest.approx(0.24, abs=0.01)  # at most 2.5 times darker
-    assert torch.allclose((found + 1) / (photo + 1), torch.tensor(0.4), atol=1e-3)
-
-
 def test_wrong_configurations_are_refused():
     with pytest.raises(DualEncError, match="detail is -1, expected 0 or more"):
         HeadEncoderConfig(detail=-1)
-    with pytest.raises(DualEncError, match="both_sides is set, but detail is 0"):
-        HeadEncoderConfig(both_sides=True)

@@ -57,7 +57,7 @@ def _people(name: str) -> TrainConfig:
         passes=2 if name in ("latent", "encoder1") else 1,
         outline=name != "latent",
         detail=0 if name == "latent" else 12,
-        both_sides=name in ("encoder2", "control"),
+        both_sides=name != "latent",
     )
     steps = 3000
     latent = steps if name == "latent" else 0

@@ -1,0 +1,107 @@
+"""The far side of a head becomes the mirror image of the near one; what the photo shows stays."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import dualenc_core as dc
+from dualenc_core.editing.mirror import mirror
+from dualenc_core.encoders.sides import places_on, surfaces_of
+from dualenc_core.encoders.symmetry import _mirrored, complete_sides
+from dualenc_core.people.relief import CHANNELS, SIDES
+
+CAMERA = dc.Camera.look_at(yaw=40)
+FAR = dc.Camera.look_at(yaw=-60)
+
+
+def drawn(generator, head, camera):
+    return generator.render(head, camera, super_resolve=False)
+
+
+def greenness(rendering):
+    inside = rendering.alpha[0, 0] > 0.98
+    return float((rendering.raw[0, 1] - rendering.raw[0, 0])[inside].mean())
+
+
+@pytest.fixture(scope="module")
+def painted(generator, head):
+    """The head with a green right half, which the camera sees."""
+    planes = head.planes.clone()
+    features = planes[0].unflatten(1, (-1, head.depth))
+    for k, (plane, _) in enumerate(SIDES):
+        colours = features[plane, k * CHANNELS : k * CHANNELS + 3]
+        size = colours.shape[-1]
+        # x > 0: slices of planes that look along it, else columns.
+        half = [slice(None), slice(1, None)] if plane == 2 else [slice(None), slice(None), slice(None)]
+        part = colours[tuple(half)] if plane == 2 else colours[..., size // 2 :]
+        if plane == 2 and SIDES[k][1] < 0:
+            continue
+        part[0] *= 0.3
+        part[2] *= 0.3
+    return head.replace(planes=planes)
+
+
+def test_the_far_side_becomes_the_near_one(generator, head, painted):
+    completed = complete_sides(generator, painted, head, CAMERA)
+    before, after = (greenness(drawn(generator, h, FAR)) for h in (painted, completed))
+    near = greenness(drawn(generator, painted, dc.Camera.look_at(yaw=60)))
+    assert near > before + 0.2
+    assert after > before + 0.5 * (near - before)
+
+
+def test_what_the_photo_shows_stays(generator, head, painted):
+    completed = complete_sides(generator, painted, head, CAMERA)
+    before, after = (drawn(generator, h, CAMERA) for h in (painted, completed))
+    error = (before.image - after.image).square().mean()
+    assert -10 * torch.log10(error / 4) > 32
+    assert ((before.alpha > 0.5) == (after.alpha > 0.5)).float().mean() > 0.995
+
+
+@pytest.mark.parametrize("yaw", [0, 180])
+def test_without_a_better_side_nothing_happens(generator, head, yaw):
+    camera = dc.Camera.look_at(yaw=yaw)
+    completed = complete_sides(generator, head, head, camera)
+    # From the side, where the face is.
+    before, after = (drawn(generator, h, dc.Camera.look_at(yaw=70)).raw for h in (head, completed))
+    assert -10 * torch.log10((before - after).square().mean() / 4) > 30
+
+
+def test_mirrored_maps_are_those_of_the_mirrored_head(generator, head):
+    box = generator.config.render.box_warp
+    own, other = (h.planes[0].unflatten(1, (-1, h.depth)) for h in (head, mirror(head)))
+    # In a mirrored head the sides along x have changed places.
+    swapped = other.clone()
+    for k, there in ((2, 3), (3, 2)):
+        channels = (slice(j * CHANNELS, (j + 1) * CHANNELS) for j in (k, there))
+        to, of = channels
+        swapped[2, to] = other[2, of]
+    expected = places_on(surfaces_of(swapped, box), box)
+    places = places_on(surfaces_of(own, box), box).movedim(-1, 1)
+    found = _mirrored(places).movedim(1, -1) * torch.tensor([-1.0, 1.0, 1.0])
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_every_head_of_a_batch_has_its_own_camera(generator):
+    heads = generator.synthesize(generator.mapping(generator.latents(seed=3, count=2)))
+    cameras = dc.Camera.look_at(yaw=[-40.0, 40.0])
+    both = complete_sides(generator, heads, heads, cameras)
+    for i in range(2):
+        alone = complete_sides(generator, heads[i], heads[i], cameras[i])
+        assert torch.allclose(both.planes[i], alone.planes[0], atol=1e-5)
+
+
+def test_in_inference_mode_it_does_the_same(generator, head):
+    expected = complete_sides(generator, head, head, CAMERA).planes
+    with torch.inference_mode():
+        copied = head.map(torch.clone)
+        assert torch.allclose(complete_sides(generator, copied, copied, CAMERA).planes, expected, atol=1e-5)
+
+
+def test_heads_of_other_generators_stay_as_they_are():
+    generator = dc.PanoHead.from_config(
+        {"channel_max": 16, "sr_kwargs": {"input_resolution": 8, "hidden_widths": (8, 8)}},
+        {"triplane_size": 16, "triplane_depth": 3, "feature_channels": 4},
+    )
+    head = generator.synthesize(generator.mapping(generator.latents(0)))
+    assert complete_sides(generator, head, head, CAMERA) is head
