@@ -20,9 +20,9 @@ from ..triplane import Triplane
 _SIZE = 256
 # From where on a matte holds the head, and from where on its pixels have nothing of the background's colour.
 _HELD, _PURE = 0.6, 0.95
-# How far a head may go on beyond its outline; and where a matte goes on further than that, it holds something else.
-# World units: a head is some 0.25 wide.
-_REACH, _FURTHER, _SHORT = 0.05, 0.08, 0.03
+# How far a head may go on beyond its outline, less and less where a matte goes on further, from a distance on up to
+# another: there it holds something else. World units: a head is some 0.25 wide.
+_REACH, _FURTHER = (0.05, 0.03), (0.08, 0.12)
 # What is missing over a larger area than this is hair or cloth, an ear is not; and by how much heads are too narrow for
 # no such reason. Square world units, and world units.
 _LARGE, _LITTLE = 0.004, 0.01
@@ -105,7 +105,7 @@ def _goes_on(held: np.ndarray, covered: np.ndarray, pixel: float) -> np.ndarray:
     count, pieces = cv2.connectedComponents((held & ~covered).astype(np.uint8))
     furthest = np.zeros(count)
     np.maximum.at(furthest, pieces.ravel(), away.ravel())
-    near = held & (away < np.where(furthest[pieces] < _FURTHER, _REACH, _SHORT))
+    near = held & (away < np.interp(furthest, _FURTHER, _REACH)[pieces])
     _, pieces = cv2.connectedComponents((near | covered).astype(np.uint8))
     return near & np.isin(pieces, np.unique(pieces[covered]))
 

@@ -29,8 +29,8 @@ _MARGIN, _WIDTH, _OWN = 0.15, 0.06, (0.03, 0.15)
 # World units behind the surface that still count as seen, width of that transition, and how far before the surface
 # space is seen to be empty.
 _BEHIND, _SOFT, _BEFORE = 0.02, 0.01, 0.03
-# Cells over which the two sides pass into one another.
-_BLUR = 3
+# Cells over which the two sides pass into one another, and around those whose shape stays.
+_BLUR, _KEPT = 3, 2
 # How far light follows stage one's, which tells it of both sides, not always well; and within which factors.
 _LIGHT, _LEAST, _MOST = 0.8, 0.5, 2.0
 
@@ -73,15 +73,14 @@ def _completed(generator: PanoHead, head: Triplane, coarse: Triplane, camera: Ca
     before = features.clone()
     places = places_on(surfaces_of(features, box), box)
     view = _View(generator, head, camera, quality)
-    shown = view.shown(places)
-    seen = shown * view.squarely(places)
+    seen = view.shown(places) * view.squarely(places)
     opposite = _mirrored(places.movedim(-1, 1)).movedim(1, -1) * places.new_tensor([-1.0, 1.0, 1.0])
     # Nothing may come to where the photo shows that there is nothing.
     gain = _mirrored(seen) - torch.maximum(seen, view.empty(opposite))
     share = torch.sigmoid((gain - _MARGIN) / _WIDTH) * ((_OWN[1] - seen) / (_OWN[1] - _OWN[0])).clamp(0, 1)
     share = _smooth(share, _BLUR)
-    # An outline is seen at no angle at all: shapes stay wherever they are seen.
-    moved = share * (1 - F.max_pool2d(shown, 3, 1, 1))
+    # An outline is seen at no angle at all: shapes stay wherever they are not hidden.
+    moved = share * (1 - F.max_pool2d(view.unhidden(places), 2 * _KEPT + 1, 1, _KEPT))
     light = _light(coarse)
     for k, (plane, _) in enumerate(SIDES):
         first, distance = k * CHANNELS, distance_feature(k)
@@ -129,9 +128,13 @@ class _View:
         cosine = cosines(surface.reshape(size, size, 3), directions[0]).reshape(1, 1, size, size)
         self._cosine = F.avg_pool2d(cosine * (self.alpha > 0.5), 3, 1, 1)
 
+    def unhidden(self, places: Tensor) -> Tensor:
+        """1 = on the surface that the camera sees, before it, or where there is none."""
+        return self._visible(places, _BEHIND)
+
     def shown(self, places: Tensor) -> Tensor:
         """1 = on the surface that the camera sees."""
-        return self._visible(places, _BEHIND) * (1 - self.empty(places))
+        return self.unhidden(places) * (1 - self.empty(places))
 
     def empty(self, places: Tensor) -> Tensor:
         """1 = before that surface, or where there is none."""
