@@ -49,7 +49,6 @@ def add_detail(
     matte: Tensor | None = None,
     steps: int = 12,
     quality: str = "exact",
-    sharpen: bool = True,
 ) -> Triplane:
     """Heads that look like their photos where these show them; density and what is hidden stay as they are.
 
@@ -60,7 +59,6 @@ def add_detail(
         matte: [N,1,S',S'] in 0..1, coverage of the head; None = the head's own.
         steps: of conjugate gradients.
         quality: of the render that is compared with the photo (`PanoHead.render_rays`).
-        sharpen: look at the super-resolved picture too, and ask for as much more as it softens.
 
     Heads of generators whose density reads every feature (official ones) come back unchanged: for them there is
     `inversion.refine_triplane`.
@@ -76,11 +74,11 @@ def add_detail(
         if rays is not None:
             colours = _Colours(generator, head, rays, unread)
             change = colours.change(rays.lack, steps)
-            if sharpen:
-                made = generator.render(colours.changed(head, change), view, quality=quality).image
-                softened = resize_area(photo - resize_area(made, photo.shape[-1]), generator.config.neural_resolution)
-                lack = rays.lack - colours.of(change) + _SHARPEN * softened.flatten(2)[0].T[rays.pixels]
-                change = change + colours.change(lack, steps)
+            # The super-resolved picture tells how much more to ask for.
+            made = generator.render(colours.changed(head, change), view, quality=quality).image
+            softened = resize_area(photo - resize_area(made, photo.shape[-1]), generator.config.neural_resolution)
+            lack = rays.lack - colours.of(change) + _SHARPEN * softened.flatten(2)[0].T[rays.pixels]
+            change = change + colours.change(lack, steps)
             head = colours.changed(head, change)
         planes.append(head.planes)
     return triplane.replace(planes=torch.cat(planes))

@@ -42,8 +42,8 @@ def complete_sides(
     """Heads whose far side is the mirror image of the near one.
 
     Args:
-        triplane: N heads without overlays, as their photos show them.
-        coarse: the same heads of stage one, for the light on both sides.
+        triplane: N heads without overlays, planes [N,3,C·D,S,S], as their photos show them.
+        coarse: the same heads of stage one, of the same shape, for the light on both sides.
         camera: N cameras of the photos.
         quality: of the renders that tell what is seen (`PanoHead.render_rays`).
 
@@ -73,14 +73,15 @@ def _completed(generator: PanoHead, head: Triplane, coarse: Triplane, camera: Ca
     before = features.clone()
     places = places_on(surfaces_of(features, box), box)
     view = _View(generator, head, camera, quality)
-    seen = view.shown(places) * view.squarely(places)
+    unhidden = view.unhidden(places)
+    seen = unhidden * (1 - view.empty(places)) * view.squarely(places)
     opposite = _mirrored(places.movedim(-1, 1)).movedim(1, -1) * places.new_tensor([-1.0, 1.0, 1.0])
     # Nothing may come to where the photo shows that there is nothing.
     gain = _mirrored(seen) - torch.maximum(seen, view.empty(opposite))
     share = torch.sigmoid((gain - _MARGIN) / _WIDTH) * ((_OWN[1] - seen) / (_OWN[1] - _OWN[0])).clamp(0, 1)
     share = _smooth(share, _BLUR)
     # An outline is seen at no angle at all: shapes stay wherever they are not hidden.
-    moved = share * (1 - F.max_pool2d(view.unhidden(places), 2 * _KEPT + 1, 1, _KEPT))
+    moved = share * (1 - F.max_pool2d(unhidden, 2 * _KEPT + 1, 1, _KEPT))
     light = _light(coarse)
     for k, (plane, _) in enumerate(SIDES):
         first, distance = k * CHANNELS, distance_feature(k)
@@ -123,18 +124,15 @@ class _View:
         origins, directions = camera_rays(camera, size)
         seen = generator.render_rays(head, origins, directions, generator.render_options(None, camera), quality=quality)
         self.camera = camera
-        self.depth, self.alpha = (v.reshape(1, 1, size, size) for v in (seen.depth.nan_to_num(posinf=0.0), seen.alpha))
-        surface = (origins + seen.depth.nan_to_num(posinf=0.0)[..., None] * directions)[0]
+        depth = seen.depth.nan_to_num(posinf=0.0)
+        self.depth, self.alpha = (values.reshape(1, 1, size, size) for values in (depth, seen.alpha))
+        surface = (origins + depth[..., None] * directions)[0]
         cosine = cosines(surface.reshape(size, size, 3), directions[0]).reshape(1, 1, size, size)
         self._cosine = F.avg_pool2d(cosine * (self.alpha > 0.5), 3, 1, 1)
 
     def unhidden(self, places: Tensor) -> Tensor:
         """1 = on the surface that the camera sees, before it, or where there is none."""
         return self._visible(places, _BEHIND)
-
-    def shown(self, places: Tensor) -> Tensor:
-        """1 = on the surface that the camera sees."""
-        return self.unhidden(places) * (1 - self.empty(places))
 
     def empty(self, places: Tensor) -> Tensor:
         """1 = before that surface, or where there is none."""

@@ -29,14 +29,12 @@ def painted(generator, head):
     """The head with a green right half, which the camera sees."""
     planes = head.planes.clone()
     features = planes[0].unflatten(1, (-1, head.depth))
-    for k, (plane, _) in enumerate(SIDES):
-        colours = features[plane, k * CHANNELS : k * CHANNELS + 3]
-        size = colours.shape[-1]
-        # x > 0: slices of planes that look along it, else columns.
-        half = [slice(None), slice(1, None)] if plane == 2 else [slice(None), slice(None), slice(None)]
-        part = colours[tuple(half)] if plane == 2 else colours[..., size // 2 :]
-        if plane == 2 and SIDES[k][1] < 0:
+    for k, (plane, sign) in enumerate(SIDES):
+        if (plane, sign) == (2, -1):
             continue
+        colours = features[plane, k * CHANNELS : k * CHANNELS + 3]
+        # x > 0: slices of planes that look along it, else columns.
+        part = colours[:, 1:] if plane == 2 else colours[..., colours.shape[-1] // 2 :]
         part[0] *= 0.3
         part[2] *= 0.3
     return head.replace(planes=planes)
@@ -73,8 +71,7 @@ def test_mirrored_maps_are_those_of_the_mirrored_head(generator, head):
     # In a mirrored head the sides along x have changed places.
     swapped = other.clone()
     for k, there in ((2, 3), (3, 2)):
-        channels = (slice(j * CHANNELS, (j + 1) * CHANNELS) for j in (k, there))
-        to, of = channels
+        to, of = (slice(j * CHANNELS, (j + 1) * CHANNELS) for j in (k, there))
         swapped[2, to] = other[2, of]
     expected = places_on(surfaces_of(swapped, box), box)
     places = places_on(surfaces_of(own, box), box).movedim(-1, 1)
