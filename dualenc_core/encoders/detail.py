@@ -21,10 +21,10 @@ from ..images import resize_area, shrink_area
 from ..least_squares import least_squares
 from ..rendering.cells import CellReader
 from ..rendering.marching import interval_weights
-from ..rendering.rays import camera_rays
 from ..rendering.trigrid import lookup, plane_coordinates
 from ..triplane import Triplane
 from ..volumes import corners
+from .view import View
 
 # Points of a ray about its surface, how far before and behind it they lie in world units, and how many count.
 _POINTS, _AROUND, _KEPT = 9, 0.012, 3
@@ -49,6 +49,7 @@ def add_detail(
     matte: Tensor | None = None,
     steps: int = 12,
     quality: str = "exact",
+    views: list[View] | None = None,
 ) -> Triplane:
     """Heads that look like their photos where these show them; density and what is hidden stay as they are.
 
@@ -59,6 +60,7 @@ def add_detail(
         matte: [N,1,S',S'] in 0..1, coverage of the head; None = the head's own.
         steps: of conjugate gradients.
         quality: of the render that is compared with the photo (`PanoHead.render_rays`).
+        views: what the cameras see of these heads, where that is known already.
 
     Heads of generators whose density reads every feature (official ones) come back unchanged: for them there is
     `inversion.refine_triplane`.
@@ -67,15 +69,15 @@ def add_detail(
     if not len(unread):
         return triplane
     planes = []
-    for i in range(len(triplane)):
-        head, view, part = triplane[i], camera[i], None if matte is None else matte[i : i + 1]
+    for i, view in enumerate(views or View.each(generator, triplane, camera, quality)):
+        head, part = triplane[i], None if matte is None else matte[i : i + 1]
         photo = shrink_area(image[i : i + 1], generator.config.image_resolution)
-        rays = _rays(generator, head, photo, view, part, unread, quality)
+        rays = _rays(generator, head, photo, view, part, unread)
         if rays is not None:
             colours = _Colours(generator, head, rays, unread)
             change = colours.change(rays.lack, steps)
             # The super-resolved picture tells how much more to ask for.
-            made = generator.render(colours.changed(head, change), view, quality=quality).image
+            made = generator.render(colours.changed(head, change), view.camera, quality=quality).image
             softened = resize_area(photo - resize_area(made, photo.shape[-1]), generator.config.neural_resolution)
             lack = rays.lack - colours.of(change) + _SHARPEN * softened.flatten(2)[0].T[rays.pixels]
             change = change + colours.change(lack, steps)
@@ -164,24 +166,14 @@ class _Colours:
 
 
 def _rays(
-    generator: PanoHead,
-    head: Triplane,
-    image: Tensor,
-    camera: Camera,
-    matte: Tensor | None,
-    unread: Tensor,
-    quality: str,
+    generator: PanoHead, head: Triplane, image: Tensor, view: View, matte: Tensor | None, unread: Tensor
 ) -> _Rays | None:
     """The rays that have something to say, if there are any."""
-    size = generator.config.neural_resolution
-    origins, directions = camera_rays(camera, size)
-    options = generator.render_options(None, camera)
-    seen = generator.render_rays(head, origins, directions, options, quality=quality)
+    size, origins, directions, seen = view.size, view.origins, view.directions, view.seen
     found = torch.isfinite(seen.depth[0])
     depth = seen.depth[0].where(found, 0)
     cover = seen.alpha[0] if matte is None else torch.minimum(resize_area(matte, size).flatten(), seen.alpha[0])
-    surface = (origins[0] + directions[0] * depth[:, None]).reshape(size, size, 3)
-    facing = ((cosines(surface, directions[0]) - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
+    facing = ((view.cosine.flatten() - _GRAZING) / (_FACING - _GRAZING)).clamp(0, 1)
     inside = -F.max_pool2d(-cover.reshape(1, 1, size, size), 2 * _RIM + 1, 1, _RIM).flatten()
     weight = facing * ((inside - _COVERED) / (1 - _COVERED)).clamp(0, 1) * found
     used = weight.nonzero()[:, 0]
@@ -218,11 +210,3 @@ def _slopes(generator: PanoHead, head: Triplane, points: Tensor) -> Tensor:
     by_raw = to_rgb * decoder.activated_slope(raw)[:, None]
     by_hidden = (by_raw @ (last.weight[1:] * last.weight_gain)) * torch.sigmoid(before)[:, None]
     return by_hidden @ (first.weight * first.weight_gain)
-
-
-def cosines(surface: Tensor, directions: Tensor) -> Tensor:
-    """[S·S] how squarely rays [S·S,3] meet a surface [S,S,3]: 0 along it, 1 straight."""
-    across = F.pad(surface[:, 2:] - surface[:, :-2], (0, 0, 1, 1))
-    down = F.pad(surface[2:] - surface[:-2], (0, 0, 0, 0, 1, 1))
-    normal = F.normalize(torch.linalg.cross(across, down), dim=-1).flatten(0, 1)
-    return (normal * directions).sum(-1).abs()

@@ -6,6 +6,8 @@ changes how bright hair is from side to side, hardly its hue; so the hue of what
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,12 +15,12 @@ from torch import Tensor
 from ..camera import Camera
 from ..generator import PanoHead
 from ..images import resize_area
-from ..people.relief import CHANNELS, DISTANCE_SCALE, SIDES
+from ..people.relief import CHANNELS, SIDES
 from ..rendering.output import Rendering
 from ..rendering.rays import camera_rays
 from ..rendering.trigrid import PLANE_AXES
 from ..triplane import Triplane
-from .sides import distance_feature
+from .sides import surfaces_of
 from .tones import FEWEST, unlike
 
 # A cell is hair where a hair's colour moves it by so much more of what moves most than skin's does: from, up to.
@@ -29,8 +31,24 @@ _SIZE, _COVERED, _RIM = 128, 0.95, 2
 # Hair and skin, by the share of hair on the surface that a pixel shows, and how many deviations hair is from skin:
 # hairlines are elsewhere in the photo.
 _HAIR, _SKIN, _UNLIKE = 0.5, 0.1, 2.5
+# How many deviations from skin hair is at least, and the shares of where hair should be that are hair, below the first
+# of which somebody is bald, from the second on not at all.
+_OTHER, _BALD = 2.0, (0.14, 0.24)
 # World units beside a side's surface at which what it knows counts little.
 _NEAR = 0.01
+
+
+@dataclass(frozen=True)
+class PhotographedHair:
+    """The hair of one head in its photo.
+
+    Attributes:
+        colour: [3] usual colour in 0..1; of skin, where somebody is bald.
+        bald: 0 = has hair, 1 = has none.
+    """
+
+    colour: Tensor
+    bald: float
 
 
 def hair_shares(generator: PanoHead, ws: Tensor, tones: Tensor, coarse: Tensor | None = None) -> Tensor:
@@ -56,20 +74,6 @@ def hair_shares(generator: PanoHead, ws: Tensor, tones: Tensor, coarse: Tensor |
     return ((share - _FROM) / (_UP_TO - _FROM)).clamp(0, 1) * (hair > LEAST)
 
 
-def seen_places(planes: Tensor, side: int, depth: int, box_warp: float) -> Tensor:
-    """Places [N,S,S,3] in world units that a side sees, from planes [N,3,C·D,S,S]."""
-    plane, sign = SIDES[side]
-    # Before the surface, three times as large.
-    distance = planes[:, plane].unflatten(1, (-1, depth))[:, distance_feature(side), depth // 2]
-    middle = ((depth // 2 + 0.5) * 2 / depth - 1) * box_warp / 2
-    along = middle - distance / (3 * DISTANCE_SCALE * sign)
-    size = planes.shape[-1]
-    line = ((torch.arange(size) + 0.5) / size - 0.5).to(distance) * box_warp
-    down, across = torch.meshgrid(line, line, indexing="ij")
-    axes = dict(zip(PLANE_AXES[plane], (across.expand_as(along), down.expand_as(along), along), strict=True))
-    return torch.stack([axes[axis] for axis in range(3)], -1)
-
-
 def seen_by(generator: PanoHead, head: Triplane, camera: Camera, quality: str = "exact") -> Rendering:
     """One head as its photo's camera sees it, for `photographed_hair`; quality as in `PanoHead.render`."""
     return generator.render(head, camera, resolution=_SIZE, super_resolve=False, quality=quality)
@@ -77,8 +81,8 @@ def seen_by(generator: PanoHead, head: Triplane, camera: Camera, quality: str = 
 
 def photographed_hair(
     generator: PanoHead, head: Triplane, hair: Tensor, image: Tensor, camera: Camera, matte: Tensor, seen: Rendering
-) -> Tensor | None:
-    """Usual colour [3] in 0..1 of one head's hair in its photo; None where the photo shows too little of it.
+) -> PhotographedHair | None:
+    """One head's hair as its photo has it; None where the photo shows too little of it.
 
     Args:
         hair: [5,S,S], `hair_shares`.
@@ -99,15 +103,20 @@ def photographed_hair(
     away = unlike(photo, photo[:, skin])
     # Blond and brown hair is like many a skin: then the half that is less so. The few pixels least like it are shadows.
     found = like_hair & (away >= away[like_hair].median().clamp(max=_UNLIKE))
-    return (photo[:, found].median(1).values + 1) / 2 if found.sum() >= FEWEST else None
+    if found.sum() < FEWEST:
+        return None
+    share = float((away[like_hair] > _OTHER).float().mean())
+    bald = min(max((_BALD[1] - share) / (_BALD[1] - _BALD[0]), 0.0), 1.0)
+    return PhotographedHair((photo[:, found].median(1).values + 1) / 2, bald)
 
 
 def _share_at(points: Tensor, head: Triplane, shares: Tensor, box_warp: float) -> Tensor:
     """[M] of what sides know [5,S,S] at points [M,3] of a head's surface: of the sides that see these."""
     total = torch.full((2, len(points)), 1e-8, device=points.device)
+    surfaces = surfaces_of(head.planes[0].unflatten(1, (-1, head.depth)), box_warp)
     for side, (plane, _) in enumerate(SIDES):
         across, down, along = PLANE_AXES[plane]
-        maps = torch.stack([shares[side], seen_places(head.planes, side, head.depth, box_warp)[0, ..., along]])
+        maps = torch.stack([shares[side], surfaces[side]])
         grid = points[:, [across, down]] / (box_warp / 2)
         share, place = F.grid_sample(maps[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
         weight = torch.exp(-((place - points[:, along]) / _NEAR).square()) + 1e-4

@@ -22,13 +22,10 @@ from ..networks import SAME_FILE, load_strictly
 from ..rendering.output import Rendering
 from ..triplane import Triplane
 from .config import HeadEncoderConfig
-from .detail import add_detail
+from .finishing import Photos, finish
 from .lifted_refiner import LiftedRefiner
-from .outline import fit_outline
 from .spaces import latents_to_styles
-from .strands import add_strands
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
-from .symmetry import complete_sides
 from .tones import fit_tones
 from .triplane_encoder import TriPlaneEncoder
 from .unprojection import Observation
@@ -197,16 +194,8 @@ class HeadEncoder(nn.Module):
                 if self.config.tones and matte is not None:
                     ws = fit_tones(generator, ws, image, places, matte, renders)
             output = self(generator, image, camera, matte, quality=renders, dtype=half, ws=ws)
-            refined = output.refined
-            if self.config.outline and matte is not None:
-                refined = fit_outline(generator, refined, image, places, matte, renders)
-            if self.config.strands and self.config.detail:
-                photos = None if matte is None else (image, places, matte)
-                refined = add_strands(generator, refined, output.coarse, photos, quality=renders)
-            if self.config.detail:
-                refined = add_detail(generator, refined, image, places, matte, self.config.detail, renders)
-            if self.config.both_sides:
-                refined = complete_sides(generator, refined, output.coarse, places, renders)
+            photos = Photos(image, places, matte)
+            refined = finish(generator, output.refined, output.coarse, photos, self.config, renders)
         meta = {
             **refined.meta,
             "encoder": self.name,

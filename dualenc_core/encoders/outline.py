@@ -17,6 +17,7 @@ from ..triplane import Triplane
 from .outline_maps import outline_maps, paint
 from .outline_rim import Rim, joined
 from .sides import reads_distances
+from .view import View
 
 
 @torch.no_grad()
@@ -27,6 +28,7 @@ def fit_outline(
     camera: Camera,
     matte: Tensor,
     quality: str = "exact",
+    views: list[View] | None = None,
 ) -> Triplane:
     """Heads that cover their mattes.
 
@@ -36,6 +38,7 @@ def fit_outline(
         camera: N cameras.
         matte: [N,1,S',S'] in 0..1, coverage of the head.
         quality: of the renders that are compared with the mattes (`PanoHead.render_rays`).
+        views: what the cameras see of these shapes, where that is known already.
 
     Nothing is taken away: mattes lack hair more often than heads have too much of it. Heads of generators whose density
     reads more than distances (official ones) come back unchanged.
@@ -57,11 +60,11 @@ def fit_outline(
     if not reads_distances(generator):
         return triplane
     planes = []
-    for i in range(len(triplane)):
-        head, view = triplane[i], camera[i]
+    for i, view in enumerate(views or View.each(generator, triplane, camera, quality)):
+        head = triplane[i]
         outline = outline_maps(generator, head, view, matte[i : i + 1], quality)
         if outline is not None:
-            added = Rim.of(generator, head, outline, view)
-            head = joined(head, added, paint(image[i : i + 1], matte[i : i + 1], outline), view)
+            added = Rim.of(generator, head, outline, view.camera)
+            head = joined(head, added, paint(image[i : i + 1], matte[i : i + 1], outline), view.camera)
         planes.append(head.planes)
     return triplane.replace(planes=torch.cat(planes))

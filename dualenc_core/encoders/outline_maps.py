@@ -9,20 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..camera import Camera
 from ..errors import require
 from ..generator import PanoHead
 from ..images import resize_area
-from ..rendering.rays import camera_rays
 from ..triplane import Triplane
+from .view import View
 
 # Pixels across the photo in which outlines are compared.
 _SIZE = 256
 # From where on a matte holds the head, and from where on its pixels have nothing of the background's colour.
 _HELD, _PURE = 0.6, 0.95
-# How far a head may go on beyond its outline, less and less where a matte goes on further, from a distance on up to
-# another: there it holds something else. World units: a head is some 0.25 wide.
-_REACH, _FURTHER = (0.05, 0.03), (0.08, 0.12)
+# From where on a matte holds the head further beyond its outline, where it often holds something else as well; that
+# transition, and how far a head may go on at all, as hair and shoulders do. World units: a head is some 0.25 wide.
+_HELD_AWAY, _AWAY, _REACH = 0.9, (0.03, 0.06), 0.2
+# A matte that holds such a share of the picture says nothing of an outline.
+_WHOLE = 0.95
 # What is missing over a larger area than this is hair or cloth, an ear is not; and by how much heads are too narrow for
 # no such reason. Square world units, and world units.
 _LARGE, _LITTLE = 0.004, 0.01
@@ -53,28 +54,25 @@ class OutlineMaps:
     wider: np.ndarray
 
 
-def outline_maps(
-    generator: PanoHead, head: Triplane, camera: Camera, matte: Tensor, quality: str
-) -> OutlineMaps | None:
+def outline_maps(generator: PanoHead, head: Triplane, view: View, matte: Tensor, quality: str) -> OutlineMaps | None:
     """What is missing in front of the camera, if anything is."""
     cv2 = require("cv2", "opencv-python")
-    size = generator.config.neural_resolution
-    options = generator.render_options(None, camera)
-    origins, directions = camera_rays(camera, size)
-    seen = generator.render_rays(head, origins, directions, options, quality=quality)
-    front, alpha = (values[0].reshape(size, size).cpu() for values in (seen.depth, seen.alpha))
+    camera, size = view.camera, view.size
+    front, alpha = view.depth.cpu(), view.alpha.cpu()
     solid = (alpha > 0.8) & torch.isfinite(front)
     if not solid.any():
         return None
     covered = _resized(alpha[None, None]) > 0.5
     pixel = float(front[solid].median() / camera.intrinsics[0, 0, 0]) / _SIZE
-    wanted = covered | _goes_on(cv2.GaussianBlur(_resized(matte.cpu()), (0, 0), 1.0) > _HELD, covered, pixel)
+    wanted = covered | _goes_on(cv2.GaussianBlur(_resized(matte.cpu()), (0, 0), 1.0), covered, pixel)
     missing = cv2.morphologyEx((wanted & ~covered).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     if missing.mean() < _LEAST:
         return None
     # The same rays from their other ends.
+    options = generator.render_options(None, camera)
     ends = float(options.near + options.far)
-    seen = generator.render_rays(head, origins + ends * directions, -directions, options, quality=quality)
+    origins = view.origins + ends * view.directions
+    seen = generator.render_rays(head, origins, -view.directions, options, quality=quality)
     rear = ends - seen.depth[0].reshape(size, size).cpu()
     chord = (solid & torch.isfinite(rear)).numpy()
     signed = (_away(wanted) - _away(~wanted) + np.where(wanted, 0.5, -0.5)).astype(np.float32)
@@ -98,14 +96,13 @@ def _wider(missing: np.ndarray, wanted: np.ndarray, covered: np.ndarray, pixel: 
     return np.maximum(wider - _LITTLE, 0)
 
 
-def _goes_on(held: np.ndarray, covered: np.ndarray, pixel: float) -> np.ndarray:
+def _goes_on(matte: np.ndarray, covered: np.ndarray, pixel: float) -> np.ndarray:
     """What of a matte belongs to the head that covers some of it, both [S,S]."""
     cv2 = require("cv2", "opencv-python")
+    if (matte > _HELD).mean() > _WHOLE:
+        return covered
     away = _away(covered) * pixel
-    count, pieces = cv2.connectedComponents((held & ~covered).astype(np.uint8))
-    furthest = np.zeros(count)
-    np.maximum.at(furthest, pieces.ravel(), away.ravel())
-    near = held & (away < np.interp(furthest, _FURTHER, _REACH)[pieces])
+    near = (matte > np.interp(away, _AWAY, (_HELD, _HELD_AWAY))) & (away < _REACH)
     _, pieces = cv2.connectedComponents((near | covered).astype(np.uint8))
     return near & np.isin(pieces, np.unique(pieces[covered]))
 

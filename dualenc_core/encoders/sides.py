@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..colours.unread import unread_features
@@ -49,3 +50,10 @@ def places_on(surfaces: Tensor, box_warp: float) -> Tensor:
 def centres(size: int, box_warp: float, like: Tensor) -> Tensor:
     """[size] places of cells along one axis, world units."""
     return ((torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size - 0.5) * box_warp
+
+
+def smooth(maps: Tensor, cells: int) -> Tensor:
+    """Maps of sides [K,S,S], by two means over so many cells across."""
+    for _ in range(2):
+        maps = F.avg_pool2d(maps[:, None], 2 * (cells // 2) + 1, 1, cells // 2, count_include_pad=False)[:, 0]
+    return maps

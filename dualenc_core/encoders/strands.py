@@ -18,8 +18,8 @@ from ..generator import PanoHead
 from ..people.relief import CHANNELS, SIDES
 from ..point_weight import Visibility
 from ..triplane import Triplane
-from .hair import LEAST, hair_shares, photographed_hair, seen_by, seen_places
-from .sides import distance_feature, reads_distances
+from .hair import LEAST, PhotographedHair, hair_shares, photographed_hair, seen_by
+from .sides import distance_feature, places_on, reads_distances, smooth, surfaces_of
 from .tones import known_tones
 
 # By how much light and dark differ from the mean colour, one standard deviation.
@@ -31,7 +31,9 @@ _AXIS = (0.0, 0.02, -0.02)
 _PATTERN = (128, 320)
 _STREAKS = ((1.2, 6.0, 1.0), (2.4, 10.0, 0.5))
 _BEND, _BEND_WIDTH, _BEND_LENGTH = 5.0, 14.0, 10.0
-# How far hair goes to its middle colour: pale patches are no one's. And the most that it may change for that.
+# Cells over which hair is smooth before: pale patches are no one's, and the ghost of a face is no hair. How far it goes
+# to its middle colour, and the most that it may change for either.
+_PATCHES = 9
 _EVEN, _MOST = 0.2, (0.4, 2.0)
 # How far the middle colour goes to the hue of the photo's hair; what is added to both, as what is nearly black has no
 # hue that one could trust; logarithms by which other hair is like the middle colour.
@@ -57,6 +59,8 @@ def add_strands(
 ) -> Triplane:
     """Heads with hair of one colour, of the photo's hue, and with streaks in it, but for the front; shape stays.
 
+    Where the photo has skin instead of hair, so have they, without streaks.
+
     Args:
         triplane: N heads; overlays stay.
         coarse: what the generator makes of their ws, where that is known already.
@@ -71,36 +75,38 @@ def add_strands(
         return triplane
     shares = hair_shares(generator, triplane.ws, tones, None if coarse is None else coarse.planes)
     box_warp = generator.config.render.box_warp
-    places = torch.stack([seen_places(triplane.planes, k, triplane.depth, box_warp) for k in _OTHERS], 1)
-    gains = []
+    volume = triplane.planes.unflatten(2, (-1, triplane.depth)).clone()
+    places = torch.stack([places_on(surfaces_of(features, box_warp), box_warp)[1:] for features in volume])
+    gains, strengths = [], []
     for i in range(len(triplane)):
-        head, wanted, hidden = triplane[i], None, torch.zeros_like(shares[i, 1:])
+        head, found, hidden = triplane[i], None, torch.zeros_like(shares[i, 1:])
         if photos is not None:
             images, cameras, mattes = photos
             seen = seen_by(generator, head, cameras[i], quality)
             photo = images[i : i + 1], cameras[i], mattes[i : i + 1]
-            wanted = photographed_hair(generator, head, shares[i], *photo, seen)
+            found = photographed_hair(generator, head, shares[i], *photo, seen)
             visible = Visibility(cameras[i], seen.depth, seen.alpha)
             hidden = visible.complement(places[i].reshape(1, -1, 3)).reshape_as(hidden)
-        gains.append(_evening(generator, head, shares[i, 1:], places[i], wanted, hidden))
-    streaks = (1 + strength * shares[:, 1:] * _pattern_at(places)).clamp(0.3, 2.0)
+        gains.append(_evening(generator, head, shares[i, 1:], places[i], found, hidden))
+        strengths.append(strength * (1 - found.bald if found else 1.0))
+    amounts = shares[:, 1:] * shares.new_tensor(strengths)[:, None, None, None]
+    streaks = (1 + amounts * _pattern_at(places)).clamp(0.3, 2.0)
     factors = torch.stack(gains) * streaks[:, :, None]
-    volume = triplane.planes.unflatten(2, (-1, triplane.depth)).clone()
     for i, (side, (plane, _)) in enumerate(_OTHERS.items()):
         volume[:, plane, side * CHANNELS : distance_feature(side)] *= factors[:, i, :, None]
     return triplane.replace(planes=volume.flatten(2, 3))
 
 
 def _evening(
-    generator: PanoHead, head: Triplane, hair: Tensor, places: Tensor, wanted: Tensor | None, hidden: Tensor
+    generator: PanoHead, head: Triplane, hair: Tensor, places: Tensor, found: PhotographedHair | None, hidden: Tensor
 ) -> Tensor:
     """[4,3,S,S] factors that bring hair [4,S,S] at places [4,S,S,3] part of the way to one colour.
 
     Args:
-        wanted: colour [3] of the photo's hair in 0..1, whose hue that one has where the photo does not show hair.
+        found: the photo's hair, whose hue that one has where the photo does not show hair.
         hidden: [4,S,S] in 0..1.
     """
-    gains = torch.ones(*hair.shape, 3).to(hair)
+    gains, smoothed = torch.ones(2, *hair.shape, 3).to(hair)
     some = hair > LEAST
     sure = hair[some] > 0.5
     if bool(sure.any()):
@@ -108,13 +114,22 @@ def _evening(
         colour = ((generator.to_rgb(features.mT[..., None], head.ws)[0, :, :, 0].mT + 1) / 2).clamp(min=0.02)
         middle = colour[sure].median(0).values
         share = hair[some][:, None]
+        unseen = hidden[some][:, None] * share
+        smoothed[some] = (_around(colour, hair, some) / colour).clamp(*_MOST) ** unseen
         gains[some] = (middle / colour).clamp(*_MOST) ** (_EVEN * share)
-        if wanted is not None:
+        if found is not None:
             # A scarf in the place of hair keeps its own.
             away = ((colour + _DARK) / (middle + _DARK)).log().square().mean(1, keepdim=True)
-            amount = hidden[some][:, None] * share / (1 + away / _ALIKE**2)
-            gains[some] *= _gain_to(middle, wanted.to(middle)) ** amount
-    return F.avg_pool2d(gains.permute(0, 3, 1, 2), 7, 1, 3, count_include_pad=False)
+            gains[some] *= _gain_to(middle, found.colour.to(middle)) ** (unseen / (1 + away / _ALIKE**2))
+    return F.avg_pool2d(gains.permute(0, 3, 1, 2), 7, 1, 3, count_include_pad=False) * smoothed.permute(0, 3, 1, 2)
+
+
+def _around(colour: Tensor, hair: Tensor, some: Tensor) -> Tensor:
+    """[M,3] mean colours of hair [4,S,S] about the M cells where there is some, whose colours are [M,3]."""
+    weighted = torch.zeros(*hair.shape, 4).to(hair)
+    weighted[some] = torch.cat([colour, torch.ones_like(colour[:, :1])], 1) * hair[some][:, None]
+    *total, weight = (smooth(weighted[..., i], _PATCHES)[some] for i in range(4))
+    return torch.stack(total, 1) / weight[:, None].clamp(min=1e-6)
 
 
 def _gain_to(colour: Tensor, wanted: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class GeneratorConfig:
         """From the constructor and rendering arguments of an official file.
 
         ``sr_kwargs`` may also carry ``input_resolution``, ``hidden_widths`` and ``w_dim``; ``rendering_kwargs`` may
-        carry ``feature_channels`` and ``decoder_width``. Their defaults are the constants of the reference.
+        carry ``feature_channels``, ``decoder_width`` and ``crop``. Their defaults are the constants of the reference.
 
         Raises DualEncError for a super-resolution class or sampling mode that is not supported.
         """
@@ -188,6 +188,7 @@ class GeneratorConfig:
                 box_warp=float(rendering.get("box_warp", 1)),
                 disparity=bool(rendering.get("disparity_space_sampling", False)),
                 white_back=bool(rendering.get("white_back", False)),
+                crop=float(rendering.get("crop", RenderOptions.crop)),
             ),
             sr=SuperResolutionConfig(
                 input_resolution=input_resolution,
@@ -247,6 +248,7 @@ class GeneratorConfig:
             "box_warp": self.render.box_warp,
             "disparity_space_sampling": self.render.disparity,
             "white_back": self.render.white_back,
+            "crop": self.render.crop,
         }
         return init, rendering
 

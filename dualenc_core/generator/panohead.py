@@ -151,10 +151,12 @@ class PanoHead(nn.Module):
     def fingerprint(self) -> str:
         """16 hexadecimal digits that tell apart generators whose triplanes must not be mixed.
 
-        A hash of the configuration and of the weights that read a triplane (decoder, to-RGB, super-resolution).
+        A hash of the configuration and of the weights that read a triplane (decoder, to-RGB, super-resolution). How
+        much of a head pictures show (`RenderOptions.crop`) is not part of it.
         """
         if self._fingerprint is None:
-            digest = hashlib.sha256(repr(self.config).encode())
+            render = dataclasses.replace(self.config.render, crop=RenderOptions.crop)
+            digest = hashlib.sha256(repr(self.config.replace(render=render)).encode())
             for name, tensor in self.state_dict().items():
                 if name.startswith(("decoder.", "torgb.", "superresolution.", "backbone.mapping.w_avg")):
                     digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import dualenc_core as dc
-from dualenc_core.encoders.hair import hair_shares, photographed_hair, seen_by, seen_places
+from dualenc_core.encoders.hair import hair_shares, photographed_hair, seen_by
+from dualenc_core.encoders.sides import places_on, surfaces_of
 from dualenc_core.encoders.tones import known_tones
 
 
@@ -30,7 +31,7 @@ def test_hair_is_above_and_behind(generator, heads, shares):
 def test_places_lie_on_the_surface(generator, heads):
     head, box = heads[0], generator.config.render.box_warp
     for side in range(5):
-        places = seen_places(head.planes, side, head.depth, box)[0]
+        places = places_on(surfaces_of(head.planes[0].unflatten(1, (-1, head.depth)), box), box)[side]
         middle = slice(head.size * 7 // 16, head.size * 9 // 16)
         along = {0: (2, 1), 1: (2, -1), 2: (0, 1), 3: (0, -1), 4: (1, 1)}[side]
         step = torch.zeros(3)
@@ -49,11 +50,11 @@ def test_a_photo_tells_the_colour_of_hair_and_not_of_skin(generator, heads, shar
     green = seen.image.clamp(-1, 1).clone()
     green[:, :, :200] = torch.tensor([-0.8, 0.2, -0.8])[:, None, None]
     told = photographed_hair(generator, head, shares[0], green, camera, seen.alpha, view)
-    assert torch.allclose(told, torch.tensor([0.1, 0.6, 0.1]), atol=0.05)
-    assert float(found.max()) < 0.7 and float((found - told).abs().max()) > 0.1
+    assert torch.allclose(told.colour, torch.tensor([0.1, 0.6, 0.1]), atol=0.05) and told.bald == 0
+    assert float(found.colour.max()) < 0.7 and float((found.colour - told.colour).abs().max()) > 0.1
     # Where nothing is unlike skin all of it counts: blond and brown hair is like many a skin, and bald heads are skin.
     bald = torch.full_like(green, 0.3) + 0.02 * torch.randn(green.shape, generator=torch.Generator().manual_seed(0))
     told = photographed_hair(generator, head, shares[0], bald.clamp(-1, 1), camera, seen.alpha, view)
-    assert torch.allclose(told, torch.full((3,), 0.65), atol=0.02)
+    assert torch.allclose(told.colour, torch.full((3,), 0.65), atol=0.02) and told.bald == 1
     assert photographed_hair(generator, head, shares[0], green, camera, torch.zeros_like(seen.alpha), view) is None
     assert photographed_hair(generator, head, 0 * shares[0], green, camera, seen.alpha, view) is None

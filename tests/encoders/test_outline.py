@@ -82,10 +82,22 @@ def test_what_is_not_attached_is_somebody_else(generator, head, covered):
     assert torch.equal(fit_outline(generator, head, torch.zeros(1, 3, SIZE, SIZE), CAMERA, matte).planes, head.planes)
 
 
-def test_a_matte_that_holds_the_picture_adds_little(generator, head, covered):
+def test_a_matte_that_holds_the_picture_adds_nothing(generator, head):
     made = fit_outline(generator, head, torch.zeros(1, 3, SIZE, SIZE), CAMERA, torch.ones(1, 1, SIZE, SIZE))
-    grown = (alpha(generator, made) > 0.5) & (covered < 0.5)
-    assert not (grown & (F.max_pool2d((covered > 0.5).float(), 29, 1, 14) == 0)).any()
+    assert torch.equal(made.planes, head.planes)
+
+
+@pytest.mark.parametrize(("cover", "least", "most"), [(1.0, 0.8, 1.0), (0.8, 0.0, 0.4)])
+def test_long_hair_goes_on_where_the_matte_is_sure(generator, head, covered, cover, least, most):
+    """Beside the neck, 24 pixels away from what the head covers and more."""
+    long = torch.zeros_like(covered, dtype=torch.bool)
+    long[..., SIZE // 2 : SIZE * 7 // 8, SIZE // 16 : SIZE * 15 // 16] = True
+    matte = covered.clone()
+    matte[long] = matte[long].clamp(min=cover)
+    made = fit_outline(generator, head, torch.zeros(1, 3, SIZE, SIZE), CAMERA, matte)
+    far = long & (F.max_pool2d((covered > 0.1).float(), 49, 1, 24) == 0)
+    assert far.sum() > 100
+    assert least <= (alpha(generator, made)[far] > 0.5).float().mean() <= most
 
 
 def test_in_inference_mode_and_in_batches_it_does_the_same(generator, head, crest, fitted):

@@ -90,13 +90,23 @@ def test_hair_that_the_photo_shows_keeps_its_hue(generator, heads):
     head, camera = heads[0], dc.Camera.look_at(90.0)
     seen = generator.render(head, camera)
     bluish = ((seen.image / 2 + 0.5) * torch.tensor([0.6, 0.9, 1.6])[:, None, None] * 2 - 1).clamp(-1, 1)
-    plain, told = (add_strands(generator, head, photos=p) for p in (None, (bluish, camera, seen.alpha)))
+    shown = ((image, camera, seen.alpha) for image in (seen.image.clamp(-1, 1), bluish))
+    plain, told = (add_strands(generator, head, photos=photos) for photos in shown)
     drawn = [
         [generator.render(h, dc.Camera.look_at(yaw), super_resolve=False).raw[..., 30:70, 40:90] for h in (plain, told)]
         for yaw in (90.0, -90.0)
     ]
     shown, hidden = (float((a - b).abs().mean()) for a, b in drawn)
     assert hidden > 0.02 and shown < 0.2 * hidden, (shown, hidden)
+
+
+def test_somebody_bald_has_no_strands(generator, heads):
+    head, camera = heads[0], dc.Camera.look_at(0.0)
+    alpha = generator.render(head, camera).alpha
+    skin = torch.full((1, 3, 512, 512), 0.3) + 0.02 * torch.randn(1, 3, 512, 512)
+    photos = (skin.clamp(-1, 1), camera, alpha)
+    streaked, smooth = (add_strands(generator, head, photos=photos, strength=s) for s in (0.3, 1e-9))
+    assert torch.allclose(streaked.planes, smooth.planes, atol=1e-5)
 
 
 def test_light_makes_dark_hair_bright_and_not_fair_hair():

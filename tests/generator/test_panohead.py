@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from dualenc_core.camera import Camera
 from dualenc_core.checkpoints.store import load_generator_file, save_generator
 from dualenc_core.errors import CheckpointError, DualEncError, GeneratorMismatchError
 from dualenc_core.generator import GeneratorConfig, PanoHead
+from dualenc_core.rendering.renderer import RenderOptions, crop_mask
 from tests.small import small_generator
 
 
@@ -47,7 +50,9 @@ def test_full_size_configuration_is_the_released_one(tmp_path):
 
 
 def test_config_survives_the_official_arguments():
-    for config in (GeneratorConfig(), small().config, GeneratorConfig(c_scale=0.0, background=False, conv_clamp=4.0)):
+    uncropped = GeneratorConfig(render=RenderOptions(crop=0.01))
+    given = GeneratorConfig(c_scale=0.0, background=False, conv_clamp=4.0)
+    for config in (GeneratorConfig(), small().config, given, uncropped):
         init, rendering = config.to_official()
         assert GeneratorConfig.from_official(init, rendering, config.neural_resolution) == config
 
@@ -66,6 +71,18 @@ def test_unsupported_arguments_are_named(change, word):
     init, rendering = GeneratorConfig().to_official()
     with pytest.raises(DualEncError, match=word):
         GeneratorConfig.from_official(init, {**rendering, **change})
+
+
+def test_heads_of_another_crop_are_of_the_same_generator():
+    generator = small()
+    render = dataclasses.replace(generator.config.render, crop=0.01)
+    other = PanoHead(generator.config.replace(render=render)).eval()
+    other.load_state_dict(generator.state_dict())
+    assert other.fingerprint == generator.fingerprint
+    # The back of a head goes on where other pictures end.
+    far = torch.tensor([[[0.0, 0.0, -0.45]]])
+    masks = [crop_mask(far, g.config.render) for g in (generator, other)]
+    assert [bool(mask) for mask in masks] == [True, False]
 
 
 def test_a_file_without_c_scale_is_unconditional():
