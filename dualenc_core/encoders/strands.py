@@ -31,16 +31,18 @@ _AXIS = (0.0, 0.02, -0.02)
 _PATTERN = (128, 320)
 _STREAKS = ((1.2, 6.0, 1.0), (2.4, 10.0, 0.5))
 _BEND, _BEND_WIDTH, _BEND_LENGTH = 5.0, 14.0, 10.0
-# Cells over which hair is smooth before: pale patches are no one's, and the ghost of a face is no hair. How far it goes
-# to its middle colour, and the most that it may change for either.
-_PATCHES = 9
-_EVEN, _MOST = 0.2, (0.4, 2.0)
+# Cells over which hair is smooth before, and the most that it may change for that: the ghost of a face is faint.
+_PATCHES, _FAINT = 9, (0.8, 1.25)
+# How far hair goes to its middle colour, as pale patches are no one's, and from how far away at most.
+_EVEN, _PALE = 0.2, (0.6, 1.6)
 # How far the middle colour goes to the hue of the photo's hair; what is added to both, as what is nearly black has no
 # hue that one could trust; logarithms by which other hair is like the middle colour.
 _HUE, _DARK, _ALIKE = 0.8, 0.12, 0.4
 # Logarithms by which hair is brighter in photos than behind, where light is not, and by how much more it may be before
 # hidden hair becomes brighter. Never darker: photos have shadows.
 _IN_FRONT, _LIT = 0.08, 0.4
+# The most that hidden hair may change for the photo's.
+_MOST = (0.4, 2.0)
 # Light makes dark hair bright, and not fair hair: from the first to the second brightness, hidden hair becomes at least
 # so bright a share of it. White hair is none that training knows.
 _FAIR, _AS_BRIGHT = (0.45, 0.7), 0.85
@@ -113,21 +115,22 @@ def _evening(
         features = generator.query(head, places[some][None])[1]
         colour = ((generator.to_rgb(features.mT[..., None], head.ws)[0, :, :, 0].mT + 1) / 2).clamp(min=0.02)
         middle = colour[sure].median(0).values
+        # A scarf in the place of hair keeps its own, and so do cells whose surface another side denies.
+        away = ((colour + _DARK) / (middle + _DARK)).log().square().mean(1, keepdim=True)
         share = hair[some][:, None]
-        unseen = hidden[some][:, None] * share
-        smoothed[some] = (_around(colour, hair, some) / colour).clamp(*_MOST) ** unseen
-        gains[some] = (middle / colour).clamp(*_MOST) ** (_EVEN * share)
+        alike = share / (1 + away / _ALIKE**2)
+        unseen = hidden[some][:, None] * alike
+        smoothed[some] = (_around(colour, alike, some) / colour).clamp(*_FAINT) ** unseen
+        gains[some] = (middle / colour).clamp(*_PALE) ** (_EVEN * share)
         if found is not None:
-            # A scarf in the place of hair keeps its own.
-            away = ((colour + _DARK) / (middle + _DARK)).log().square().mean(1, keepdim=True)
-            gains[some] *= _gain_to(middle, found.colour.to(middle)) ** (unseen / (1 + away / _ALIKE**2))
+            gains[some] *= _gain_to(middle, found.colour.to(middle)) ** unseen
     return F.avg_pool2d(gains.permute(0, 3, 1, 2), 7, 1, 3, count_include_pad=False) * smoothed.permute(0, 3, 1, 2)
 
 
-def _around(colour: Tensor, hair: Tensor, some: Tensor) -> Tensor:
-    """[M,3] mean colours of hair [4,S,S] about the M cells where there is some, whose colours are [M,3]."""
-    weighted = torch.zeros(*hair.shape, 4).to(hair)
-    weighted[some] = torch.cat([colour, torch.ones_like(colour[:, :1])], 1) * hair[some][:, None]
+def _around(colour: Tensor, share: Tensor, some: Tensor) -> Tensor:
+    """[M,3] mean colours about M cells, where there is some hair [4,S,S], by colours [M,3] and shares [M,1]."""
+    weighted = torch.zeros(*some.shape, 4).to(colour)
+    weighted[some] = torch.cat([colour, torch.ones_like(share)], 1) * share
     *total, weight = (smooth(weighted[..., i], _PATCHES)[some] for i in range(4))
     return torch.stack(total, 1) / weight[:, None].clamp(min=1e-6)
 
