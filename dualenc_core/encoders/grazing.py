@@ -75,8 +75,8 @@ def _settled(head: Triplane, coarse: Triplane, view: View, box_warp: float) -> T
         colours = slice(k * CHANNELS, distance_feature(k))
         own, given = features[plane, colours], known[plane, colours]
         # The decoder averages the planes.
-        mean, given_mean = (values.mean(1).clamp(min=0) * stays[k] / len(features) for values in (own, given))
-        wanted, had = (sum(share * smooth(part, cells) for cells, share in _NEARBY) for part in (mean, given_mean))
+        seen = (values.mean(1).clamp(min=0) * stays[k] / len(features) for values in (own, given))
+        wanted, had = (torch.stack([share * smooth(part, cells) for cells, share in _NEARBY]).sum(0) for part in seen)
         tone = ((wanted + _DARK) / (had + _DARK)).clamp(1 / _MOST, _MOST)
         own.copy_(torch.lerp(given * tone[:, None], own, stays[k]))
     return planes

@@ -105,8 +105,8 @@ def photographed_hair(
     found = like_hair & (away >= away[like_hair].median().clamp(max=_UNLIKE))
     if found.sum() < FEWEST:
         return None
-    share = float((away[like_hair] > _OTHER).float().mean())
-    bald = min(max((_BALD[1] - share) / (_BALD[1] - _BALD[0]), 0.0), 1.0)
+    other = (away[like_hair] > _OTHER).float().mean()
+    bald = float(((_BALD[1] - other) / (_BALD[1] - _BALD[0])).clamp(0, 1))
     return PhotographedHair((photo[:, found].median(1).values + 1) / 2, bald)
 
 
