@@ -6,6 +6,7 @@ changes how bright hair is from side to side, hardly its hue; so the hue of what
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,8 @@ _HAIR, _SKIN, _UNLIKE = 0.5, 0.1, 2.5
 # How many deviations from skin hair is at least, and the shares of where hair should be that are hair, below the first
 # of which somebody is bald, from the second on not at all.
 _OTHER, _BALD = 2.0, (0.14, 0.24)
+# And the logarithms of colours by which its colour is not skin's: as above. What is added to both, as dark has no hue.
+_COLOUR, _DARK = (0.1, 0.2), 0.12
 # World units beside a side's surface at which what it knows counts little.
 _NEAR = 0.01
 
@@ -106,8 +109,10 @@ def photographed_hair(
     if found.sum() < FEWEST:
         return None
     other = (away[like_hair] > _OTHER).float().mean()
-    bald = float(((_BALD[1] - other) / (_BALD[1] - _BALD[0])).clamp(0, 1))
-    return PhotographedHair((photo[:, found].median(1).values + 1) / 2, bald)
+    colour, its_skin = ((photo[:, where].median(1).values + 1) / 2 for where in (found, skin))
+    apart = ((colour + _DARK) / (its_skin + _DARK)).log().square().mean().sqrt()
+    shares = ((most - value) / (most - least) for value, (least, most) in ((other, _BALD), (apart, _COLOUR)))
+    return PhotographedHair(colour, math.prod(float(share.clamp(0, 1)) for share in shares))
 
 
 def _share_at(points: Tensor, head: Triplane, shares: Tensor, box_warp: float) -> Tensor:
