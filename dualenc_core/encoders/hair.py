@@ -35,8 +35,9 @@ _HAIR, _SKIN, _UNLIKE = 0.5, 0.1, 2.5
 # How many deviations from skin hair is at least, and the shares of where hair should be that are hair, below the first
 # of which somebody is bald, from the second on not at all.
 _OTHER, _BALD = 2.0, (0.14, 0.24)
-# And the logarithms of colours by which its colour is not skin's: as above. What is added to both, as dark has no hue.
-_COLOUR, _DARK = (0.1, 0.2), 0.12
+# What is added to colours before they are compared by logarithms, as what is nearly black has no hue that one could
+# trust; and the logarithms by which a colour is not skin's: as above.
+DARK, _APART = 0.12, (0.1, 0.2)
 # World units beside a side's surface at which what it knows counts little.
 _NEAR = 0.01
 
@@ -110,8 +111,8 @@ def photographed_hair(
         return None
     other = (away[like_hair] > _OTHER).float().mean()
     colour, its_skin = ((photo[:, where].median(1).values + 1) / 2 for where in (found, skin))
-    apart = ((colour + _DARK) / (its_skin + _DARK)).log().square().mean().sqrt()
-    shares = ((most - value) / (most - least) for value, (least, most) in ((other, _BALD), (apart, _COLOUR)))
+    apart = ((colour + DARK) / (its_skin + DARK)).log().square().mean().sqrt()
+    shares = ((most - value) / (most - least) for value, (least, most) in ((other, _BALD), (apart, _APART)))
     return PhotographedHair(colour, math.prod(float(share.clamp(0, 1)) for share in shares))
 
 

@@ -18,7 +18,7 @@ from ..generator import PanoHead
 from ..people.relief import CHANNELS, SIDES
 from ..point_weight import Visibility
 from ..triplane import Triplane
-from .hair import LEAST, PhotographedHair, hair_shares, photographed_hair, seen_by
+from .hair import DARK, LEAST, PhotographedHair, hair_shares, photographed_hair, seen_by
 from .sides import distance_feature, places_on, reads_distances, smooth, surfaces_of
 from .tones import known_tones
 
@@ -35,9 +35,8 @@ _BEND, _BEND_WIDTH, _BEND_LENGTH = 5.0, 14.0, 10.0
 _PATCHES, _FAINT = 9, (0.8, 1.25)
 # How far hair goes to its middle colour, as pale patches are no one's, and from how far away at most.
 _EVEN, _PALE = 0.2, (0.6, 1.6)
-# How far the middle colour goes to the hue of the photo's hair; what is added to both, as what is nearly black has no
-# hue that one could trust; logarithms by which other hair is like the middle colour.
-_HUE, _DARK, _ALIKE = 0.8, 0.12, 0.4
+# How far the middle colour goes to the hue of the photo's hair; logarithms by which other hair is like that colour.
+_HUE, _ALIKE = 0.8, 0.4
 # Logarithms by which hair is brighter in photos than behind, where light is not, and by how much more it may be before
 # hidden hair becomes brighter. Never darker: photos have shadows.
 _IN_FRONT, _LIT = 0.08, 0.4
@@ -116,7 +115,7 @@ def _evening(
         colour = ((generator.to_rgb(features.mT[..., None], head.ws)[0, :, :, 0].mT + 1) / 2).clamp(min=0.02)
         middle = colour[sure].median(0).values
         # A scarf in the place of hair keeps its own, and so do cells whose surface another side denies.
-        away = ((colour + _DARK) / (middle + _DARK)).log().square().mean(1, keepdim=True)
+        away = ((colour + DARK) / (middle + DARK)).log().square().mean(1, keepdim=True)
         share = hair[some][:, None]
         alike = share / (1 + away / _ALIKE**2)
         unseen = hidden[some][:, None] * alike
@@ -137,7 +136,7 @@ def _around(colour: Tensor, share: Tensor, some: Tensor) -> Tensor:
 
 def _gain_to(colour: Tensor, wanted: Tensor) -> Tensor:
     """Factors [3] that bring a colour [3] to the hue of the photo's hair, and nearer to it than light could explain."""
-    ratio = (wanted + _DARK) / (colour + _DARK)
+    ratio = (wanted + DARK) / (colour + DARK)
     hue = (ratio / ratio.log().mean().exp()) ** _HUE
     fair = ((wanted.mean() - _FAIR[0]) / (_FAIR[1] - _FAIR[0])).clamp(0, 1)
     brighter = (wanted.mean() / colour.mean()).log() - _IN_FRONT - _LIT
