@@ -68,6 +68,24 @@ class Relief:
         return shares(self.surface.astype(np.float32), self.covered, self.box_warp).astype(np.float16)
 
     @property
+    def mirrored(self) -> Relief:
+        """The relief of the mirror image."""
+        right, left = SIDES.index((2, 1)), SIDES.index((2, -1))
+
+        def turned(values: np.ndarray) -> np.ndarray:
+            out = values[..., ::-1].copy()
+            # What these two see does not run along x; they change places.
+            out[[right, left]] = values[[left, right]]
+            return out
+
+        surface = turned(self.surface)
+        surface[[right, left]] *= -1
+        out = Relief(turned(self.colour), surface, turned(self.covered), self.box_warp)
+        # Found already, as a rule.
+        vars(out)["shares"] = turned(self.shares)
+        return out
+
+    @property
     def points(self) -> np.ndarray:
         """[5,S,S,3] where the cells of each side meet the surface."""
         sides = zip(self.surface, SIDES, strict=True)

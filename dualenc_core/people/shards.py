@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,7 @@ class Record:
         depth: uint16 [V,`DEPTH_SIZE`²], of the pixels' upper left rays; 65535 = nothing.
         large: how many of the views are large; they come first.
         relief: the person as planes.
+        flipped: pictures and depth are read from right to left.
     """
 
     numbers: np.ndarray
@@ -73,17 +74,30 @@ class Record:
     depth: np.ndarray
     large: int
     relief: Relief
+    flipped: bool = False
+
+    @property
+    def mirrored(self) -> Record:
+        """The mirror image of the person, ``numbers`` and ``latent`` stay those of the original.
+
+        The pack has few wigs, and each is worn to one side.
+        """
+        labels = Camera.from_label(torch.from_numpy(self.labels)).mirrored.label.numpy()
+        return replace(self, labels=labels, relief=self.relief.mirrored, flipped=not self.flipped)
 
     def view(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Colour on grey uint8 [S,S,3] and alpha uint8 [S,S] of one view."""
         cv2 = require("cv2", "opencv-python")
         colour = cv2.imdecode(np.frombuffer(self.colour[index], np.uint8), cv2.IMREAD_COLOR)
         alpha = cv2.imdecode(np.frombuffer(self.alpha[index], np.uint8), cv2.IMREAD_GRAYSCALE)
-        return colour[..., ::-1], alpha
+        colour = colour[..., ::-1]
+        return (colour[:, ::-1], alpha[:, ::-1]) if self.flipped else (colour, alpha)
 
     def distance(self, index: int) -> np.ndarray:
         """[`DEPTH_SIZE`²] along unit rays; 3.3 where there is nothing."""
         values = self.depth[index].astype(np.float32) / 65535
+        if self.flipped:
+            values = values.reshape(DEPTH_SIZE, DEPTH_SIZE)[:, ::-1].reshape(-1)
         return np.where(values < 1, _NEAR + values * (FAR - _NEAR), FAR)
 
 

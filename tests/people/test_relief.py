@@ -68,6 +68,24 @@ def test_surfaces_are_where_they_are(relief):
     assert not relief.covered[0, 0, 0] and relief.surface[0, 0, 0] == pytest.approx(-BOX / 2, abs=1e-3)
 
 
+def test_a_mirrored_relief_is_that_of_the_mirrored_head():
+    """A head that is wider on one side, with a red ball where only one side sees it."""
+
+    def parts(sign: int) -> list[Part]:
+        head, ear = ball((0.16, 0.22, 0.19), (200, 150, 120)), ball((0.04, 0.06, 0.05), (220, 20, 20))
+        return [head, dataclasses.replace(ear, vertices=ear.vertices + np.float32([0.15 * sign, 0.02, 0.03]))]
+
+    right, left = (relief_of(Scene(parts(sign), light()), 32, BOX) for sign in (1, -1))
+    found = right.mirrored
+    assert (found.covered == left.covered).mean() > 0.999
+    assert np.abs(found.surface.astype(float) - left.surface)[left.covered].max() < 0.02
+    assert np.abs(found.colour.astype(float) - left.colour).transpose(0, 2, 3, 1)[left.covered].mean() < 0.01
+    assert np.abs(right.surface.astype(float) - left.surface)[left.covered].max() > 0.1
+    # Shares are not looked for again, and are what they would be.
+    expected = shares(left.surface.astype(np.float32), left.covered, BOX)
+    assert "shares" in vars(found) and np.abs(found.shares.astype(float) - expected).mean() < 0.01
+
+
 def test_the_sides_that_see_a_point_share_it_to_one(relief):
     """At the sides' own cells, of the points that they see well: what all of them give there."""
     found = shares(relief.surface.astype(np.float32), relief.covered, BOX)

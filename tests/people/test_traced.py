@@ -83,6 +83,31 @@ def test_depth_belongs_to_the_middle_of_its_cell(folder):
     assert np.abs(truth.depth - record.distance(0)).max() < 1e-3
 
 
+def test_a_mirrored_record_is_what_mirrored_cameras_see(folder):
+    record = read_record(folder / "000000.npz")
+    mirrored = record.mirrored
+    for i in (0, 4):
+        assert all((a[:, ::-1] == b).all() for a, b in zip(record.view(i), mirrored.view(i), strict=True))
+        rows = (d.distance(i).reshape(DEPTH_SIZE, DEPTH_SIZE) for d in (record, mirrored))
+        assert (next(rows)[:, ::-1] == next(rows)).all()
+    before, after = (torch.stack(Camera.from_label(torch.from_numpy(r.labels)).angles) for r in (record, mirrored))
+    assert torch.allclose(after, before * torch.tensor([[-1.0], [1.0]]), atol=1e-3)
+    assert (mirrored.mirrored.labels == record.labels).all() and not mirrored.mirrored.flipped
+
+
+def test_nobody_knows_the_descriptions_of_mirrored_people(folder):
+    def batch(mirror: float):
+        return PeopleViews(PeopleTruth(folder), mirror).batch(2, 64, 1, False, torch.Generator().manual_seed(3))
+
+    plain, mirrored = batch(0.0), batch(1.0)
+    assert plain.numbers.isfinite().all() and mirrored.numbers.isnan().all()
+    # The same dice: where cameras really were, but for the side.
+    yaws = (b.views[0].camera.angles[0] for b in (plain, mirrored))
+    assert torch.allclose(next(yaws), -next(yaws), atol=1e-3)
+    views = PeopleViews(PeopleTruth(folder), 1.0)
+    assert views.photos(2, 32, torch.Generator().manual_seed(2))[1].isfinite().all()
+
+
 def test_broken_files_are_named(folder, tmp_path):
     (tmp_path / "000000.npz").write_bytes((folder / "000000.npz").read_bytes()[:1000])
     with pytest.raises(DualEncError, match="not a traced person"):

@@ -39,7 +39,7 @@ class DataConfig:
         count: how many procedural heads, or the first ones of a folder; None = all (procedural: 2,048).
         source: "real" (the data set), "generated" (Z+ samples of the generator, rendered on the fly) or "both" (each
             slot of a batch by the flip of a coin).
-        mirror: probability that a real picture and its camera are mirrored.
+        mirror: probability that a real picture and its camera are mirrored, or a traced person.
         rebalance: repeat rare poses as LPFF does (folders).
         masks: "require" = a picture without a mask is an error; "ignore" = its background counts as head (folders).
         generated_yaw, generated_pitch: generated heads are seen from up to this, in degrees, both ways.

@@ -103,7 +103,7 @@ class EncoderTrainer:
             from .truth_people import open_people
             from .views_people import PeopleViews
 
-            views = PeopleViews(open_people(config.data.path, config.data.pack))
+            views = PeopleViews(open_people(config.data.path, config.data.pack), config.data.mirror)
         else:
             dataset = open_dataset(config.data)
         return cls(config, generator, judges, dataset, views, encoder1, start, trunk, processes)

@@ -76,7 +76,7 @@ class ViewBatch:
         mattes: [N,1,S,S] in 0..1.
         camera: what their cameras are believed to be.
         placement: where the heads stand for these cameras.
-        numbers: [N,D] standardised descriptions.
+        numbers: [N,D] standardised descriptions; rows of NaN where nobody knows.
         views: pictures to compare with; the first is the photo's own, clean.
     """
 

@@ -32,10 +32,14 @@ _NEAR = 50.0
 
 
 class PeopleViews:
-    """Photos and views of the people of a `truth_people.PeopleTruth`."""
+    """Photos and views of the people of a `truth_people.PeopleTruth`.
 
-    def __init__(self, truth: PeopleTruth) -> None:
-        self.truth = truth
+    Args:
+        mirror: how many of them are mirrored, but for `photos`: only originals have a known description.
+    """
+
+    def __init__(self, truth: PeopleTruth, mirror: float = 0.0) -> None:
+        self.truth, self.mirror = truth, mirror
         self._backdrop = np.array(truth.backdrop, np.float32)
 
     @property
@@ -58,7 +62,7 @@ class PeopleViews:
 
     def batch(self, count: int, size: int, others: int, near: bool, rng: torch.Generator) -> ViewBatch:
         dice = _numpy(rng)
-        records = self.truth.records(count, rng)
+        records = self._records(count, rng, dice)
         photos, labels, believed, zooms, shifts, chosen, tones = [], [], [], [], [], [], []
         for record in records:
             view = _front(record, dice)
@@ -81,6 +85,7 @@ class PeopleViews:
         )
         pictures = torch.cat(photos)
         numbers = self.truth.standardised(np.stack([r.numbers for r in records]))
+        numbers[[r.flipped for r in records]] = torch.nan
         batch = ViewBatch(pictures[:, :3], pictures[:, 3:], supposed, placement, numbers, views)
         return batch.to(rng.device)
 
@@ -93,7 +98,7 @@ class PeopleViews:
         """
         check_reliefs_fit(config, config.plane_size)
         dice, found = _numpy(rng), []
-        for record in self.truth.records(count, rng):
+        for record in self._records(count, rng, dice):
             view = _front(record, dice)
             photo, tone, camera = self._photo(record, view, size, dice)
             emphasis = np.where(_in_view(record, view), shown, hidden).astype(np.float32)
@@ -101,6 +106,10 @@ class PeopleViews:
             found.append((photo[:, :3], photo[:, 3:], camera.label, planes[0][None], planes[1][None]))
         images, mattes, labels, truth, weight = (torch.cat(part).to(rng.device) for part in zip(*found, strict=True))
         return KnownBatch(images, mattes, Camera.from_label(labels), truth, weight)
+
+    def _records(self, count: int, rng: torch.Generator, dice: np.random.Generator) -> list[Record]:
+        flips = dice.random(count) < self.mirror
+        return [r.mirrored if flip else r for r, flip in zip(self.truth.records(count, rng), flips, strict=True)]
 
     def _photo(self, record: Record, view: int, size: int, dice: np.random.Generator) -> tuple[Tensor, Tone, Camera]:
         """Photo cut out by its matte on the backdrop, and the matte, [1,4,S,S]; its tone; the true camera."""
