@@ -13,13 +13,11 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..generator import PanoHead
-from ..people.relief import CHANNELS, SIDES
+from ..people.relief import CHANNELS, OPPOSITE, SIDES
 from ..triplane import Triplane
 from .sides import distance_feature, places_on, reads_distances, smooth, surfaces_of
 from .view import View
 
-# Every side's mirror image.
-_OTHER = (0, 1, 3, 2, 4)
 # A place is seen as far as the cosine between ray and surface is large. The mirror image comes where that of the place
 # opposite is larger by so much, over such a width; and where its own is below the second of these, from the first on
 # in full: what the photo shows stays.
@@ -86,7 +84,7 @@ def _completed(head: Triplane, coarse: Triplane, view: View, box_warp: float) ->
     light = _light(coarse)
     for k, (plane, _) in enumerate(SIDES):
         first, distance = k * CHANNELS, distance_feature(k)
-        there = slice(_OTHER[k] * CHANNELS, (_OTHER[k] + 1) * CHANNELS)
+        there = slice(OPPOSITE[k] * CHANNELS, (OPPOSITE[k] + 1) * CHANNELS)
         *colours, other = before[plane, there].flip(1 if plane == 2 else -1)
         features[plane, first:distance].lerp_(torch.stack(colours) * light[k], share[k])
         features[plane, distance].lerp_(other, moved[k])
@@ -96,7 +94,7 @@ def _completed(head: Triplane, coarse: Triplane, view: View, box_warp: float) ->
 def _mirrored(maps: Tensor) -> Tensor:
     """Maps of the sides [5,...,S,S], as they are of the mirrored head."""
     across = torch.tensor([plane == 2 for plane, _ in SIDES], device=maps.device)
-    other = maps[list(_OTHER)]
+    other = maps[list(OPPOSITE)]
     # Sides that look along x have it on no axis of theirs.
     return torch.where(across.view(-1, *[1] * (maps.ndim - 1)), other, other.flip(-1))
 

@@ -25,6 +25,8 @@ from .vectors import unit
 
 # Plane, sign along its third axis: front, back, right of the picture (+x), left, top.
 SIDES = ((0, 1), (0, -1), (2, 1), (2, -1), (1, 1))
+# Every side's mirror image, by number.
+OPPOSITE = (0, 1, 3, 2, 4)
 # Channels of a side: red, green, blue, times its share; distance before the surface.
 CHANNELS = 4
 FEATURES = CHANNELS * len(SIDES)
@@ -70,16 +72,15 @@ class Relief:
     @property
     def mirrored(self) -> Relief:
         """The relief of the mirror image."""
-        right, left = SIDES.index((2, 1)), SIDES.index((2, -1))
+        # Two sides look along x, which is on no axis of their pictures.
+        sideways = np.array([plane == 2 for plane, _ in SIDES])
 
         def turned(values: np.ndarray) -> np.ndarray:
-            out = values[..., ::-1].copy()
-            # What these two see does not run along x; they change places.
-            out[[right, left]] = values[[left, right]]
-            return out
+            other = values[list(OPPOSITE)]
+            return np.where(sideways.reshape(-1, *[1] * (values.ndim - 1)), other, other[..., ::-1])
 
         surface = turned(self.surface)
-        surface[[right, left]] *= -1
+        surface[sideways] *= -1
         out = Relief(turned(self.colour), surface, turned(self.covered), self.box_warp)
         # Found already, as a rule.
         vars(out)["shares"] = turned(self.shares)

@@ -50,6 +50,11 @@ class RenderOptions:
             )
         if not 0 < self.near < self.far:
             raise DualEncError(f"near is {self.near} and far {self.far}, expected 0 < near < far")
+        if not 0 <= self.crop < self.box_warp / 2:
+            raise DualEncError(
+                f"crop is {self.crop} in a box of {self.box_warp} (box_warp), expected 0 to less than half of the box: "
+                "more would leave nothing of a head"
+            )
 
 
 class Draws(NamedTuple):

@@ -165,7 +165,12 @@ def test_importance_samples_gather_where_the_weight_is():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"samples": 3}, "samples is 3"), ({"near": 3.4}, "near is 3.4"), ({"importance": -1}, "-1")],
+    [
+        ({"samples": 3}, "samples is 3"),
+        ({"near": 3.4}, "near is 3.4"),
+        ({"importance": -1}, "-1"),
+        ({"crop": 0.5}, "crop is 0.5"),
+    ],
 )
 def test_bad_options(change, message):
     with pytest.raises(DualEncError, match=message):
