@@ -199,8 +199,9 @@ class HeadEncoderConfig:
         outline: whether a head then goes on as far as the photo's matte does (`outline.fit_outline`).
         detail: steps of `detail.add_detail` after it, which give a head its photo's sharpness.
         strands: whether hair has streaks where no photo says how it looks (`strands.add_strands`); with detail.
-        both_sides: whether what the photo hardly shows becomes stage one's again (`grazing.settle_grazing`), and then
-            the mirror image of what it shows (`symmetry.complete_sides`).
+        both_sides: whether stage one's hair hangs as far back on both sides (`symmetry.even_hair`), and what the photo
+            hardly shows becomes stage one's again (`grazing.settle_grazing`), and then the mirror image of what it
+            shows (`symmetry.complete_sides`).
         render_resolution: neural resolution of the renders that stage two compares with the photo.
         render_samples: coarse and importance samples a ray of those renders; None = the generator's.
         super_resolve: compare with the super-resolved image; False = with the raw one (cheaper).

@@ -26,6 +26,7 @@ from .finishing import Photos, finish
 from .lifted_refiner import LiftedRefiner
 from .spaces import latents_to_styles
 from .style_encoder import GradualStyleEncoder, SingleStyleEncoder
+from .symmetry import even_hair
 from .tones import fit_tones
 from .triplane_encoder import TriPlaneEncoder
 from .unprojection import Observation
@@ -37,7 +38,7 @@ class EncoderOutput:
 
     Attributes:
         ws: [N,num_ws,w_dim], with gradient to stage one.
-        coarse: stage one's triplane, with gradient to stage one.
+        coarse: stage one's triplane, with `symmetry.even_hair` where sides are completed; with gradient to stage one.
         refined: stage two's triplane, with gradient to stage two only; ``coarse`` itself without a refiner.
     """
 
@@ -240,6 +241,8 @@ class HeadEncoder(nn.Module):
             with _computing_in(dtype, image.device):
                 ws = self.styles(image, generator).float()
         coarse = generator.synthesize(ws, noise="const")
+        if self.config.both_sides:
+            coarse = even_hair(generator, coarse, camera)
         refined = coarse
         if refine and self.stage_two is not None:
             refined = coarse.detach()

@@ -1,4 +1,5 @@
-"""The half of a head that its photo hardly shows, from the half that it shows: faces are nearly symmetric.
+"""Faces are nearly symmetric: the half of a head that its photo hardly shows, from the half that it shows, and how far
+hair beside the face hangs forward, which a photo from the front does not show at all.
 
 Symmetry prior as in SPI (Yin et al. 2023), without a network or a search: in a tri-grid of reliefs (`people.relief`)
 every side is a picture with a depth, so a mirrored head is five flipped pictures, and where one takes the other's place
@@ -26,6 +27,72 @@ _MARGIN, _WIDTH, _OWN = 0.15, 0.06, (0.03, 0.15)
 _BLUR, _KEPT = 3, 2
 # How far light follows stage one's, which tells it of both sides, not always well; and within which factors.
 _LIGHT, _LEAST, _MOST = 0.8, 0.5, 2.0
+# Where hair beside the face is, world units: outside of this |x| on the front, before this z on the sides, below this
+# y; and by how much it hangs further forward, or out, than on the other side: from, in full.
+_BESIDE, _BEFORE, _BELOW, _AHEAD = (0.10, 0.13), (0.06, 0.10), (0.14, 0.10), (0.004, 0.010)
+# Front, right, left.
+_SEE_CHEEKS = (0, 2, 3)
+# Degrees to one side from which on a photo shows how far forward hair hangs there.
+_SHOWN = (25.0, 40.0)
+
+
+def even_hair(generator: PanoHead, triplane: Triplane, camera: Camera) -> Triplane:
+    """Heads whose hair hangs as far back on both sides of the face as on the one where it hangs further back.
+
+    Wigs of the people that the bundled weights know are worn to one side, and so is hair that these make of any photo:
+    it covered one cheek. From the front a photo cannot tell; from a side it tells of that side, which stays.
+
+    Args:
+        triplane: N heads without overlays, as stage one made them. Gradients go through.
+        camera: N cameras of the photos.
+
+    Heads of generators whose density reads more than distances (official ones) stay as they are.
+
+    Example:
+        >>> import dualenc_core as dc
+        >>> from dualenc_core.encoders.symmetry import even_hair
+        >>> generator = dc.load_generator("demo")
+        >>> head = generator.synthesize(generator.mapping(generator.latents(seed=3)))
+        >>> even = even_hair(generator, head, dc.Camera.look_at())
+        >>> even.planes.shape == head.planes.shape
+        True
+    """
+    if not reads_distances(generator):
+        return triplane
+    box_warp = generator.config.render.box_warp
+    yaws = camera.expand(len(triplane)).angles[0].tolist()
+    heads = [_even(triplane[i], yaw, box_warp) for i, yaw in enumerate(yaws)]
+    return triplane.replace(planes=torch.cat(heads))
+
+
+def _even(head: Triplane, yaw: float, box_warp: float) -> Tensor:
+    """Planes of one head."""
+    features = head.planes[0].unflatten(1, (-1, head.depth))
+    with torch.no_grad():
+        surfaces = surfaces_of(features, box_warp)
+        other = _mirrored(surfaces)
+        x, y, z = places_on(surfaces, box_warp).unbind(-1)
+        lateral = x.sign()
+        lateral[2], lateral[3] = 1, -1
+        share = _ramp(y, _BELOW) * (1 - _ramp(lateral * yaw, _SHOWN))
+    out = features.clone()
+    for k in _SEE_CHEEKS:
+        plane, sign = SIDES[k]
+        # From the front, colours are the photo's; a side shows the cheek instead of the hair.
+        first = CHANNELS - 1 if plane == 0 else 0
+        own, there = (slice(side * CHANNELS + first, (side + 1) * CHANNELS) for side in (k, OPPOSITE[k]))
+        opposite = -other[k] if plane == 2 else other[k]
+        ahead = _ramp(sign * (surfaces[k] - opposite), _AHEAD)
+        beside = _ramp(z[k], _BEFORE) if plane == 2 else _ramp(x[k].abs(), _BESIDE)
+        weight = smooth((share[k] * beside * ahead)[None], _BLUR)[0]
+        mirror = features[plane, there].flip(1 if plane == 2 else -1)
+        out[plane, own] = torch.lerp(features[plane, own], mirror, weight)
+    return out.flatten(1, 2)[None]
+
+
+def _ramp(values: Tensor, between: tuple[float, float]) -> Tensor:
+    """0 up to the first, 1 from the second on, which may be the smaller."""
+    return ((values - between[0]) / (between[1] - between[0])).clamp(0, 1)
 
 
 @torch.no_grad()

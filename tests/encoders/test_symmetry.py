@@ -1,4 +1,5 @@
-"""The far side of a head becomes the mirror image of the near one; what the photo shows stays."""
+"""The far side of a head becomes the mirror image of the near one, and hair hangs as far back on both; what the photo
+shows stays."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ import torch
 
 import dualenc_core as dc
 from dualenc_core.editing.mirror import mirror
-from dualenc_core.encoders.sides import places_on, surfaces_of
-from dualenc_core.encoders.symmetry import _mirrored, complete_sides
-from dualenc_core.people.relief import CHANNELS, SIDES
+from dualenc_core.encoders.sides import distance_feature, places_on, surfaces_of
+from dualenc_core.encoders.symmetry import _mirrored, complete_sides, even_hair
+from dualenc_core.people.relief import CHANNELS, DISTANCE_SCALE, SIDES
 
 CAMERA = dc.Camera.look_at(yaw=40)
+FRONT = dc.Camera.look_at()
 FAR = dc.Camera.look_at(yaw=-60)
 
 
@@ -65,6 +67,63 @@ def test_without_a_better_side_nothing_happens(generator, head, yaw):
     assert -10 * torch.log10((before - after).square().mean() / 4) > 30
 
 
+@pytest.fixture(scope="module")
+def even(generator, head):
+    return even_hair(generator, head, FRONT)
+
+
+@pytest.fixture(scope="module")
+def curtained(generator, even):
+    """An even head with a curtain before its left cheek (x < 0), .03 of the world thick, to front and side."""
+    planes, box = even.planes.clone(), generator.config.render.box_warp
+    features = planes[0].unflatten(1, (-1, even.depth))
+    surfaces = surfaces_of(features, box)
+    x, y, z = places_on(surfaces, box).unbind(-1)
+    # A place .03 further out is .03 nearer to what lies before it, in the three planes that the decoder averages.
+    amount = -0.03 * 3 * DISTANCE_SCALE
+    beside = (x[0] < -0.13) & (y[0].abs() < 0.1) & (surfaces[0] > 0)
+    features[0, distance_feature(0)] += amount * beside
+    cheek = (z[3] > 0.1) & (y[3].abs() < 0.1) & (surfaces[3] < 0)
+    features[2, distance_feature(3)] += amount * cheek
+    return even.replace(planes=planes)
+
+
+def sides_of(generator, head):
+    return surfaces_of(head.planes[0].unflatten(1, (-1, head.depth)), generator.config.render.box_warp)
+
+
+def test_what_hangs_before_one_cheek_goes_back(generator, even, curtained):
+    plain, before, after = (sides_of(generator, h) for h in (even, curtained, even_hair(generator, curtained, FRONT)))
+    for k in (0, 3):
+        there = (before - plain)[k].abs() > 0.02
+        assert there.sum() > 100
+        assert (after - plain)[k][there].abs().median() < 0.3 * (before - plain)[k][there].abs().median()
+    # Nothing was further back on the left than on the right, where nothing moves.
+    assert (after - before)[2].abs().max() < 5e-3
+
+
+def test_a_photo_that_shows_the_side_is_believed(generator, curtained):
+    before, left, right = (
+        sides_of(generator, h)[3]
+        for h in (curtained, *(even_hair(generator, curtained, dc.Camera.look_at(yaw=yaw)) for yaw in (-50, 50)))
+    )
+    assert torch.equal(left, before)
+    assert (right - before)[before < 0].abs().max() > 0.02
+
+
+def test_even_hair_is_that_of_the_mirrored_head(generator, curtained):
+    there = even_hair(generator, mirror(curtained), FRONT)
+    expected = mirror(even_hair(generator, curtained, FRONT))
+    views = [generator.render(h, dc.Camera.look_at(yaw=-50), super_resolve=False).raw for h in (there, expected)]
+    assert -10 * torch.log10((views[0] - views[1]).square().mean() / 4) > 40
+
+
+def test_gradients_reach_stage_one_through_even_hair(generator, curtained):
+    planes = curtained.planes.clone().requires_grad_()
+    even_hair(generator, curtained.replace(planes=planes), FRONT).planes.sum().backward()
+    assert planes.grad is not None and float(planes.grad.sum()) == pytest.approx(planes.numel(), rel=1e-3)
+
+
 def test_mirrored_maps_are_those_of_the_mirrored_head(generator, head):
     box = generator.config.render.box_warp
     own, other = (h.planes[0].unflatten(1, (-1, h.depth)) for h in (head, mirror(head)))
@@ -102,3 +161,4 @@ def test_heads_of_other_generators_stay_as_they_are():
     )
     head = generator.synthesize(generator.mapping(generator.latents(0)))
     assert complete_sides(generator, head, head, CAMERA) is head
+    assert even_hair(generator, head, CAMERA) is head
