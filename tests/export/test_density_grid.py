@@ -85,5 +85,5 @@ def test_wrong_input_is_refused(real) -> None:
         density_grid(generator, triplane.replace(planes=triplane.planes * float("nan")), 16)
     with pytest.raises(GeneratorMismatchError):
         density_grid(generator, triplane.replace(generator="another"), 16)
-    with pytest.raises(DualEncError, match="crops 0.1 of a box of side 0.15"):
-        density_grid(*FieldGenerator.build(ramp, box=0.15), 16)
+    with pytest.raises(DualEncError, match="crops 0.1 of a box of side 0.21"):
+        density_grid(*FieldGenerator.build(ramp, box=0.21), 16)
