@@ -78,7 +78,7 @@ class Record:
 
     @property
     def mirrored(self) -> Record:
-        """The mirror image of the person, ``numbers`` and ``latent`` stay those of the original.
+        """The mirror image of the person; ``numbers`` and ``latent`` stay those of the original.
 
         The pack has few wigs, and each is worn to one side.
         """
