@@ -80,13 +80,12 @@ def _even(head: Triplane, yaw: float, box_warp: float) -> Tensor:
         plane, sign = SIDES[k]
         # From the front, colours are the photo's; a side shows the cheek instead of the hair.
         first = CHANNELS - 1 if plane == 0 else 0
-        own, there = (slice(side * CHANNELS + first, (side + 1) * CHANNELS) for side in (k, OPPOSITE[k]))
+        own = slice(k * CHANNELS + first, (k + 1) * CHANNELS)
         opposite = -other[k] if plane == 2 else other[k]
         ahead = _ramp(sign * (surfaces[k] - opposite), _AHEAD)
         beside = _ramp(z[k], _BEFORE) if plane == 2 else _ramp(x[k].abs(), _BESIDE)
         weight = smooth((share[k] * beside * ahead)[None], _BLUR)[0]
-        mirror = features[plane, there].flip(1 if plane == 2 else -1)
-        out[plane, own] = torch.lerp(features[plane, own], mirror, weight)
+        out[plane, own] = torch.lerp(features[plane, own], _mirror_image(features, k)[first:], weight)
     return out.flatten(1, 2)[None]
 
 
@@ -151,11 +150,16 @@ def _completed(head: Triplane, coarse: Triplane, view: View, box_warp: float) ->
     light = _light(coarse)
     for k, (plane, _) in enumerate(SIDES):
         first, distance = k * CHANNELS, distance_feature(k)
-        there = slice(OPPOSITE[k] * CHANNELS, (OPPOSITE[k] + 1) * CHANNELS)
-        *colours, other = before[plane, there].flip(1 if plane == 2 else -1)
+        *colours, other = _mirror_image(before, k)
         features[plane, first:distance].lerp_(torch.stack(colours) * light[k], share[k])
         features[plane, distance].lerp_(other, moved[k])
     return planes
+
+
+def _mirror_image(features: Tensor, side: int) -> Tensor:
+    """Channels of a side [`CHANNELS`,D,S,S], as they are of the mirrored head, of features [3,F,D,S,S]."""
+    plane, there = SIDES[side][0], OPPOSITE[side] * CHANNELS
+    return features[plane, there : there + CHANNELS].flip(1 if plane == 2 else -1)
 
 
 def _mirrored(maps: Tensor) -> Tensor:
